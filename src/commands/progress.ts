@@ -1,0 +1,130 @@
+/** Shows the events of a job on stderr: one redrawn line on a terminal, else a plain line every few seconds. */
+import type { Command } from "commander";
+import type { RunEvent } from "../events.ts";
+
+export interface Flags {
+	readonly quiet?: true;
+	readonly verbose?: true;
+	readonly color: boolean;
+	readonly json?: true;
+}
+
+/** The flags of every command that runs for a while. */
+export const withProgressFlags = (command: Command): Command =>
+	command
+		.option("--quiet", "results and errors only")
+		.option("--verbose", "also a line for every epoch")
+		.option("--no-color", "no colours (also: environment variable NO_COLOR)")
+		.option("--json", "print the results as JSON");
+
+export interface Screen {
+	readonly isTTY?: boolean;
+	readonly columns?: number;
+	write(text: string): unknown;
+}
+
+export interface Progress {
+	onEvent(event: RunEvent): void;
+	/** Removes the redrawn line. */
+	close(): void;
+}
+
+type ProgressEvent = Extract<RunEvent, { type: "progress" }>;
+
+const redrawMs = 100;
+const plainMs = 5000;
+const verbs = { read: "reading", train: "training", memory: "remembering", evaluate: "evaluating" } as const;
+
+export function createProgress(flags: Flags, screen: Screen = process.stderr, now: () => number = () => performance.now()): Progress {
+	const live = screen.isTTY === true;
+	const color = live && flags.color && !process.env.NO_COLOR;
+	const tint = (code: number, text: string) => (color ? `\x1b[${code}m${text}\x1b[0m` : text);
+	let line = ""; // the redrawn line
+	let shownAt = Number.NEGATIVE_INFINITY;
+	let phase = { key: "", startedAt: 0, startedDone: 0 };
+
+	const clear = () => {
+		if (line) screen.write("\r\x1b[2K");
+	};
+	const print = (text: string) => {
+		clear();
+		screen.write(`${text}\n`);
+		if (line) screen.write(line);
+	};
+
+	function show(event: ProgressEvent) {
+		const key = `${event.taskIndex} ${event.phase}`;
+		const time = now();
+		const isNew = key !== phase.key;
+		if (isNew) phase = { key, startedAt: time, startedDone: event.done };
+		const due = time - shownAt >= (live ? redrawMs : plainMs);
+		if (!due && !isNew && event.done < event.total) return;
+		if (!live && !due) return; // at most one plain line every few seconds
+		shownAt = time;
+		const perSecond = ((event.done - phase.startedDone) / (time - phase.startedAt)) * 1000;
+		const parts = [`${event.done}/${event.total} ${event.unit}`];
+		if (perSecond > 0 && Number.isFinite(perSecond)) {
+			parts.push(`${perSecond.toPrecision(3)}/s`, `${duration((event.total - event.done) / perSecond)} left`);
+		}
+		if (event.detail) parts.push(event.detail);
+		const head = `[${event.taskIndex + 1}/${event.taskCount}] ${event.task}  ${verbs[event.phase]}`;
+		if (!live) {
+			screen.write(`${head}  ${parts.join("  ")}\n`);
+			return;
+		}
+		clear();
+		const bar = tint(36, progressBar(event.total > 0 ? event.done / event.total : 0, 20));
+		const room = (screen.columns ?? 80) - 1 - 20 - 4;
+		const text = `${head}  ${parts.join("  ")}`;
+		line = `${bar}  ${text.length > room ? `${text.slice(0, Math.max(0, room - 1))}…` : text}`;
+		screen.write(line);
+	}
+
+	return {
+		onEvent(event) {
+			switch (event.type) {
+				case "notice":
+					if (!flags.quiet) print(`${tint(33, "note:")} ${event.text}`);
+					break;
+				case "progress":
+					if (!flags.quiet) show(event);
+					break;
+				case "epoch":
+					if (flags.verbose && !flags.quiet) print(epochLine(event));
+					break;
+				case "row":
+					if (!flags.quiet) print(`[${event.taskIndex + 1}/${event.taskCount}] ${event.task}  learnt  image AUROC (%) of tasks 1-${event.taskIndex + 1}: ${rowText(event.imageAuroc, event.taskIndex)}`);
+					break;
+			}
+		},
+		close() {
+			clear();
+			line = "";
+		},
+	};
+}
+
+const progressBar = (share: number, width: number): string => {
+	const full = Math.round(Math.min(1, Math.max(0, share)) * width);
+	return "█".repeat(full) + "░".repeat(width - full);
+};
+
+/** 75 -> "1:15", 3700 -> "1:01:40" */
+export function duration(seconds: number): string {
+	const s = Math.max(0, Math.round(seconds));
+	const two = (n: number) => String(n).padStart(2, "0");
+	const [h, m] = [Math.floor(s / 3600), Math.floor(s / 60) % 60];
+	return h > 0 ? `${h}:${two(m)}:${two(s % 60)}` : `${m}:${two(s % 60)}`;
+}
+
+function epochLine(event: Extract<RunEvent, { type: "epoch" }>): string {
+	const diagnostics = Object.entries(event.diagnostics).map(([name, value]) => `${name} ${value.toPrecision(4)}`);
+	const parts = [`loss ${event.loss.toFixed(4)}`, `accuracy ${(100 * event.accuracy).toFixed(1)} %`, `${event.seconds.toFixed(1)} s`, ...diagnostics];
+	return `${event.task}  epoch ${event.epoch}/${event.epochs}  ${parts.join("  ")}`;
+}
+
+const rowText = (row: readonly (number | null)[], taskIndex: number): string =>
+	row
+		.slice(0, taskIndex + 1)
+		.map((value) => (value === null ? "-" : (100 * value).toFixed(1)))
+		.join("  ");

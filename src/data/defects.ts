@@ -1,0 +1,53 @@
+/** LOCO's defects_config.json: what each mask value means and when that defect counts as found (saturated sPRO). */
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import * as z from "zod";
+import { fail } from "../errors.ts";
+
+const schema = z
+	.array(
+		z.strictObject({
+			defect_name: z.string().min(1),
+			/** The value of this defect's pixels in its mask. */
+			pixel_value: z.int().min(1).max(255),
+			/** Area in pixels, or a share of the mask's area if relative. */
+			saturation_threshold: z.number().positive(),
+			relative_saturation: z.boolean(),
+		}),
+	)
+	.refine((all) => new Set(all.map((d) => d.pixel_value)).size === all.length, "two defects share one pixel_value");
+
+export interface DefectType {
+	readonly name: string;
+	readonly value: number;
+	readonly saturation: { readonly threshold: number; readonly relative: boolean };
+}
+
+/** The category's defect types by mask value; null where the category has no such file. */
+export async function readDefectTypes(dir: string): Promise<ReadonlyMap<number, DefectType> | null> {
+	const file = path.join(dir, "defects_config.json");
+	let text: string;
+	try {
+		text = await readFile(file, "utf8");
+	} catch (error) {
+		if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+		throw error;
+	}
+	let json: unknown;
+	try {
+		json = JSON.parse(text);
+	} catch (error) {
+		throw fail("DATA_BAD_DEFECTS_CONFIG", { path: file, reason: (error as Error).message });
+	}
+	const parsed = schema.safeParse(json);
+	if (!parsed.success) {
+		const issue = parsed.error.issues[0];
+		throw fail("DATA_BAD_DEFECTS_CONFIG", { path: file, reason: `${issue?.message ?? "invalid"}${issue?.path.length ? ` at ${issue.path.join(".")}` : ""}` });
+	}
+	return new Map(
+		parsed.data.map((d) => [
+			d.pixel_value,
+			{ name: d.defect_name, value: d.pixel_value, saturation: { threshold: d.saturation_threshold, relative: d.relative_saturation } },
+		]),
+	);
+}

@@ -1,0 +1,61 @@
+/** What a data set is made of. Training sees a LearnTask; only evaluation ever sees a Task with its test images. */
+import type { Tensor } from "../engine/tensor.ts";
+
+/** An image: RGB, row-major. */
+export type Image = Tensor<"uint8">; // [H, W, 3]
+
+export interface Sample {
+	/** Path relative to the data root, with forward slashes: what score files and errors name. */
+	readonly id: string;
+	/** Absolute path on disk. */
+	readonly path: string;
+	/** null: a good part. */
+	readonly defect: string | null;
+	readonly kind: "good" | "logical" | "structural" | null;
+	/** The whole image resized to [H, W], no crop (cubic, antialiased). */
+	read(size: readonly [number, number]): Promise<Image>; // [H, W, 3]
+	/** At the picture's own size, one a defect; `value` is the pixel value that names the defect (255 in MVTec AD). */
+	readMasks?(): Promise<readonly { readonly mask: Tensor<"uint8"> /* [H, W], 0 or 1 */; readonly value: number }[]>;
+}
+
+/** One category of one data set: the unit of score files and of densities. Id such as "mvtec/bottle". */
+export interface Category {
+	readonly id: string;
+	readonly normals: readonly Sample[];
+	/** Good images that are never learnt, only calibrated on (LOCO's validation/good). */
+	readonly heldOut: readonly Sample[];
+}
+
+/** What a strategy learns as one step of the sequence: one category, or several (id "mvtec/a+mvtec/b"). */
+export interface LearnTask {
+	readonly id: string;
+	readonly categories: readonly Category[];
+}
+
+export interface TestCategory extends Category {
+	readonly test: readonly Sample[];
+	/** How image AUROC is formed: LOCO's official mean of logical and structural where both exist. */
+	readonly layout: "mvtec" | "loco" | "folder";
+}
+
+export interface Task extends LearnTask {
+	readonly categories: readonly TestCategory[];
+}
+
+export interface ReadOptions {
+	/** The data root: ids are relative to it, links that lead out of it are refused. Default: the category's own folder. */
+	readonly root?: string;
+	/** Follow links that lead out of the root. Default false. */
+	readonly followLinks?: boolean;
+}
+
+export interface DatasetReader {
+	readonly title: string;
+	readonly layout: TestCategory["layout"];
+	/** Whether this directory is one category in this layout. */
+	matches(dir: string): Promise<boolean>;
+	/** What learning may see; never looks at test images, masks or labels. */
+	readNormals(dir: string, id: string, options?: ReadOptions): Promise<Category>;
+	/** The test images; none where the test folder is missing. */
+	readTest(dir: string, id: string, options?: ReadOptions): Promise<readonly Sample[]>;
+}

@@ -1,0 +1,158 @@
+/** Writes a graph as an ONNX model (protobuf, onnx.proto3 of ONNX 1.16, opset 17 with com.microsoft 1). */
+import { type Attribute, keyOf, nodesOf, type Value } from "./graph.ts";
+import type { AnyTensor, DType } from "./tensor.ts";
+
+/** TensorProto.DataType */
+const dataTypes: Record<DType, number> = { float32: 1, uint8: 2, int32: 6, int64: 7, float16: 10, float64: 11 };
+const boolean = 9;
+
+export interface OnnxModel {
+	readonly bytes: Uint8Array;
+	/** Names to feed, with shape and dtype. */
+	readonly inputs: readonly { readonly name: string; readonly shape: readonly number[]; readonly dtype: DType }[];
+	readonly outputs: readonly string[];
+}
+
+/**
+ * The model that computes the named outputs. Its inputs are those the outputs depend on.
+ * `weights`: values of inputs that become initialisers (prepacked by the runtime), for graphs that are only run forward.
+ */
+export function toOnnx(outputs: Readonly<Record<string, Value>>, weights: Readonly<Record<string, AnyTensor>> = {}): OnnxModel {
+	const names = new Map<object | string, string>();
+	const inputs = new Map<string, Value>();
+	const initialisers: Message[] = [];
+	const nodes: Message[] = [];
+	const nameOf = (value: Value): string => {
+		const key = keyOf(value);
+		const known = names.get(key);
+		if (known !== undefined) return known;
+		const { source } = value;
+		let name: string;
+		if (source.kind === "input") {
+			name = source.name;
+			const weight = weights[name];
+			if (weight) initialisers.push(tensorProto(name, weight));
+			else inputs.set(name, value);
+		} else {
+			name = `v${names.size}`;
+			if (source.kind === "constant") initialisers.push(tensorProto(name, source.tensor));
+		}
+		names.set(key, name);
+		return name;
+	};
+
+	const list = Object.values(outputs);
+	// A computed value that is asked for carries its output name from the start; inputs, constants and second names need a copy.
+	const copied: [string, Value][] = [];
+	for (const [name, value] of Object.entries(outputs)) {
+		if (value.source.kind === "node" && !names.has(keyOf(value))) names.set(keyOf(value), outputName(name));
+		else copied.push([name, value]);
+	}
+	nodesOf(list).forEach((node, index) => {
+		const emitted = node.op.emit?.(node.inputs, node.attributes);
+		const message = new Message();
+		for (const x of emitted?.inputs ?? node.inputs) message.text(1, nameOf(x));
+		for (const y of node.outputs) message.text(2, nameOf(y));
+		message.text(3, `n${index}`).text(4, node.op.onnx);
+		for (const [name, attribute] of Object.entries(emitted?.attributes ?? node.attributes)) message.message(5, attributeProto(name, attribute));
+		if (node.op.domain) message.text(7, node.op.domain);
+		nodes.push(message);
+	});
+	for (const [name, value] of copied) nodes.push(new Message().text(1, nameOf(value)).text(2, outputName(name)).text(3, `copy ${name}`).text(4, "Identity"));
+	const graph = new Message();
+	for (const n of nodes) graph.message(1, n);
+	graph.text(2, "keepsight");
+	for (const t of initialisers) graph.message(5, t);
+	for (const [name, value] of inputs) graph.message(11, valueInfo(name, value));
+	for (const [name, value] of Object.entries(outputs)) graph.message(12, valueInfo(outputName(name), value));
+	const model = new Message()
+		.integer(1, 8)
+		.text(2, "keepsight")
+		.message(7, graph)
+		.message(8, new Message().text(1, "").integer(2, 17))
+		.message(8, new Message().text(1, "com.microsoft").integer(2, 1));
+	return {
+		bytes: model.bytes(),
+		inputs: [...inputs].map(([name, v]) => ({ name, shape: v.shape, dtype: v.dtype })),
+		outputs: Object.keys(outputs),
+	};
+}
+
+/** The name inside the model of the caller's output `name`: marked, since an input may have the same name. */
+export const outputName = (name: string): string => `=${name}`;
+
+function valueInfo(name: string, value: Value): Message {
+	const shape = new Message();
+	for (const side of value.shape) shape.message(1, new Message().integer(1, side));
+	const isBoolean = value.source.kind === "node" && value.source.node.op.onnx === "LessOrEqual";
+	const type = new Message().integer(1, isBoolean ? boolean : dataTypes[value.dtype]).message(2, shape);
+	return new Message().text(1, name).message(2, new Message().message(1, type));
+}
+
+function tensorProto(name: string, tensor: AnyTensor): Message {
+	const message = new Message();
+	for (const side of tensor.shape) message.integer(1, side);
+	const { buffer, byteOffset, byteLength } = tensor.data;
+	return message
+		.integer(2, dataTypes[tensor.dtype])
+		.text(8, name)
+		.raw(9, new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength));
+}
+
+function attributeProto(name: string, attribute: Attribute): Message {
+	const message = new Message().text(1, name);
+	if (typeof attribute === "number") return message.integer(3, attribute).integer(20, 2);
+	if (typeof attribute === "string") return message.text(4, attribute).integer(20, 3);
+	if ("float" in attribute) return message.float(2, attribute.float).integer(20, 1);
+	for (const value of attribute) message.integer(8, value);
+	return message.integer(20, 7);
+}
+
+/** A protobuf message under construction. */
+class Message {
+	readonly #parts: Uint8Array[] = [];
+	length = 0;
+
+	#push(part: Uint8Array): this {
+		this.#parts.push(part);
+		this.length += part.length;
+		return this;
+	}
+	#varint(value: number | bigint): this {
+		let v = BigInt.asUintN(64, BigInt(value));
+		const out: number[] = [];
+		do {
+			out.push(Number(v & 0x7fn) | (v > 0x7fn ? 0x80 : 0));
+			v >>= 7n;
+		} while (v > 0n);
+		return this.#push(Uint8Array.from(out));
+	}
+	integer(field: number, value: number): this {
+		return this.#varint(field * 8).#varint(value);
+	}
+	float(field: number, value: number): this {
+		return this.#varint(field * 8 + 5).#push(new Uint8Array(Float32Array.of(value).buffer));
+	}
+	raw(field: number, bytes: Uint8Array): this {
+		return this.#varint(field * 8 + 2)
+			.#varint(bytes.length)
+			.#push(bytes);
+	}
+	text(field: number, text: string): this {
+		return this.raw(field, Buffer.from(text, "utf8"));
+	}
+	message(field: number, message: Message): this {
+		this.#varint(field * 8 + 2).#varint(message.length);
+		for (const part of message.#parts) this.#push(part);
+		return this;
+	}
+	bytes(): Uint8Array {
+		const all = new Uint8Array(this.length);
+		let at = 0;
+		for (const part of this.#parts) {
+			all.set(part, at);
+			at += part.length;
+		}
+		return all;
+	}
+}

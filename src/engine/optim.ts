@@ -1,0 +1,81 @@
+/**
+ * Optimisers as part of the graph. Each gives the move Δθ of one parameter, weight decay included, and its new state.
+ * The learning rate and the bias corrections are fed at every step.
+ */
+import type { Value } from "./graph.ts";
+import { add, div, mul, neg, sqrt } from "./ops/elementwise.ts";
+
+export interface OptimizerOptions {
+	readonly name: keyof typeof optimizers;
+	readonly lr: number;
+	readonly betas: readonly [number, number];
+	readonly eps: number;
+	readonly weightDecay: number;
+	readonly momentum: number;
+}
+
+interface Update {
+	readonly move: Value;
+	readonly states: Readonly<Record<string, Value>>;
+}
+
+/** Fed at every step: the scheduled rate, and 1 - beta^t for both betas, t from 1. */
+export interface StepScalars {
+	readonly lr: Value;
+	readonly correction1: Value;
+	readonly correction2: Value;
+}
+
+export interface Optimizer {
+	/** Tensors of the parameter's shape, zero at the start of every task. */
+	readonly states: readonly string[];
+	update(parameter: Value, gradient: Value, states: Readonly<Record<string, Value>>, scalars: StepScalars, options: OptimizerOptions): Update;
+}
+
+/** m ← β1 m + (1-β1) g, v ← β2 v + (1-β2) g²; Δ = -lr (m / c1) / (sqrt(v / c2) + eps). Kingma & Ba 2015, algorithm 1. */
+function adamMove(g: Value, s: Readonly<Record<string, Value>>, { lr, correction1, correction2 }: StepScalars, o: OptimizerOptions): Update {
+	const [b1, b2] = o.betas;
+	const m = add(mul(s.m as Value, b1), mul(g, 1 - b1));
+	const v = add(mul(s.v as Value, b2), mul(mul(g, g), 1 - b2));
+	const root = add(sqrt(div(v, correction2)), o.eps);
+	return { move: neg(mul(div(m, root), div(lr, correction1))), states: { m, v } };
+}
+
+export const optimizers = {
+	/** Adam; weight decay is an L2 term in the gradient. */
+	adam: {
+		states: ["m", "v"],
+		update: (p, g, s, scalars, o) => adamMove(o.weightDecay > 0 ? add(g, mul(p, o.weightDecay)) : g, s, scalars, o),
+	},
+	/** AdamW: weight decay beside the gradient, -lr wd θ. Loshchilov & Hutter 2019. */
+	adamw: {
+		states: ["m", "v"],
+		update: (p, g, s, scalars, o) => {
+			const { move, states } = adamMove(g, s, scalars, o);
+			return { move: o.weightDecay > 0 ? add(move, mul(p, mul(scalars.lr, -o.weightDecay))) : move, states };
+		},
+	},
+	/** SGD with momentum, no dampening, no Nesterov: m ← μ m + g, Δ = -lr m. Weight decay as L2. */
+	sgd: {
+		states: ["m"],
+		update: (p, g, s, { lr }, o) => {
+			const decayed = o.weightDecay > 0 ? add(g, mul(p, o.weightDecay)) : g;
+			const m = add(mul(s.m as Value, o.momentum), decayed);
+			return { move: neg(mul(m, lr)), states: { m } };
+		},
+	},
+} satisfies Record<string, Optimizer>;
+
+export interface Schedule {
+	readonly name: "cosine" | "constant";
+	/** Steps over which the rate rises linearly from lr / warmup to lr. */
+	readonly warmup: number;
+	readonly total: number;
+}
+
+/** Learning rate of step `step` (from 0): linear warm-up, then half a cosine to 0 (Loshchilov & Hutter 2017, eq. 5, no restarts) or constant. */
+export function scheduled(lr: number, step: number, { name, warmup, total }: Schedule): number {
+	if (step < warmup) return (lr * (step + 1)) / warmup;
+	if (name === "constant") return lr;
+	return 0.5 * lr * (1 + Math.cos((Math.PI * (step - warmup)) / Math.max(1, total - warmup)));
+}

@@ -1,0 +1,106 @@
+/**
+ * The one door to onnxruntime. `run` blocks the thread behind its promise, so sessions live in a child process (child.ts).
+ * Memory patterns are off: 1.5 x less memory at the same speed (docs/experiments.md).
+ */
+import * as ort from "onnxruntime-node";
+import type { Value } from "./graph.ts";
+import { outputName, toOnnx } from "./onnx.ts";
+import type { AnyTensor, Arrays, DType, Tensor } from "./tensor.ts";
+
+export interface SessionOptions {
+	/** Threads inside an operator. Always stated: the default starves other processes. */
+	readonly threads: number;
+	/** Busy-wait between operators: faster on an idle machine, wasteful beside other work. */
+	readonly spin?: boolean;
+	/** Inputs that become constants of the graph, prepacked by the runtime. */
+	readonly weights?: Readonly<Record<string, AnyTensor>>;
+	/** Writes the runtime's own profile, for development. */
+	readonly profile?: string;
+}
+
+const fromOrt: Record<string, DType> = { float32: "float32", uint8: "uint8", int64: "int64", int32: "int32", float64: "float64", float16: "float16", bool: "uint8" };
+
+export class Session {
+	readonly #session: ort.InferenceSession;
+	readonly #inputs: readonly { name: string; shape: readonly number[]; dtype: DType }[];
+	readonly #outputs: readonly string[];
+	/** Wrapped once: making an ort.Tensor a parameter and step costs more than the small ops. */
+	readonly #wrapped = new WeakMap<object, ort.Tensor>();
+
+	private constructor(session: ort.InferenceSession, inputs: readonly { name: string; shape: readonly number[]; dtype: DType }[], outputs: readonly string[]) {
+		this.#session = session;
+		this.#inputs = inputs;
+		this.#outputs = outputs;
+	}
+
+	static async create(outputs: Readonly<Record<string, Value>>, options: SessionOptions): Promise<Session> {
+		const model = toOnnx(outputs, options.weights);
+		const session = await ort.InferenceSession.create(model.bytes, {
+			executionProviders: ["cpu"],
+			intraOpNumThreads: options.threads,
+			interOpNumThreads: 1,
+			executionMode: "sequential",
+			graphOptimizationLevel: "all",
+			enableMemPattern: false,
+			enableCpuMemArena: true,
+			logSeverityLevel: 3,
+			...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
+			extra: { session: { intra_op: { allow_spinning: options.spin === false ? "0" : "1" }, set_denormal_as_zero: "1" } },
+		});
+		return new Session(session, model.inputs, model.outputs);
+	}
+
+	/** Names the outputs depend on. */
+	get inputNames(): readonly string[] {
+		return this.#inputs.map((i) => i.name);
+	}
+
+	#wrap(tensor: AnyTensor): ort.Tensor {
+		let wrapped = this.#wrapped.get(tensor.data);
+		if (!wrapped) {
+			wrapped = new ort.Tensor(tensor.dtype as "float32", tensor.data as Float32Array, tensor.shape as number[]);
+			this.#wrapped.set(tensor.data, wrapped);
+		}
+		return wrapped;
+	}
+
+	/**
+	 * Runs once. Outputs named in `into` are written to those tensors' memory, which may be that of a feed when every read
+	 * of the feed happens before (step.ts makes sure); the others come back as new tensors.
+	 */
+	async run(feeds: Readonly<Record<string, AnyTensor>>, into: Readonly<Record<string, AnyTensor>> = {}): Promise<Record<string, Tensor>> {
+		const wrapped: Record<string, ort.Tensor> = {};
+		for (const { name, shape } of this.#inputs) {
+			const tensor = feeds[name];
+			if (!tensor) throw new Error(`Session.run: input "${name}" ${JSON.stringify(shape)} is not fed.`);
+			if (tensor.shape.length !== shape.length || tensor.shape.some((s, i) => s !== shape[i]))
+				throw new Error(`Session.run: input "${name}" is ${JSON.stringify(tensor.shape)}, the graph wants ${JSON.stringify(shape)}.`);
+			wrapped[name] = this.#wrap(tensor);
+		}
+		const fetches: Record<string, ort.Tensor | null> = {};
+		for (const name of this.#outputs) {
+			const target = into[name];
+			fetches[outputName(name)] = target ? this.#wrap(target) : null;
+		}
+		const results = await this.#session.run(wrapped, fetches);
+		const out: Record<string, Tensor> = {};
+		for (const name of this.#outputs) {
+			if (into[name]) continue;
+			const t = results[outputName(name)] as ort.Tensor;
+			out[name] = { dtype: (fromOrt[t.type] ?? "float32") as "float32", shape: t.dims, data: t.data as Arrays["float32"] };
+		}
+		return out;
+	}
+
+	async release(): Promise<void> {
+		await this.#session.release();
+	}
+
+	/** Ends a profile begun by `profile`. */
+	endProfiling(): void {
+		this.#session.endProfiling();
+	}
+}
+
+/** The runtime's version, for run.json. */
+export const runtimeVersion: string = ort.env.versions.node ?? ort.env.versions.common;

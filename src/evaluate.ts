@@ -1,0 +1,176 @@
+/**
+ * Scores test images from what was learnt, and turns score files into results. The only module that reads test images.
+ * No task identity is used: each image is routed by itself, embedded with the weights of where it was routed, scored there.
+ */
+import type { Sample, Task, TestCategory } from "./data/task.ts";
+import type { AnyTensor, Tensor, TensorDict } from "./engine/tensor.ts";
+import { readTasks } from "./data/index.ts";
+import { fail, Interrupted } from "./errors.ts";
+import type { RunEvent } from "./events.ts";
+import { Knowledge } from "./knowledge.ts";
+import type { Features } from "./memory/memory.ts";
+import { auroc } from "./metrics/image.ts";
+import type { ScoreRow as MetricRow } from "./metrics/index.ts";
+import { buildResults, type CategoryScores, formatResults, metricsCsv, type Results } from "./metrics/results.ts";
+import { openRun, type Run, type ScoreRow } from "./run.ts";
+import { Embedder, type Network, type Sight, Trunk } from "./trunk.ts";
+
+/** Bytes of states kept for images that are scored again after the next task. */
+const STATE_BUDGET = 1_500_000_000;
+
+/** Looks at images, each once while the budget lasts: the frozen part never changes within a run. */
+export class Eyes {
+	readonly #trunk: Trunk;
+	readonly #embedder: Embedder;
+	readonly #seen = new Map<string, { frozen: Tensor; state: AnyTensor | null }>();
+	#bytes = 0;
+
+	constructor(trunk: Trunk) {
+		this.#trunk = trunk;
+		this.#embedder = new Embedder(trunk.network, { head: false });
+	}
+
+	async #sight(sample: Sample): Promise<Sight> {
+		const known = this.#seen.get(sample.path);
+		if (known?.state) return { state: known.state, frozen: known.frozen };
+		const sight = await this.#trunk.see(await sample.read(this.#trunk.network.backbone.config.imageSize));
+		const keep = this.#bytes + sight.state.data.byteLength <= STATE_BUDGET;
+		if (keep) this.#bytes += sight.state.data.byteLength;
+		this.#seen.set(sample.path, { frozen: sight.frozen, state: keep ? sight.state : null });
+		return sight;
+	}
+
+	/** The frozen class token alone. */
+	async frozen(sample: Sample): Promise<Tensor> {
+		return this.#seen.get(sample.path)?.frozen ?? (await this.#sight(sample)).frozen;
+	}
+
+	/** Features of one image under the given weights; null: the pretrained ones. */
+	async features(sample: Sample, weights: TensorDict | null): Promise<Features> {
+		const frozen = await this.frozen(sample);
+		if (!weights) return { ids: [sample.id], embedding: frozen, frozen };
+		const { state } = await this.#sight(sample);
+		const { embedding } = await this.#embedder.embed(state, weights);
+		return { ids: [sample.id], embedding, frozen };
+	}
+
+	/** Features of an image that is no file, such as a view. */
+	async featuresOf(id: string, image: Tensor<"uint8">, weights: TensorDict | null): Promise<Features> {
+		const { state, frozen } = await this.#trunk.see(image);
+		return { ids: [id], embedding: weights ? (await this.#embedder.embed(state, weights)).embedding : frozen, frozen };
+	}
+
+	/** Forgets images that will not be looked at again. */
+	forget(samples: readonly Sample[]): void {
+		for (const { path } of samples) {
+			this.#bytes -= this.#seen.get(path)?.state?.data.byteLength ?? 0;
+			this.#seen.delete(path);
+		}
+	}
+}
+
+/** Features of many images as one. */
+export function joinFeatures(parts: readonly Features[]): Features {
+	const stack = (tensors: readonly Tensor[]): Tensor => {
+		const width = tensors[0]?.shape[1] ?? 0;
+		const data = new Float32Array(tensors.length * width);
+		tensors.forEach((t, i) => {
+			data.set(t.data, i * width);
+		});
+		return { dtype: "float32", shape: [tensors.length, width], data };
+	};
+	return { ids: parts.flatMap((p) => p.ids), embedding: stack(parts.map((p) => p.embedding)), frozen: stack(parts.map((p) => p.frozen)) };
+}
+
+export interface Progress {
+	readonly emit: (event: RunEvent) => void;
+	readonly stop: { readonly requested: boolean };
+	readonly taskIndex: number;
+	readonly taskCount: number;
+}
+
+/** Scores every test image of one category. `as`: the task is told (an oracle), instead of routing each image. */
+export async function scoreCategory(knowledge: Knowledge, eyes: Eyes, category: TestCategory, progress: Progress, as: string | null = null): Promise<ScoreRow[]> {
+	const rows: ScoreRow[] = [];
+	for (const sample of category.test) {
+		if (progress.stop.requested) throw new Interrupted();
+		const route = as === null ? knowledge.route(await eyes.frozen(sample)) : { category: as, known: true };
+		const judged = knowledge.judge(route.category, await eyes.features(sample, knowledge.weightsOf(route.category)));
+		rows.push({
+			path: sample.id,
+			defect: sample.defect,
+			label: sample.defect === null ? 0 : 1,
+			score: judged.score,
+			threshold: judged.threshold,
+			routed: route.known ? route.category : null,
+		});
+		const { taskIndex, taskCount } = progress;
+		progress.emit({ type: "progress", phase: "evaluate", task: category.id, taskIndex, taskCount, done: rows.length, total: category.test.length, unit: "images" });
+		await new Promise(setImmediate);
+	}
+	return rows;
+}
+
+/** One row of the result matrix: all categories learnt so far. */
+export async function evaluateRow(run: Run, knowledge: Knowledge, eyes: Eyes, tasks: readonly Task[], after: number, progress: Progress): Promise<void> {
+	for (const task of tasks) {
+		for (const category of task.categories) run.writeScores(after, category.id, await scoreCategory(knowledge, eyes, category, progress));
+	}
+}
+
+/** metrics.json from the score files of a run: what `train` and `eval` write. */
+export function writeResults(run: Run, knowledge: Knowledge, tasks: readonly Task[], extras: Readonly<Record<string, unknown>> = {}): Results {
+	const scores = run.readAllScores().flatMap(({ after, categories }) => categories.map(({ id, rows }): CategoryScores => ({ after: (after ?? 1) - 1, category: id, rows: rows.map(metricRow) })));
+	const results = buildResults({
+		tasks: tasks.map(({ id, categories }) => ({ id, categories: categories.map((c) => ({ id: c.id, layout: c.layout })) })),
+		scores,
+		falseAlarms: knowledge.setup.falseAlarms,
+		memory: knowledge.bytes(),
+	});
+	const learning = knowledge.tasks.map(({ id, learning: numbers }) => ({ task: id, ...numbers }));
+	run.writeMetrics({ ...results, learning, ...extras }, metricsCsv(results));
+	return results;
+}
+
+export const metricRow = (row: ScoreRow): MetricRow => ({ ...row, defect: row.defect ?? "good", threshold: row.threshold ?? Number.NaN, routed: row.routed ?? "" });
+
+/** Image AUROC of each category when the task is told: the named extra column. */
+export async function oracleAuroc(knowledge: Knowledge, eyes: Eyes, tasks: readonly Task[], progress: Progress): Promise<Record<string, number | null>> {
+	const column: Record<string, number | null> = {};
+	for (const category of tasks.flatMap((t) => t.categories)) {
+		const rows = await scoreCategory(knowledge, eyes, category, progress, category.id);
+		column[category.id] = auroc(rows.map((r) => r.score), rows.map((r) => r.label)).value;
+	}
+	return column;
+}
+
+export const networkOf = (knowledge: Knowledge, threads: number): Network => ({ backbone: knowledge.backbone, from: knowledge.setup.from, threads });
+
+export interface EvaluateJob {
+	readonly memDir: string;
+	readonly dataRoot?: string;
+	readonly oracleTask: boolean;
+	readonly trivial: boolean;
+}
+
+/** Scores every learnt task from the stored memory alone and rewrites the last row of the results. */
+export async function evaluateRun(job: EvaluateJob, { emit, stop }: Pick<Progress, "emit" | "stop">): Promise<{ results: Results; text: string }> {
+	const run = openRun(job.memDir, "update");
+	try {
+		if (run.memory.version === 0) throw fail("NOTHING_LEARNT", { dir: job.memDir });
+		const knowledge = Knowledge.load(run.memory);
+		const config = run.record.config as { readonly data: { readonly root: string }; readonly threads: number };
+		const tasks = await readTasks(job.dataRoot ?? config.data.root, knowledge.tasks.map((t) => t.categories));
+		const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
+		const progress: Progress = { emit, stop, taskIndex: tasks.length - 1, taskCount: tasks.length };
+		await evaluateRow(run, knowledge, eyes, tasks, tasks.length, progress);
+		const oracle = job.oracleTask ? await oracleAuroc(knowledge, eyes, tasks, progress) : null;
+		const results = writeResults(run, knowledge, tasks, oracle ? { oracleTask: { imageAuroc: oracle } } : {});
+		const lines = [formatResults(results).trimEnd()];
+		if (oracle) lines.push("", "Task told (oracle), image AUROC:", ...Object.entries(oracle).map(([id, value]) => `${id}   ${value === null ? "-" : value.toFixed(4)}`));
+		if (job.trivial) lines.push("", await trivialTable(tasks));
+		return { results, text: lines.join("\n") };
+	} finally {
+		run.close();
+	}
+}

@@ -1,0 +1,65 @@
+/** The parent's side of child.ts: starts the process, passes events on, turns its end into a result or an error. */
+import { fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
+import type { EvaluateJob } from "./evaluate.ts";
+import type { RunEvent } from "./events.ts";
+import type { TrainJob } from "./train.ts";
+
+export type Job = (TrainJob & { readonly kind: "train" }) | (EvaluateJob & { readonly kind: "evaluate" });
+export interface JobResult {
+	/** The object of metrics.json. */
+	readonly results: object;
+	/** The tables that a command prints. */
+	readonly text: string;
+}
+
+export type ToChild = { readonly type: "start"; readonly job: Job } | { readonly type: "stop" };
+export type FromChild =
+	| { readonly type: "event"; readonly event: RunEvent }
+	| { readonly type: "done"; readonly result: JobResult }
+	| { readonly type: "interrupted" }
+	| { readonly type: "failed"; readonly code: string | null; readonly message: string; readonly stack: string | null };
+
+export interface LaunchOptions {
+	readonly onEvent?: (event: RunEvent) => void;
+	/** Aborting asks the child to finish its step and stop; the promise then rejects with `Interrupted`. */
+	readonly signal?: AbortSignal;
+}
+
+/** Runs a job in a process of its own. Rejects with the child's KeepsightError, or with CHILD_LOST where it was killed. */
+export function launch(job: Job, { onEvent, signal }: LaunchOptions = {}): Promise<JobResult> {
+	return new Promise((resolve, reject) => {
+		const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), { stdio: ["ignore", "ignore", "inherit", "ipc"], serialization: "advanced" });
+		const stop = () => child.connected && child.send({ type: "stop" } satisfies ToChild);
+		let ended = false;
+		let last = "it had not begun";
+		const settle = (finish: () => void) => {
+			if (ended) return;
+			ended = true;
+			signal?.removeEventListener("abort", stop);
+			finish();
+		};
+		child.on("message", (message: FromChild) => {
+			if (message.type === "event") {
+				const { event } = message;
+				if (event.type === "progress") last = `${event.phase} of ${event.task}, ${event.done} of ${event.total} ${event.unit}`;
+				onEvent?.(event);
+			} else if (message.type === "done") settle(() => resolve(message.result));
+			else if (message.type === "interrupted") settle(() => reject(new Interrupted()));
+			else settle(() => reject(failure(message)));
+		});
+		child.on("error", (error) => settle(() => reject(error)));
+		child.on("exit", (code, killer) => settle(() => reject(fail("CHILD_LOST", { how: killer ?? `exit code ${code}`, last }))));
+		signal?.addEventListener("abort", stop);
+		child.send({ type: "start", job } satisfies ToChild);
+		if (signal?.aborted) stop();
+	});
+}
+
+function failure({ code, message, stack }: Extract<FromChild, { type: "failed" }>): Error {
+	if (code !== null) return new KeepsightError(code as ErrorCode, message);
+	const error = new Error(message);
+	if (stack !== null) error.stack = stack;
+	return error;
+}

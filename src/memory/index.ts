@@ -1,0 +1,5 @@
+/** All memories by their name in the configuration. */
+import { dne } from "./dne.ts";
+
+export const memories = { dne };
+export type MemoryName = keyof typeof memories;

@@ -1,0 +1,111 @@
+/** What a memory is: all that is kept of a category once its images are gone, and how a new image is scored against it. */
+import type { z } from "zod";
+import type { AnyTensor, Tensor } from "../engine/tensor.ts";
+import { fail } from "../errors.ts";
+import { dot, type Rows } from "../linalg/covariance.ts";
+import type { Random } from "../random.ts";
+
+/** What the backbone says about n images. */
+export interface Features {
+	readonly ids: readonly string[]; // [n]
+	/** Class token after the (trained) final norm. */
+	readonly embedding: Tensor; // [n, D]
+	/** Class token of the pretrained network, which no training touches: for routing. */
+	readonly frozen: Tensor; // [n, D]
+}
+
+/** One category to remember. */
+export interface Entry {
+	/** "mvtec/bottle" */
+	readonly id: string;
+	/** Id of the task it was learnt in; categories of one task share it. */
+	readonly group: string;
+	readonly learnt: Features;
+	/** Whether learnt image i took part in training weights. */
+	readonly trained: readonly boolean[]; // [n]
+	/** Good images that are never learnt; they only calibrate. */
+	readonly heldOut: Features | null;
+}
+
+/** What calibration reads: scores of good images as if they had not been learnt. */
+export interface CrossFitted {
+	/** Raw scores; empty where nothing can be measured (a single image). */
+	readonly scores: Float64Array;
+	/** log(mean score of untrained images / mean score of trained ones); null unless weights trained on some and not on others. */
+	readonly optimism: number | null;
+}
+
+export interface Memory {
+	readonly ids: readonly string[];
+	add(entry: Entry, random: Random): void;
+	remove(id: string): void;
+	/** More good images of a known category, none of which trained weights. */
+	merge(id: string, features: Features): void;
+	/** Raw anomaly scores, higher = more anomalous; each image on its own. Their unit is the memory's own business. */
+	score(id: string, features: Features): Float64Array; // [n]
+	crossFitted(id: string): CrossFitted;
+	/** Weights moved: features of the same images before and after. To be called before the newest category is added. */
+	drift?(before: Features, after: Features): void;
+	/** All that is kept of a category. A memory restored from it scores bit for bit as this one does. */
+	tensors(id: string): Record<string, AnyTensor>;
+	restore(id: string, tensors: Readonly<Record<string, AnyTensor>>): void;
+	bytes(id: string): number;
+}
+
+export interface MemoryContext {
+	/** D, the width of the backbone. */
+	readonly embedDim: number;
+}
+
+export interface MemoryDefinition<Options = unknown> {
+	readonly title: string;
+	readonly paper: string;
+	readonly options: z.ZodType<Options>;
+	/** Whether it learns embeddings of normal views as the pretext task augments them; default: of the clean images. */
+	augmented?(options: Options): boolean;
+	create(options: Options, context: MemoryContext): Memory;
+}
+
+export const defineMemory = <Schema extends z.ZodType>(definition: {
+	title: string;
+	paper: string;
+	options: Schema;
+	augmented?(options: z.output<Schema>): boolean;
+	create(options: z.output<Schema>, context: MemoryContext): Memory;
+}): MemoryDefinition<z.output<Schema>> => definition as unknown as MemoryDefinition<z.output<Schema>>;
+
+/**
+ * Rows of length 1, rounded to float32 so that storing them changes nothing. A row of zeros stays zeros.
+ * Refuses what would spoil every later number: no images, a foreign width, a value that is not finite.
+ */
+export function unitRows(id: string, ids: readonly string[], tensor: Tensor, d: number): Rows {
+	const [n, width] = tensor.shape;
+	if (tensor.shape.length !== 2 || width !== d || n !== ids.length || tensor.data.length !== ids.length * d)
+		throw fail("FEATURES_UNUSABLE", { id, problem: `their shape is [${tensor.shape.join(", ")}], not [${ids.length}, ${d}]` });
+	if (n === 0) throw fail("FEATURES_UNUSABLE", { id, problem: "there are no images" });
+	const bad = tensor.data.findIndex((value) => !Number.isFinite(value));
+	if (bad >= 0) throw fail("FEATURES_UNUSABLE", { id, problem: `image ${ids[Math.floor(bad / d)]} has the value ${tensor.data[bad]}` });
+	const rows = normalised({ n, d, data: Float64Array.from(tensor.data) });
+	return { ...rows, data: rows.data.map(Math.fround) };
+}
+
+/** Every row divided by its length; zeros stay zeros. */
+export function normalised({ n, d, data }: Rows): Rows {
+	const out = new Float64Array(n * d);
+	for (let r = 0; r < n; r++) {
+		const row = data.subarray(r * d, (r + 1) * d);
+		const length = Math.sqrt(dot(row, row));
+		if (length > 0) for (let i = 0; i < d; i++) out[r * d + i] = (row[i] as number) / length;
+	}
+	return { n, d, data: out };
+}
+
+/** The entry of `id`, or the error that names the known ones. */
+export function known<T>(kept: ReadonlyMap<string, T>, id: string): T {
+	const value = kept.get(id);
+	if (value === undefined) throw fail("CATEGORY_NOT_LEARNT", { id, known: [...kept.keys()] });
+	return value;
+}
+
+export const sumBytes = (tensors: Readonly<Record<string, AnyTensor>>): number =>
+	Object.values(tensors).reduce((sum, tensor) => sum + tensor.data.byteLength, 0);

@@ -1,0 +1,174 @@
+/**
+ * Backbones from disk: a folder with config.json and model.safetensors, with tensor names of timm or of Python's transformers.
+ * Widths, depth, patch and grid are read off the tensors; config.json gives what tensors cannot tell (heads, epsilon, activation).
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { float32, type Shape, type Tensor, type TensorDict } from "../engine/tensor.ts";
+import { fail } from "../errors.ts";
+import { isObject } from "../storage.ts";
+import { resizeGrid } from "./resize.ts";
+import { readSafetensorsFile, toFloat32 } from "./safetensors.ts";
+import { gridOf, parameterShapes, type VitConfig } from "./vit.ts";
+
+export interface Backbone {
+	readonly config: VitConfig;
+	readonly weights: TensorDict;
+}
+
+/** ImageNet's, which every published ViT here was trained with unless its files say otherwise. */
+export const imagenetMean = [0.485, 0.456, 0.406] as const;
+export const imagenetStd = [0.229, 0.224, 0.225] as const;
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Names of transformers' ViT, DeiT and DINOv2 models in timm's. */
+const renames: readonly (readonly [RegExp, string])[] = [
+	[/^(vit|deit|dinov2|dinov2_with_registers|model|backbone)\./, ""],
+	[/^embeddings\.cls_token$/, "cls_token"],
+	[/^embeddings\.register_tokens$/, "reg_token"],
+	[/^register_tokens$/, "reg_token"],
+	[/^embeddings\.position_embeddings$/, "pos_embed"],
+	[/^embeddings\.patch_embeddings\.projection\./, "patch_embed.proj."],
+	[/^encoder\.layer\./, "blocks."],
+	[/\.layernorm_before\./, ".norm1."],
+	[/\.layernorm_after\./, ".norm2."],
+	[/\.attention\.output\.dense\./, ".attn.proj."],
+	[/\.attention\.attention\.(query|key|value)\./, ".attn.$1."],
+	[/\.intermediate\.dense\./, ".mlp.fc1."],
+	[/^(blocks\.\d+)\.output\.dense\./, "$1.mlp.fc2."],
+	[/\.layer_scale([12])\.lambda1$/, ".ls$1.gamma"],
+	[/^layernorm\./, "norm."],
+];
+
+/** Parts of published checkpoints that no embedding reads. */
+const unused = /^(head|head_dist|fc_norm|classifier|pooler|decoder|lm_head)\.|mask_token$/;
+
+/** Reads a backbone folder and fits its positional grid to `imageSize`. */
+export function readBackbone(dir: string, imageSize: readonly [number, number]): Backbone {
+	const weightsPath = join(dir, "model.safetensors");
+	const configPath = join(dir, "config.json");
+	for (const path of [configPath, weightsPath]) if (!existsSync(path)) throw fail("BACKBONE_INCOMPLETE", { dir, file: path });
+	const json = readJson(configPath);
+	const tensors = joinQkv(renamed(weightsPath), weightsPath);
+	const config = configFrom(json, readPreprocessor(dir), tensors, weightsPath, imageSize);
+	return { config, weights: fit(tensors, config, weightsPath) };
+}
+
+function readJson(path: string): Json {
+	try {
+		const json: unknown = JSON.parse(readFileSync(path, "utf8"));
+		if (isObject(json)) return json;
+		throw new Error("not a JSON object");
+	} catch (error) {
+		throw fail("BACKBONE_UNSUPPORTED", { file: path, problem: `it cannot be read as JSON (${(error as Error).message})` });
+	}
+}
+
+const readPreprocessor = (dir: string): Json => {
+	const path = join(dir, "preprocessor_config.json");
+	return existsSync(path) ? readJson(path) : {};
+};
+
+function renamed(path: string): TensorDict {
+	const out: TensorDict = {};
+	for (const [name, tensor] of Object.entries(readSafetensorsFile(path).tensors)) {
+		const to = renames.reduce((n, [pattern, by]) => n.replace(pattern, by), name);
+		if (!unused.test(to)) out[to] = toFloat32(tensor, `${path}: ${name}`);
+	}
+	return out;
+}
+
+/** query, key and value of transformers, stacked as timm's qkv. */
+function joinQkv(tensors: TensorDict, path: string): TensorDict {
+	const out: TensorDict = {};
+	for (const [name, tensor] of Object.entries(tensors)) {
+		const match = /^(.*\.attn\.)(query|key|value)\.(weight|bias)$/.exec(name);
+		if (!match) {
+			out[name] = tensor;
+			continue;
+		}
+		if (match[2] !== "query") continue;
+		const parts = ["query", "key", "value"].map((part) => {
+			const t = tensors[`${match[1]}${part}.${match[3]}`];
+			if (!t || t.data.length !== tensor.data.length) throw fail("WEIGHTS_DO_NOT_FIT", { file: path, tensor: `${match[1]}${part}.${match[3]}`, found: t?.shape ?? null, wanted: tensor.shape });
+			return t;
+		});
+		const data = new Float32Array(3 * tensor.data.length);
+		parts.forEach((t, i) => {
+			data.set(t.data, i * tensor.data.length);
+		});
+		out[`${match[1]}qkv.${match[3]}`] = float32([3 * (tensor.shape[0] as number), ...tensor.shape.slice(1)], data);
+	}
+	return out;
+}
+
+function configFrom(json: Json, preprocessor: Json, tensors: TensorDict, path: string, imageSize: readonly [number, number]): VitConfig {
+	const need = (name: string, rank: number): Shape => {
+		const shape = tensors[name]?.shape;
+		if (!shape || shape.length !== rank) throw fail("BACKBONE_UNSUPPORTED", { file: path, problem: `it has no tensor ${name} of ${rank} axes, which every ViT here has; found ${Object.keys(tensors).slice(0, 5).join(", ")} ...` });
+		return shape;
+	};
+	const width = need("cls_token", 3)[2] as number;
+	const [, , patch, patchWidth] = need("patch_embed.proj.weight", 4) as [number, number, number, number];
+	const hidden = need("blocks.0.mlp.fc1.weight", 2)[0] as number;
+	const depth = new Set(Object.keys(tensors).flatMap((name) => /^blocks\.(\d+)\./.exec(name)?.[1] ?? [])).size;
+	const heads = typeof json.num_attention_heads === "number" ? json.num_attention_heads : width / 64;
+	const unsupported = (problem: string) => fail("BACKBONE_UNSUPPORTED", { file: path, problem });
+	if (patch !== patchWidth) throw unsupported(`its patches are ${patch}x${patchWidth}, not square`);
+	if (!Number.isInteger(heads) || width % heads !== 0) throw unsupported(`its width ${width} cannot be split into ${heads} heads`);
+	if (json.use_swiglu_ffn === true) throw unsupported("it uses SwiGLU layers (DINOv2 giant); use small, base or large");
+	if (json.model_type === "dinov3_vit" || tensors["rope.periods"]) throw unsupported("it uses rotary positions (DINOv3)");
+	const activation = json.hidden_act ?? "gelu";
+	if (activation !== "gelu") throw unsupported(`its activation is ${String(activation)}; only gelu is built`);
+	const positions = need("pos_embed", 3)[1] as number;
+	const [h, w] = imageSize;
+	if (h % patch !== 0 || w % patch !== 0) throw fail("IMAGE_SIZE_NOT_MULTIPLE", { imageSize, patch });
+	return {
+		imageSize,
+		patch,
+		width,
+		depth,
+		heads,
+		mlpRatio: hidden / width,
+		registers: tensors.reg_token ? (need("reg_token", 3)[1] as number) : 0,
+		layerScale: "blocks.0.ls1.gamma" in tensors,
+		classPosition: !Number.isInteger(Math.sqrt(positions)),
+		layerNormEps: typeof json.layer_norm_eps === "number" ? json.layer_norm_eps : 1e-6,
+		mean: triple(preprocessor.image_mean ?? pretrained(json).mean, imagenetMean),
+		std: triple(preprocessor.image_std ?? pretrained(json).std, imagenetStd),
+	};
+}
+
+const pretrained = (json: Json): Json => (isObject(json.pretrained_cfg) ? json.pretrained_cfg : {});
+const triple = (value: unknown, otherwise: readonly [number, number, number]): readonly [number, number, number] =>
+	Array.isArray(value) && value.length === 3 && value.every((x) => typeof x === "number") ? (value as [number, number, number]) : otherwise;
+
+/** Exactly the parameters of the configured ViT, positions resized; anything missing, left over or of another shape is an error. */
+export function fit(tensors: TensorDict, config: VitConfig, path: string): TensorDict {
+	const shapes = parameterShapes(config);
+	const weights: TensorDict = {};
+	for (const [name, wanted] of Object.entries(shapes)) {
+		const found = tensors[name];
+		const tensor = name === "pos_embed" && found ? resizePositions(found, config) : found;
+		if (!tensor || tensor.shape.length !== wanted.length || tensor.shape.some((s, i) => s !== wanted[i])) throw fail("WEIGHTS_DO_NOT_FIT", { file: path, tensor: name, found: tensor?.shape ?? null, wanted });
+		weights[name] = tensor;
+	}
+	const extra = Object.keys(tensors).find((name) => !(name in shapes));
+	if (extra) throw fail("WEIGHTS_DO_NOT_FIT", { file: path, tensor: extra, found: tensors[extra]?.shape ?? null, wanted: null });
+	return weights;
+}
+
+/** The square grid it was trained on, at this image's grid; the class token's row stays. */
+function resizePositions(positions: Tensor, config: VitConfig): Tensor {
+	const d = positions.shape[2] as number;
+	const first = config.classPosition ? 1 : 0;
+	const side = Math.sqrt((positions.shape[1] as number) - first);
+	const [h, w] = gridOf(config);
+	if (!Number.isInteger(side) || (side === h && side === w)) return positions;
+	const grid = resizeGrid(float32([1, side * side, d], positions.data.subarray(first * d)), [side, side], [h, w]);
+	const data = new Float32Array((first + h * w) * d);
+	data.set(positions.data.subarray(0, first * d));
+	data.set(grid.data, first * d);
+	return float32([1, first + h * w, d], data);
+}

@@ -1,0 +1,678 @@
+/**
+ * The run folder: the one module that knows its file names and its format version.
+ *
+ *   run.json                     what was run, on what, how far it got          log.jsonl   one event a line
+ *   metrics.json  metrics.csv    the result                                     report.html
+ *   scores/after-NN/<slug>.csv   one row a test image, after NN tasks           visualizations/
+ *   memory/                      what was learnt: a VersionedFolder             checkpoint/ state within a task, for --resume
+ *
+ * Durations, dates and machines are in run.json and log.jsonl only: memory/ and scores/ depend on config and seed alone.
+ */
+import { existsSync, readdirSync } from "node:fs";
+import { availableParallelism, cpus, totalmem } from "node:os";
+import { join } from "node:path";
+import { fail } from "./errors.ts";
+import {
+	appendLine,
+	checkPath,
+	isBookkeeping,
+	isObject,
+	type Lock,
+	lockFolder,
+	readBytes,
+	readJsonObject,
+	removeTemporaries,
+	removeTree,
+	sha256,
+	stableJson,
+	VersionedFolder,
+	writeAtomic,
+} from "./storage.ts";
+
+const format = 1;
+const names = {
+	run: "run.json",
+	metricsJson: "metrics.json",
+	metricsCsv: "metrics.csv",
+	scores: "scores",
+	memory: "memory",
+	checkpoint: "checkpoint",
+	visualizations: "visualizations",
+	report: "report.html",
+	log: "log.jsonl",
+} as const;
+
+export interface TaskState {
+	readonly id: string;
+	readonly state: "pending" | "learning" | "learnt";
+	/** Time it took to learn; null until then. */
+	readonly seconds: number | null;
+}
+
+export interface Machine {
+	readonly cpu: string;
+	readonly cores: number;
+	readonly memoryBytes: number;
+	readonly platform: string;
+}
+
+/** What a run is, before it starts. */
+export interface RunStart {
+	/** The resolved configuration, as plain JSON. */
+	readonly config: Readonly<Record<string, unknown>>;
+	readonly seed: number;
+	readonly versions: {
+		readonly keepsight: string;
+		readonly node: string;
+		readonly onnxruntime: string;
+	};
+	readonly machine: Machine;
+	/** Task ids in the order they are learnt. */
+	readonly order: readonly string[];
+}
+
+/** run.json. `forced`: what differed, each time it was resumed with --force. */
+export interface RunRecord extends RunStart {
+	readonly format: number;
+	readonly tasks: readonly TaskState[];
+	readonly forced?: readonly (readonly string[])[];
+}
+
+export type OpenMode =
+	/** Starts; refuses a folder that holds a run. */
+	| "new"
+	/** Goes on, with the same settings; starts where there is nothing. */
+	| "resume"
+	/** Starts; deletes the run that was there. */
+	| "fresh"
+	/** An existing run, to be changed: eval, learn, forget, report. */
+	| "update"
+	/** An existing run, without a lock: nothing can be written. */
+	| "read";
+
+/** Opens a run folder. All modes but "read" hold its lock until `close`. */
+export function openRun(dir: string, mode: "update" | "read"): Run;
+export function openRun(
+	dir: string,
+	mode: "new" | "resume" | "fresh",
+	start: RunStart,
+	options?: { readonly force?: boolean },
+): Run;
+export function openRun(
+	dir: string,
+	mode: OpenMode,
+	start?: RunStart,
+	{ force = false }: { readonly force?: boolean } = {},
+): Run {
+	if (mode === "read") return new Run(dir, existingRecord(dir), null);
+	if (mode === "update") existingRecord(dir); // before a lock is left in a folder that is none of ours
+	if (mode === "new" && existsSync(join(dir, names.run)))
+		throw fail("RUN_EXISTS", { dir });
+	const lock = lockFolder(dir);
+	try {
+		if (mode === "update") {
+			removeTemporaries(dir);
+			return new Run(dir, existingRecord(dir), lock);
+		}
+		if (!start) throw new Error(`openRun: mode "${mode}" needs what to start`);
+		if (mode === "fresh") removeRun(dir);
+		const earlier = readRecord(dir); // again: someone may have been faster than our lock
+		if (earlier) {
+			if (mode === "new") throw fail("RUN_EXISTS", { dir });
+			removeTemporaries(dir);
+			const record = continued(dir, earlier, start, force);
+			const run = new Run(dir, record, lock);
+			if (record !== earlier) run.save({}); // forced: on record before anything is learnt with it
+			return run;
+		}
+		const others = readdirSync(dir).filter((name) => !isBookkeeping(name));
+		if (others.length > 0 && mode !== "fresh")
+			throw fail("RUN_FOREIGN", { dir, names: others, fresh: false });
+		const run = new Run(
+			dir,
+			{
+				...start,
+				format,
+				tasks: start.order.map((id) => ({
+					id,
+					state: "pending",
+					seconds: null,
+				})),
+			},
+			lock,
+		);
+		run.save({});
+		return run;
+	} catch (error) {
+		lock.release();
+		throw error;
+	}
+}
+
+/** Whether the folder holds a run of any format version. */
+export const holdsRun = (dir: string): boolean =>
+	existsSync(join(dir, names.run));
+
+/** An open run folder. What it writes is on the disk, whole, when the call returns. */
+export class Run {
+	readonly dir: string;
+	/** What was learnt. */
+	readonly memory: VersionedFolder;
+	/** The state within a task, so that --resume need not start it again; `clear()` once the task is learnt. */
+	readonly checkpoint: VersionedFolder;
+	#record: RunRecord;
+	readonly #lock: Lock | null;
+
+	/** Use openRun. */
+	constructor(dir: string, record: RunRecord, lock: Lock | null) {
+		this.dir = dir;
+		this.#record = record;
+		this.#lock = lock;
+		this.memory = VersionedFolder.open(join(dir, names.memory));
+		this.checkpoint = VersionedFolder.open(join(dir, names.checkpoint));
+	}
+
+	get record(): RunRecord {
+		return this.#record;
+	}
+	/** Ids, in the order they were learnt. */
+	get tasksLearnt(): readonly string[] {
+		return this.#record.tasks
+			.filter((t) => t.state === "learnt")
+			.map((t) => t.id);
+	}
+	get finished(): boolean {
+		return this.#record.tasks.every((t) => t.state === "learnt");
+	}
+
+	/** Changes run.json. */
+	save(changes: Partial<Omit<RunRecord, "format">>): void {
+		const record = { ...this.#record, ...changes };
+		this.#write(names.run, stableJson(record));
+		this.#record = record;
+	}
+	/** Notes how far a task got; one that is not in the list (`learn`) is appended. */
+	setTask(
+		id: string,
+		state: TaskState["state"],
+		seconds: number | null = null,
+	): void {
+		const task: TaskState = { id, state, seconds };
+		const { tasks, order } = this.#record;
+		if (tasks.some((t) => t.id === id))
+			this.save({ tasks: tasks.map((t) => (t.id === id ? task : t)) });
+		else this.save({ tasks: [...tasks, task], order: [...order, id] });
+	}
+	/** Throws if another process took this folder over. Call before commits to `memory` and `checkpoint`. */
+	checkLock(): void {
+		if (!this.#lock)
+			throw new Error(
+				`${this.dir} was opened for reading; open it with mode "update" to write`,
+			);
+		this.#lock.check();
+	}
+
+	/** Scores of one category's test images after `after` tasks (1, 2, ...). */
+	writeScores(
+		after: number,
+		categoryId: string,
+		rows: readonly ScoreRow[],
+	): void {
+		this.#write(
+			join(names.scores, stageName(after), scoreFile(categoryId)),
+			formatScores(rows),
+		);
+	}
+	/** null if they were never written. */
+	readScores(after: number, categoryId: string): ScoreRow[] | null {
+		const path = join(
+			this.dir,
+			names.scores,
+			stageName(after),
+			scoreFile(categoryId),
+		);
+		return existsSync(path) ? parseScores(readText(path), path) : null;
+	}
+	/** All of them, as `readScoreFolder` gives them. */
+	readAllScores(): readonly ScoreStage[] {
+		return readScoreFolder(join(this.dir, names.scores));
+	}
+	writeMetrics(json: object, csv: string): void {
+		this.#write(names.metricsJson, stableJson(json));
+		this.#write(names.metricsCsv, csv);
+	}
+	/** null before the first task was evaluated. */
+	readMetrics(): Record<string, unknown> | null {
+		const path = join(this.dir, names.metricsJson);
+		const json = readJsonObject(path);
+		if (json && json.format !== format)
+			throw fail("FORMAT_VERSION", { path, found: json.format, known: format });
+		return json;
+	}
+	/** `name` may have folders: "mvtec.bottle/bad/001.png". Returns the full path. */
+	writeVisualization(name: string, content: Uint8Array | string): string {
+		return this.#write(
+			join(names.visualizations, checkPath(name, names.visualizations)),
+			content,
+		);
+	}
+	writeReport(html: string): string {
+		return this.#write(names.report, html);
+	}
+	/** Appends one event, with the time, to log.jsonl. */
+	log(event: object): void {
+		this.checkLock();
+		appendLine(
+			join(this.dir, names.log),
+			JSON.stringify({ time: new Date().toISOString(), ...event }),
+		);
+	}
+
+	/** Gives the lock back. */
+	close(): void {
+		this.#lock?.release();
+	}
+
+	#write(path: string, content: Uint8Array | string): string {
+		this.checkLock();
+		const full = join(this.dir, path);
+		writeAtomic(full, content);
+		return full;
+	}
+}
+
+function readRecord(dir: string): RunRecord | null {
+	const path = join(dir, names.run);
+	const json = readJsonObject(path);
+	if (!json) return null;
+	if (json.format !== format)
+		throw fail("FORMAT_VERSION", { path, found: json.format, known: format });
+	const { config, order, tasks, seed, versions } = json;
+	const wellFormed =
+		isObject(config) &&
+		isObject(versions) &&
+		typeof seed === "number" &&
+		isStrings(order) &&
+		Array.isArray(tasks) &&
+		tasks.every(
+			(t) =>
+				isObject(t) &&
+				typeof t.id === "string" &&
+				["pending", "learning", "learnt"].includes(String(t.state)),
+		);
+	if (!wellFormed)
+		throw fail("DAMAGED", {
+			path,
+			problem:
+				"config, seed, versions, order or tasks is missing or of the wrong kind",
+		});
+	return json as unknown as RunRecord;
+}
+
+function existingRecord(dir: string): RunRecord {
+	const record = readRecord(dir);
+	if (!record) throw fail("RUN_MISSING", { dir });
+	return record;
+}
+
+const isStrings = (value: unknown): value is string[] =>
+	Array.isArray(value) && value.every((x) => typeof x === "string");
+
+/** The record to go on with, if nothing that changes results differs. Versions no longer matter to a finished run. */
+function continued(
+	dir: string,
+	earlier: RunRecord,
+	start: RunStart,
+	force: boolean,
+): RunRecord {
+	const finished = earlier.tasks.every((t) => t.state === "learnt");
+	const compared = ({ config, seed, order, versions }: RunStart) => ({
+		...config,
+		seed,
+		order,
+		...(finished
+			? {}
+			: {
+					versions: {
+						keepsight: versions.keepsight,
+						onnxruntime: versions.onnxruntime,
+					},
+				}),
+	});
+	const found = differences(compared(earlier), compared(start));
+	if (found.length === 0) return earlier;
+	if (!force) throw fail("RUN_DIFFERS", { dir, differences: found });
+	const done = new Map(earlier.tasks.map((t) => [t.id, t]));
+	const tasks = start.order.map(
+		(id): TaskState => done.get(id) ?? { id, state: "pending", seconds: null },
+	);
+	return {
+		...earlier,
+		...start,
+		tasks,
+		forced: [...(earlier.forced ?? []), found],
+	};
+}
+
+/** "train.epochs: 10 -> 20" for every value that differs; lists are compared as a whole. */
+export function differences(a: unknown, b: unknown, path = ""): string[] {
+	if (isObject(a) && isObject(b)) {
+		const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])].sort();
+		return keys.flatMap((key) =>
+			differences(own(a, key), own(b, key), path ? `${path}.${key}` : key),
+		);
+	}
+	const [was, is] = [show(a), show(b)];
+	return was === is ? [] : [`${path}: ${was} -> ${is}`];
+}
+const own = (object: Record<string, unknown>, key: string): unknown =>
+	Object.hasOwn(object, key) ? object[key] : undefined;
+const show = (value: unknown): string =>
+	value === undefined
+		? "(not set)"
+		: stableJson(value).replace(/\n\t*/g, " ").trim();
+
+/** Deletes what Keepsight wrote, run.json last: a kill on the way leaves something that is still known as a run. */
+function removeRun(dir: string): void {
+	const known: readonly string[] = Object.values(names);
+	const present = readdirSync(dir);
+	const foreign = present.filter(
+		(name) => !known.includes(name) && !isBookkeeping(name),
+	);
+	if (foreign.length > 0 && !present.includes(names.run))
+		throw fail("RUN_FOREIGN", { dir, names: foreign, fresh: true });
+	for (const name of known.filter((n) => n !== names.run))
+		removeTree(join(dir, name));
+	removeTree(join(dir, names.run));
+}
+
+/** This machine, for run.json. */
+export function describeMachine(): Machine {
+	return {
+		cpu: cpus()[0]?.model.trim() ?? "unknown",
+		cores: availableParallelism(),
+		memoryBytes: totalmem(),
+		platform: `${process.platform}-${process.arch}`,
+	};
+}
+
+// ---- names from ids ----
+
+/**
+ * A file name for a task or category: "mvtec/bottle" -> "mvtec.bottle". Letters, digits, _ - + stay, "/" becomes ".",
+ * everything else is percent-encoded, so different ids never meet. Very long ids end in a hash instead.
+ */
+export function taskFolder(id: string): string {
+	if (id === "") throw new Error("taskFolder: empty id");
+	const slug = [...Buffer.from(id)].map((byte, i) => {
+		const c = String.fromCharCode(byte);
+		if (/[A-Za-z0-9_+-]/.test(c)) return c;
+		return c === "/" && i > 0
+			? "."
+			: `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+	});
+	const name = slug.join("");
+	return name.length <= 200
+		? name
+		: `${name.slice(0, 180)}~${sha256(Buffer.from(id)).slice(0, 16)}`;
+}
+
+/** The id a name stands for; a foreign or shortened name is its own id. */
+export function taskOfFolder(name: string): string {
+	try {
+		return decodeURIComponent(name.replaceAll(".", "/"));
+	} catch {
+		return name;
+	}
+}
+
+const scoreFile = (categoryId: string): string =>
+	`${taskFolder(categoryId)}.csv`;
+
+function stageName(after: number): string {
+	if (!Number.isSafeInteger(after) || after < 1)
+		throw new Error(`scores: "after" counts tasks from 1, not ${after}`);
+	return `after-${String(after).padStart(2, "0")}`;
+}
+
+// ---- score files: CSV by RFC 4180, one row a test image ----
+
+export interface ScoreRow {
+	/** Relative to the data root. */
+	readonly path: string;
+	/** null: good; written as "good". */
+	readonly defect: string | null;
+	readonly label: 0 | 1;
+	/** Higher: more anomalous. */
+	readonly score: number;
+	/** null: none is known; written empty, as null `routed` is. */
+	readonly threshold: number | null;
+	/** The task the image was scored as; null: unknown product. */
+	readonly routed: string | null;
+}
+
+const columns = [
+	"path",
+	"defect",
+	"label",
+	"score",
+	"threshold",
+	"routed",
+] as const;
+
+/** Spreadsheets run a text that starts like a formula (OWASP: CSV injection): it gets an apostrophe in front, which parseScores removes. */
+const formula = /^'*[=+\-@\t\r\n＝＋－＠]/;
+const disguised = /^'+[=+\-@\t\r\n＝＋－＠]/;
+
+/** Rows in the given order; numbers in JavaScript's shortest form, which reads back to the same bits ("Infinity" and "-0" included). */
+function formatScores(rows: readonly ScoreRow[]): string {
+	const text = (value: string) => {
+		const safe = formula.test(value) ? `'${value}` : value;
+		return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+	};
+	const number = (value: number) => {
+		if (Number.isNaN(value)) throw new Error("scores: NaN is not a score");
+		return Object.is(value, -0) ? "-0" : String(value);
+	};
+	const lines = rows.map((r) =>
+		[
+			text(r.path),
+			text(r.defect ?? "good"),
+			r.label,
+			number(r.score),
+			r.threshold === null ? "" : number(r.threshold),
+			text(r.routed ?? ""),
+		].join(","),
+	);
+	return `${[columns.join(","), ...lines].join("\n")}\n`;
+}
+
+/**
+ * Reads our score files and anyone's: label and score are required, other columns optional or ignored, in any order;
+ * LF or CRLF, with or without a byte order mark. An absent path is "", an absent threshold or route null.
+ */
+export function parseScores(text: string, fileName: string): ScoreRow[] {
+	const invalid = (line: number, problem: string) =>
+		fail("SCORES_INVALID", { file: fileName, line, problem });
+	const [header, ...records] = parseCsv(text.replace(/^\uFEFF/, ""), invalid);
+	if (!header) throw invalid(1, "the file is empty");
+	const titles = header.fields.map((f) => f.trim().toLowerCase());
+	const column = (
+		name: (typeof columns)[number],
+		required: boolean,
+	): number => {
+		const index = titles.indexOf(name);
+		if (index < 0 && required)
+			throw invalid(
+				header.line,
+				`the header has no column "${name}"; it reads ${JSON.stringify(header.fields.join(",").slice(0, 100))}`,
+			);
+		if (index >= 0 && titles.indexOf(name, index + 1) >= 0)
+			throw invalid(header.line, `the header has the column "${name}" twice`);
+		return index;
+	};
+	const at = {
+		label: column("label", true),
+		score: column("score", true),
+		path: column("path", false),
+		defect: column("defect", false),
+		threshold: column("threshold", false),
+		routed: column("routed", false),
+	};
+
+	return records.map(({ line, fields }) => {
+		if (fields.length !== titles.length)
+			throw invalid(
+				line,
+				`${fields.length} fields, but the header has ${titles.length}`,
+			);
+		const text = (index: number) => {
+			const value = fields[index] ?? "";
+			return disguised.test(value) ? value.slice(1) : value;
+		};
+		const number = (index: number, name: string): number => {
+			const value = parseNumber(fields[index] ?? "");
+			if (value === null)
+				throw invalid(
+					line,
+					`the ${name} ${JSON.stringify(fields[index])} is not a number`,
+				);
+			return value;
+		};
+		const label = number(at.label, "label");
+		if (label !== 0 && label !== 1)
+			throw invalid(line, `the label is ${label}`);
+		const defect = text(at.defect);
+		return {
+			path: text(at.path),
+			defect: defect === "" || defect === "good" ? null : defect,
+			label,
+			score: number(at.score, "score"),
+			threshold:
+				(fields[at.threshold] ?? "").trim() === ""
+					? null
+					: number(at.threshold, "threshold"),
+			routed: text(at.routed) || null,
+		};
+	});
+}
+
+/** JavaScript's and Python's spellings; null for anything else, NaN included. */
+function parseNumber(text: string): number | null {
+	const t = text.trim();
+	const infinite = /^([+-]?)inf(inity)?$/i.exec(t);
+	if (infinite)
+		return infinite[1] === "-"
+			? Number.NEGATIVE_INFINITY
+			: Number.POSITIVE_INFINITY;
+	return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(t) ? Number(t) : null;
+}
+
+interface CsvRecord {
+	/** Where it starts, counted from 1. */
+	readonly line: number;
+	readonly fields: readonly string[];
+}
+
+/** RFC 4180; empty lines are skipped. */
+function parseCsv(
+	text: string,
+	invalid: (line: number, problem: string) => Error,
+): CsvRecord[] {
+	const records: CsvRecord[] = [];
+	let line = 1;
+	let i = 0;
+	while (i < text.length) {
+		const start = line;
+		const fields: string[] = [];
+		for (;;) {
+			if (text[i] === '"') {
+				let value = "";
+				for (i++; ; i++) {
+					const c = text[i];
+					if (c === undefined)
+						throw invalid(start, "a quoted field is never closed");
+					if (c === '"' && text[++i] !== '"') break;
+					if (c === "\n") line++;
+					value += c;
+				}
+				fields.push(value);
+				if (text[i] !== undefined && !",\r\n".includes(text[i] as string))
+					throw invalid(line, "text follows a closing quote");
+			} else {
+				const end = i;
+				while (i < text.length && !',"\r\n'.includes(text[i] as string)) i++;
+				if (text[i] === '"')
+					throw invalid(line, "a quote stands inside an unquoted field");
+				fields.push(text.slice(end, i));
+			}
+			if (text[i] !== ",") break;
+			i++;
+		}
+		if (text[i] === "\r") i++;
+		if (text[i] === "\n") i++;
+		line++;
+		if (fields.length > 1 || fields[0] !== "")
+			records.push({ line: start, fields });
+	}
+	return records;
+}
+
+// ---- folders of score files ----
+
+export interface ScoreStage {
+	/** Tasks learnt so far; null: a flat folder, which does not say. */
+	readonly after: number | null;
+	readonly categories: readonly {
+		readonly id: string;
+		readonly file: string;
+		readonly rows: readonly ScoreRow[];
+	}[];
+}
+
+/** Our `scores/` or anyone's folder: `*.csv` directly (one stage), or in `after-NN/` subfolders (in the order of NN). */
+export function readScoreFolder(dir: string): readonly ScoreStage[] {
+	const missing = (problem: string) => fail("SCORES_MISSING", { dir, problem });
+	if (!existsSync(dir)) throw missing("there is no such folder");
+	const items = readdirSync(dir, { withFileTypes: true });
+	const csvIn = (folder: string) =>
+		readdirSync(folder)
+			.filter((n) => n.endsWith(".csv") && !isBookkeeping(n))
+			.sort();
+	const stage = (after: number | null, folder: string): ScoreStage => ({
+		after,
+		categories: csvIn(folder).map((name) => {
+			const file = join(folder, name);
+			return {
+				id: taskOfFolder(name.slice(0, -4)),
+				file,
+				rows: parseScores(readText(file), file),
+			};
+		}),
+	});
+	const stages = items
+		.filter((item) => item.isDirectory() && /^after-\d+$/.test(item.name))
+		.map((item) => ({
+			after: Number(item.name.slice(6)),
+			folder: join(dir, item.name),
+		}))
+		.sort((a, b) => a.after - b.after);
+	if (stages.length === 0) {
+		if (csvIn(dir).length === 0) throw missing("it holds none");
+		return [stage(null, dir)];
+	}
+	if (csvIn(dir).length > 0)
+		throw missing(
+			"it holds both .csv files and after-NN folders, so which to use is unclear",
+		);
+	const twice = stages.find(
+		(s, i) => s.after === stages[i - 1]?.after || s.after < 1,
+	);
+	if (twice) throw missing(`stage ${twice.after} appears twice or is below 1`);
+	return stages
+		.map(({ after, folder }) => stage(after, folder))
+		.filter((s) => s.categories.length > 0);
+}
+
+const readText = (path: string): string =>
+	Buffer.from(readBytes(path)).toString("utf8");

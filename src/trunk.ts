@@ -1,0 +1,133 @@
+/**
+ * The network in two parts. The trunk is what no training touches: the blocks below the first trained one, as a forward-only
+ * graph with its weights inside. The top is the rest, as a function of weights that move. What passes between them is a "state":
+ * the tokens before the first trained block, or the image itself where everything trains.
+ */
+import { input, type Value, type ValueDict } from "./engine/graph.ts";
+import { linear } from "./engine/ops/index.ts";
+import { Session } from "./engine/runtime.ts";
+import { type AnyTensor, float32, type Tensor, type TensorDict, uint8 } from "./engine/tensor.ts";
+import type { Image } from "./data/task.ts";
+import type { Backbone } from "./models/backbone.ts";
+import { embed, normalise, type Top, tokenCount, top, topShapes, trunk, type VitConfig } from "./models/vit.ts";
+
+export interface Network {
+	readonly backbone: Backbone;
+	/** First trained block; depth: none trains; 0: all parameters train, the embedding of patches too. */
+	readonly from: number;
+	readonly threads: number;
+}
+
+/** First trained block of a configuration. */
+export function firstTrained(config: VitConfig, trainable: { readonly last: number } | "all" | "none"): number {
+	if (trainable === "all") return 0;
+	if (trainable === "none") return config.depth;
+	return Math.max(0, config.depth - trainable.last);
+}
+
+/** The parameters that train: a copy, so that the pretrained ones (the final norm among them) stay. */
+export function trainableWeights({ backbone, from }: Network): TensorDict {
+	return Object.fromEntries(
+		Object.keys(topShapes(backbone.config, from)).map((name) => {
+			const tensor = backbone.weights[name] as Tensor;
+			return [name, float32(tensor.shape, tensor.data.slice())];
+		}),
+	);
+}
+
+/** The state as an input of a graph. */
+export function stateInput({ backbone: { config }, from }: Network, name: string, batch: number): Value {
+	return from === 0 ? input(name, [batch, ...config.imageSize, 3], "uint8") : input(name, [batch, tokenCount(config), config.width]);
+}
+
+/** The top from a state. */
+export function topOf({ backbone: { config }, from }: Network, params: ValueDict, state: Value, options: { forwardOnly?: boolean } = {}): Top {
+	const tokens = from === 0 ? embed(config, params, normalise(config, state)) : state;
+	return top(config, params, tokens, from, { read: "class", ...options });
+}
+
+/** Logits of the pretext head on the class token. */
+export const headOf = (params: ValueDict, embedding: Value): Value => linear(embedding, params["head.weight"] as Value, params["head.bias"] as Value);
+
+/** What the frozen network says about an image. */
+export interface Sight {
+	/** For the top: [1, T, D], or the image where everything trains. */
+	readonly state: AnyTensor;
+	/** The pretrained network's class token after its own final norm: for routing, and the embedding where nothing trains. */
+	readonly frozen: Tensor; // [1, D]
+}
+
+/** Sessions of the frozen part, made when first needed. */
+export class Trunk {
+	readonly network: Network;
+	#sight: Promise<Session> | null = null;
+	readonly #states = new Map<number, Promise<Session>>();
+
+	constructor(network: Network) {
+		this.network = network;
+	}
+
+	/** One image: its state and its frozen class token. Always alone, so that a score depends on no other image. */
+	async see(image: Image): Promise<Sight> {
+		const { backbone, from, threads } = this.network;
+		const { config, weights } = backbone;
+		this.#sight ??= (() => {
+			const params = inputs(weights);
+			const pixels = normalise(config, input("images", [1, ...config.imageSize, 3], "uint8"));
+			const { state } = trunk(config, params, pixels, from);
+			const frozen = top(config, params, state, from, { read: "class", forwardOnly: true }).embedding;
+			return Session.create(from === 0 ? { frozen } : { state, frozen }, { threads, weights });
+		})();
+		const images = uint8([1, ...image.shape], image.data);
+		const { state, frozen } = await (await this.#sight).run({ images });
+		return { state: from === 0 ? images : (state as Tensor), frozen: frozen as Tensor };
+	}
+
+	/** States of a batch of images, for training steps. */
+	async states(images: Tensor<"uint8"> /* [B, H, W, 3] */): Promise<AnyTensor> {
+		const { backbone, from, threads } = this.network;
+		if (from === 0) return images;
+		const batch = images.shape[0] as number;
+		let session = this.#states.get(batch);
+		if (!session) {
+			const { config, weights } = backbone;
+			const pixels = normalise(config, input("images", images.shape, "uint8"));
+			session = Session.create({ state: trunk(config, inputs(weights), pixels, from).state }, { threads, weights });
+			this.#states.set(batch, session);
+		}
+		return (await (await session).run({ images })).state as Tensor;
+	}
+
+	/** Frees the sessions for batches, which evaluation does not need. */
+	async releaseBatches(): Promise<void> {
+		const sessions = [...this.#states.values()];
+		this.#states.clear();
+		for (const session of sessions) await (await session).release();
+	}
+}
+
+/** The top run forward on single states, with weights fed: they change from task to task. */
+export class Embedder {
+	readonly #network: Network;
+	readonly #heads: boolean;
+	#session: Promise<Session> | null = null;
+
+	/** `head`: also the pretext head's logits. */
+	constructor(network: Network, { head }: { readonly head: boolean }) {
+		this.#network = network;
+		this.#heads = head;
+	}
+
+	async embed(state: AnyTensor, weights: TensorDict): Promise<{ embedding: Tensor /* [1, D] */; logits: Tensor | null }> {
+		const network = this.#network;
+		this.#session ??= (() => {
+			const params = inputs(weights);
+			const { embedding } = topOf(network, params, stateInput(network, "state", 1), { forwardOnly: true });
+			return Session.create(this.#heads ? { embedding, logits: headOf(params, embedding) } : { embedding }, { threads: network.threads });
+		})();
+		const out = await (await this.#session).run({ ...weights, state });
+		return { embedding: out.embedding as Tensor, logits: out.logits ?? null };
+	}
+}
+
+const inputs = (weights: TensorDict): ValueDict => Object.fromEntries(Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]));

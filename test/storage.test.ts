@@ -1,0 +1,679 @@
+/** Storage under faults: every filesystem call fails once, and is once the last before a kill or a power cut. */
+import { execFileSync, spawn } from "node:child_process";
+import {
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	symlinkSync,
+	truncateSync,
+	writeFileSync,
+} from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { KeepsightError } from "../src/errors.ts";
+import {
+	appendLine,
+	ensureFolder,
+	files,
+	hashedName,
+	lockFolder,
+	removeTree,
+	sha256,
+	stableJson,
+	VersionedFolder,
+	writeAtomic,
+} from "../src/storage.ts";
+
+const real = { ...files };
+let dir: string;
+beforeEach(() => {
+	dir = mkdtempSync(join(tmpdir(), "keepsight-storage-"));
+});
+afterEach(() => {
+	Object.assign(files, real);
+	rmSync(dir, { recursive: true, force: true });
+});
+
+const systemError = (code: string) =>
+	Object.assign(new Error(code), { code, syscall: "test" });
+const bytes = (text: string) => new Uint8Array(Buffer.from(text));
+const text = (b: Uint8Array) => Buffer.from(b).toString();
+const add = (entries: Record<string, string>) =>
+	new Map(Object.entries(entries).map(([k, v]) => [k, bytes(v)]));
+const leftovers = (at: string) =>
+	readdirSync(at, { recursive: true })
+		.map(String)
+		.filter((n) => n.includes(".tmp-") || n.includes(".lock"));
+
+type Fault = "error" | "short" | "kill" | "power";
+/**
+ * Makes the n-th call (from 1) fail. "error": that call alone, as EIO. "short": it writes half, then ENOSPC for good.
+ * "kill": it and every later call do nothing. "power": a kill, and what was not synced is lost in the worst order: files
+ * lose their unsynced content, folders other than `dir` their unsynced new names, while renames in `dir` survive.
+ * Returns whether the fault came.
+ */
+function inject(
+	n: number,
+	fault: Fault,
+): { readonly hit: () => boolean; readonly lose: () => void } {
+	let calls = 0;
+	let dead = false;
+	const opened = new Map<number, string>();
+	const unsyncedContent = new Set<string>();
+	const unsyncedNames = new Map<string, Map<string, Uint8Array | null>>(); // by folder: what each name was before; null: absent
+	for (const [name, call] of Object.entries(real) as [
+		keyof typeof files,
+		(...args: never[]) => unknown,
+	][]) {
+		(files as Record<string, unknown>)[name] = (...args: unknown[]) => {
+			if (dead)
+				throw fault === "short" && name !== "write"
+					? passThrough(call, args)
+					: systemError("KILLED");
+			if (++calls === n) {
+				if (fault === "error") throw systemError("EIO");
+				dead = true;
+				if (fault === "short" && name === "write")
+					real.write(
+						args[0] as number,
+						(args[1] as Uint8Array).subarray(
+							0,
+							(args[1] as Uint8Array).length >> 1,
+						),
+					);
+				throw systemError(fault === "short" ? "ENOSPC" : "KILLED");
+			}
+			const path = String(args[0]);
+			const to = name === "rename" ? String(args[1]) : path;
+			const earlier =
+				name === "rename" && existsSync(to) ? readFileSync(to) : null;
+			const result = call(...(args as never[]));
+			if (name === "open") {
+				opened.set(result as number, path);
+				if (args[1] === "wx") unsyncedContent.add(path);
+			} else if (name === "fsync") {
+				const synced = opened.get(args[0] as number) as string;
+				unsyncedContent.delete(synced);
+				unsyncedNames.delete(synced);
+			} else if (name === "rename" || name === "mkdir") {
+				if (unsyncedContent.delete(path)) unsyncedContent.add(to);
+				const parent = dirname(to);
+				unsyncedNames.set(
+					parent,
+					(unsyncedNames.get(parent) ?? new Map()).set(to, earlier),
+				);
+			}
+			return result;
+		};
+	}
+	return {
+		hit: () => calls >= n,
+		lose() {
+			if (fault !== "power") return;
+			for (const path of unsyncedContent)
+				if (existsSync(path)) truncateSync(path, 0);
+			for (const [parent, earlier] of unsyncedNames) {
+				if (parent === join(dir, "memory")) continue;
+				for (const [path, content] of earlier) {
+					rmSync(path, { recursive: true, force: true });
+					if (content) writeFileSync(path, content);
+				}
+			}
+		},
+	};
+}
+function passThrough(
+	call: (...args: never[]) => unknown,
+	args: unknown[],
+): Error {
+	call(...(args as never[]));
+	return systemError("ENOSPC");
+}
+
+/** Runs `action` with the fault at every call in turn, on a fresh folder each time, until it gets through untouched. */
+function forEveryCall(
+	fault: Fault,
+	prepare: () => void,
+	action: () => void,
+	check: (failed: unknown, n: number) => void,
+): number {
+	for (let n = 1; ; n++) {
+		rmSync(dir, { recursive: true, force: true });
+		mkdirSync(dir);
+		prepare();
+		const injected = inject(n, fault);
+		let failed: unknown = null;
+		try {
+			action();
+		} catch (error) {
+			failed = error;
+		}
+		Object.assign(files, real);
+		injected.lose();
+		if (!injected.hit()) return n - 1;
+		check(failed, n);
+	}
+}
+
+describe("writeAtomic", () => {
+	it("writes, replaces and makes parents", () => {
+		const path = join(dir, "a", "b", "file");
+		writeAtomic(path, "one");
+		writeAtomic(path, bytes("two"));
+		expect(readFileSync(path, "utf8")).toBe("two");
+		expect(readdirSync(join(dir, "a", "b"))).toEqual(["file"]);
+	});
+
+	it.each(["error", "kill", "power"] as const)(
+		"leaves the old or the new file when any call meets: %s",
+		(fault) => {
+			const path = join(dir, "file");
+			const calls = forEveryCall(
+				fault,
+				() => writeAtomic(path, "old"),
+				() => writeAtomic(path, "new content"),
+				(failed, n) => {
+					expect(["old", "new content"], `call ${n}`).toContain(
+						readFileSync(path, "utf8"),
+					);
+					expect(failed).not.toBeNull();
+					if (fault === "error") {
+						expect(failed).toMatchObject({ code: "CANNOT_WRITE" });
+						expect(leftovers(dir), `call ${n}`).toEqual([]);
+					}
+				},
+			);
+			expect(calls).toBeGreaterThanOrEqual(6); // open, write, fsync, close, rename, and the folder's fsync
+		},
+	);
+
+	it.each([
+		["ENOSPC", /the disk is full.*Free some space/],
+		["EDQUOT", /quota/],
+		["EACCES", /permission denied/],
+		["EROFS", /read-only/],
+		["EIO", /input\/output error/],
+		["EMFILE", /ulimit/],
+		["EWEIRD", /EWEIRD/],
+	])(
+		"says what %s means, names the path, leaves no temp file",
+		(code, wording) => {
+			const path = join(dir, "file");
+			files.write = () => {
+				throw systemError(code);
+			};
+			const failed = thrown(() => writeAtomic(path, "x"));
+			expect(failed).toBeInstanceOf(KeepsightError);
+			expect(failed.message).toMatch(wording);
+			expect(failed.message).toContain(path);
+			expect(readdirSync(dir)).toEqual([]);
+		},
+	);
+
+	it("keeps on writing after a short write", () => {
+		files.write = (fd, b) => real.write(fd, b.subarray(0, 3));
+		writeAtomic(join(dir, "file"), "a longer text");
+		expect(readFileSync(join(dir, "file"), "utf8")).toBe("a longer text");
+	});
+
+	it("names the path when a parent is a file", () => {
+		writeAtomic(join(dir, "file"), "x");
+		expect(() => writeAtomic(join(dir, "file", "below"), "y")).toThrow(
+			/Could not write .*file/,
+		);
+	});
+});
+
+it("appendLine adds lines and closes a torn one", () => {
+	const path = join(dir, "logs", "log.jsonl");
+	appendLine(path, "1");
+	appendLine(path, "2");
+	writeFileSync(path, "torn", { flag: "a" });
+	appendLine(path, "3");
+	expect(readFileSync(path, "utf8")).toBe("1\n2\ntorn\n3\n");
+});
+
+it("removeTree deletes links, not what they lead to", () => {
+	const outside = join(dir, "outside");
+	writeAtomic(join(outside, "precious"), "x");
+	ensureFolder(join(dir, "tree", "sub"));
+	symlinkSync(outside, join(dir, "tree", "sub", "link"));
+	removeTree(join(dir, "tree"));
+	removeTree(join(dir, "tree")); // nothing there: fine
+	expect(readdirSync(dir)).toEqual(["outside"]);
+	expect(readFileSync(join(outside, "precious"), "utf8")).toBe("x");
+});
+
+it("stableJson sorts keys, leaves lists, and refuses what JSON would turn into null", () => {
+	expect(stableJson({ b: [2, 1], a: { d: 1, c: undefined } })).toBe(
+		'{\n\t"a": {\n\t\t"d": 1\n\t},\n\t"b": [\n\t\t2,\n\t\t1\n\t]\n}\n',
+	);
+	expect(() => stableJson({ a: Number.NaN })).toThrow(/NaN/);
+});
+
+it("hashedName follows from the content", () => {
+	expect(hashedName("weights", bytes("abc"), ".safetensors")).toBe(
+		"weights.ba7816bf8f01cfea.safetensors",
+	);
+});
+
+describe("VersionedFolder", () => {
+	const at = () => join(dir, "memory");
+	const open = () => VersionedFolder.open(at());
+	const contents = (folder: VersionedFolder) =>
+		Object.fromEntries(folder.paths.map((p) => [p, text(folder.read(p))]));
+	const onDisk = () =>
+		readdirSync(at(), { recursive: true, withFileTypes: true })
+			.filter((d) => !d.isDirectory())
+			.map((d) => d.name)
+			.sort();
+
+	it("starts empty, commits, reopens, drops what is not kept", () => {
+		const folder = open();
+		expect([folder.version, folder.paths, folder.meta]).toEqual([0, [], {}]);
+		folder.commit({
+			add: add({ "t1/a.json": "1", "t2/b.json": "22" }),
+			meta: { tasks: ["t1", "t2"] },
+		});
+		expect(contents(open())).toEqual({ "t1/a.json": "1", "t2/b.json": "22" });
+		expect(open().bytes()).toBe(3);
+		folder.commit({
+			keep: (p) => p.startsWith("t2/"),
+			meta: { tasks: ["t2"] },
+		});
+		const again = open();
+		expect([again.version, again.meta, contents(again)]).toEqual([
+			2,
+			{ tasks: ["t2"] },
+			{ "t2/b.json": "22" },
+		]);
+		expect(readdirSync(at()).sort()).toEqual(["manifest.json", "t2"]); // the emptied folder is gone, too
+	});
+
+	it("writes a manifest that depends on content alone", () => {
+		open().commit({
+			add: add({ b: "2", a: "1" }),
+			meta: { z: 1, y: { d: 1, c: 2 } },
+		});
+		const manifest = readFileSync(join(at(), "manifest.json"), "utf8");
+		expect(JSON.parse(manifest)).toEqual({
+			format: 1,
+			version: 1,
+			files: {
+				a: { bytes: 1, sha256: sha256(bytes("1")) },
+				b: { bytes: 1, sha256: sha256(bytes("2")) },
+			},
+			y: { c: 2, d: 1 },
+			z: 1,
+		});
+		rmSync(at(), { recursive: true });
+		open().commit({
+			add: add({ a: "1", b: "2" }),
+			meta: { y: { c: 2, d: 1 }, z: 1 },
+		});
+		expect(readFileSync(join(at(), "manifest.json"), "utf8")).toBe(manifest);
+	});
+
+	it("keeps the version when a commit changes nothing, as a resumed run repeats its last one", () => {
+		const folder = open();
+		folder.commit({ add: add({ a: "1" }), meta: { n: 1 } });
+		folder.commit({ add: add({ a: "1" }), meta: { n: 1 } });
+		expect(open().version).toBe(1);
+	});
+
+	it("never changes a file in place", () => {
+		const folder = open();
+		folder.commit({ add: add({ a: "1" }) });
+		expect(() =>
+			folder.commit({ add: add({ a: "2" }), keep: () => false }),
+		).toThrow(/never changed in place/);
+		expect(contents(open())).toEqual({ a: "1" });
+	});
+
+	it("ignores leftovers and clears them with the next commit", () => {
+		const folder = open();
+		folder.commit({ add: add({ a: "1" }) });
+		writeFileSync(join(at(), ".tmp-x"), "torn");
+		writeFileSync(join(at(), "orphan"), "unreferenced");
+		expect(contents(open())).toEqual({ a: "1" });
+		folder.commit({ add: add({ b: "2" }) });
+		expect(onDisk()).toEqual(["a", "b", "manifest.json"]);
+	});
+
+	it("does not delete someone's files from a folder that had no manifest", () => {
+		writeAtomic(join(at(), "thesis.txt"), "years of work");
+		open().commit({ add: add({ a: "1" }) });
+		expect(readFileSync(join(at(), "thesis.txt"), "utf8")).toBe(
+			"years of work",
+		);
+	});
+
+	it.each(["error", "short", "kill", "power"] as const)(
+		"is the old or the new version, never torn, when any call meets: %s",
+		(fault) => {
+			const before = { keep: "same", drop: "old" };
+			const after = { keep: "same", "new/x": "1", "new/y": "2".repeat(1000) };
+			const seen = new Set<number>();
+			const calls = forEveryCall(
+				fault,
+				() => open().commit({ add: add(before), meta: { n: 1 } }),
+				() =>
+					open().commit({
+						add: add({ "new/x": after["new/x"], "new/y": after["new/y"] }),
+						keep: (p) => p === "keep",
+						meta: { n: 2 },
+					}),
+				(_, n) => {
+					const folder = open();
+					seen.add(folder.version);
+					expect(contents(folder), `call ${n}`).toEqual(
+						folder.version === 1 ? before : after,
+					);
+					expect(folder.meta).toEqual({ n: folder.version });
+					// and the same commit, repeated, ends as if nothing had happened
+					folder.commit({
+						add: add({ "new/x": after["new/x"], "new/y": after["new/y"] }),
+						keep: (p) => p !== "drop",
+						meta: { n: 2 },
+					});
+					expect(
+						[open().version, contents(open())],
+						`call ${n}, repeated`,
+					).toEqual([2, after]);
+					expect(onDisk()).toEqual(["keep", "manifest.json", "x", "y"]);
+				},
+			);
+			expect(calls).toBeGreaterThan(20);
+			expect([...seen].sort()).toEqual([1, 2]);
+		},
+	);
+
+	it("names the full disk, and the earlier version still reads", () => {
+		const folder = open();
+		folder.commit({ add: add({ a: "1" }) });
+		files.write = () => {
+			throw systemError("ENOSPC");
+		};
+		expect(() => folder.commit({ add: add({ b: "2" }) })).toThrow(
+			/memory.*the disk is full \(ENOSPC\)/,
+		);
+		Object.assign(files, real);
+		expect(contents(folder)).toEqual({ a: "1" });
+		folder.commit({ add: add({ b: "2" }) }); // goes on once there is space
+		expect(contents(open())).toEqual({ a: "1", b: "2" });
+	});
+
+	it.each([
+		[
+			"another size",
+			() => writeFileSync(join(at(), "a"), "longer"),
+			/is damaged: 6 bytes instead of 1.*Restore it/,
+		],
+		["a flipped bit", () => writeFileSync(join(at(), "a"), "2"), /SHA-256/],
+		[
+			"zero length",
+			() => truncateSync(join(at(), "a")),
+			/0 bytes instead of 1/,
+		],
+		["a missing file", () => rmSync(join(at(), "a")), /is missing/],
+		[
+			"a link",
+			() => (
+				rmSync(join(at(), "a")), symlinkSync("/etc/hostname", join(at(), "a"))
+			),
+			/not a plain file/,
+		],
+	])("finds %s", (_, damage, wording) => {
+		open().commit({ add: add({ a: "1" }) });
+		damage();
+		expect(() => open().verify()).toThrow(wording);
+	});
+
+	it.each([
+		["{", /not valid JSON/],
+		["", /empty/],
+		["[]", /not a JSON object/],
+		[
+			JSON.stringify({ format: 7, version: 1, files: {} }),
+			/format version 7; this Keepsight reads version 1/,
+		],
+		[JSON.stringify({ version: 1, files: {} }), /format version none/],
+		[
+			JSON.stringify({ format: 1, version: -1, files: {} }),
+			/positive whole number/,
+		],
+		[JSON.stringify({ format: 1, version: 1 }), /lists no files/],
+		[
+			JSON.stringify({
+				format: 1,
+				version: 1,
+				files: { a: { bytes: -1, sha256: "00" } },
+			}),
+			/lacks a size or a SHA-256/,
+		],
+		[
+			JSON.stringify({ format: 1, version: 1, files: { a: null } }),
+			/lacks a size/,
+		],
+	])("refuses the manifest %s", (manifest, wording) => {
+		writeAtomic(join(at(), "manifest.json"), manifest);
+		expect(open).toThrow(wording);
+	});
+
+	it.each([
+		"../x",
+		"a/../../x",
+		"/etc/passwd",
+		"a\\b",
+		"C:\\x",
+		"C:/x",
+		"",
+		".",
+		"a//b",
+		"a/",
+		".hidden",
+		"a\0b",
+		"a\nb",
+		"ü",
+		"x".repeat(300),
+	])("refuses the path %j, given or read", (path) => {
+		expect(() => open().commit({ add: new Map([[path, bytes("x")]]) })).toThrow(
+			/Refused the file name/,
+		);
+		writeAtomic(
+			join(at(), "manifest.json"),
+			JSON.stringify({
+				format: 1,
+				version: 1,
+				files: { [path]: { bytes: 1, sha256: "0".repeat(64) } },
+			}),
+		);
+		expect(open).toThrow(/Refused the file name/);
+	});
+
+	it("takes a manifest with the key __proto__ as data", () => {
+		open().commit({ add: add({ a: "1" }) });
+		writeFileSync(
+			join(at(), "manifest.json"),
+			readFileSync(join(at(), "manifest.json"), "utf8").replace(
+				"{",
+				'{"__proto__": {"polluted": true},',
+			),
+		);
+		expect((open().meta as { polluted?: boolean }).polluted).toBeUndefined();
+		expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+	});
+
+	it("does not write or read through a linked folder", () => {
+		open().commit({ add: add({ a: "1" }) });
+		const outside = join(dir, "outside");
+		mkdirSync(outside);
+		symlinkSync(outside, join(at(), "task"));
+		expect(() => open().commit({ add: add({ "task/x": "1" }) })).toThrow(
+			/link/,
+		);
+		expect(readdirSync(outside)).toEqual([]);
+	});
+
+	it("tells a reader, and refuses a writer, when another process was there", () => {
+		const ours = open();
+		ours.commit({ add: add({ a: "1" }) });
+		const theirs = open();
+		theirs.commit({ add: add({ b: "2" }), keep: () => false });
+		expect(() => ours.read("a")).toThrow(/from version 1 to 2/);
+		expect(() => ours.commit({ add: add({ c: "3" }) })).toThrow(
+			/from version 1 to 2/,
+		);
+	});
+
+	it.each(["error", "kill"] as const)(
+		"clear leaves all or nothing when any call meets: %s",
+		(fault) => {
+			forEveryCall(
+				fault,
+				() => open().commit({ add: add({ "t/a": "1", b: "2" }) }),
+				() => open().clear(),
+				(_, n) => {
+					const folder = open();
+					expect(contents(folder), `call ${n}`).toEqual(
+						folder.version === 0 ? {} : { "t/a": "1", b: "2" },
+					);
+					folder.clear();
+					expect(existsSync(at())).toBe(false);
+				},
+			);
+		},
+	);
+});
+
+describe("lockFolder", () => {
+	const lockPath = () => join(dir, ".lock");
+	const leave = (owner: object) =>
+		writeFileSync(
+			lockPath(),
+			JSON.stringify({
+				host: hostname(),
+				pid: process.pid,
+				started: null,
+				token: "theirs",
+				...owner,
+			}),
+		);
+	const deadPid = () =>
+		Number(
+			execFileSync(process.execPath, ["-p", "process.pid"], {
+				encoding: "utf8",
+			}),
+		);
+
+	it("lets one in, names it to the second, opens again on release", () => {
+		const lock = lockFolder(dir);
+		lock.check();
+		expect(() => lockFolder(dir)).toThrow(
+			`is in use by process ${process.pid} on "${hostname()}"`,
+		);
+		lock.release();
+		lock.release();
+		expect(readdirSync(dir)).toEqual([]);
+		lockFolder(dir).release();
+	});
+
+	it("takes over from a process that is gone", () => {
+		leave({ pid: deadPid() });
+		const lock = lockFolder(dir);
+		lock.check();
+		expect(readdirSync(dir)).toEqual([".lock"]);
+		lock.release();
+	});
+
+	it.runIf(existsSync("/proc/self/stat"))(
+		"takes over when the pid belongs to a later process, or to a killed one not yet waited for",
+		async () => {
+			leave({ started: "another boot:1" });
+			lockFolder(dir).release();
+			// a shell that never waits for its child: kill -9 leaves a zombie
+			const shell = spawn(
+				"sh",
+				["-c", "sleep 60 & echo $!; kill -9 $!; exec sleep 60"],
+				{ stdio: ["ignore", "pipe", "ignore"] },
+			);
+			const pid = await new Promise<number>((done) =>
+				shell.stdout.once("data", (d) => done(Number(d))),
+			);
+			await expect
+				.poll(() => readFileSync(`/proc/${pid}/stat`, "utf8"))
+				.toMatch(/\) Z /);
+			leave({ pid, started: "some boot:2" });
+			lockFolder(dir).release();
+			shell.kill();
+		},
+	);
+
+	it.each([
+		["a living process", { pid: process.ppid }, /in use by process/],
+		[
+			"another host",
+			{ host: "elsewhere", pid: 999_999 },
+			/in use by process 999999 on "elsewhere"/,
+		],
+		["nonsense", { pid: "x" }, /an unknown process/],
+		[
+			"a pid that means a group of processes",
+			{ pid: -1 },
+			/an unknown process/,
+		],
+	])("respects the lock of %s", (_, owner, wording) => {
+		leave(owner);
+		expect(() => lockFolder(dir)).toThrow(wording);
+		expect(existsSync(lockPath())).toBe(true);
+	});
+
+	it("notices that it lost the lock, and leaves the new owner's alone", () => {
+		const lock = lockFolder(dir);
+		leave({ pid: process.ppid });
+		expect(() => lock.check()).toThrow(/taken over by process/);
+		lock.release();
+		expect(existsSync(lockPath())).toBe(true);
+	});
+
+	it("works where there are no hard links", () => {
+		files.link = () => {
+			throw systemError("EPERM");
+		};
+		const lock = lockFolder(dir);
+		expect(() => lockFolder(dir)).toThrow(/in use/);
+		lock.release();
+	});
+
+	it.each(["error", "kill"] as const)(
+		"never leaves a lock without an owner when any call meets: %s",
+		(fault) => {
+			const gone = deadPid();
+			forEveryCall(
+				fault,
+				() => leave({ pid: gone }),
+				() => lockFolder(dir),
+				(_, n) => {
+					if (existsSync(lockPath()))
+						expect(
+							JSON.parse(readFileSync(lockPath(), "utf8")),
+							`call ${n}`,
+						).toHaveProperty("token");
+				},
+			);
+		},
+	);
+});
+
+function thrown(action: () => void): Error {
+	try {
+		action();
+	} catch (error) {
+		return error as Error;
+	}
+	throw new Error("nothing was thrown");
+}

@@ -1,0 +1,11 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+	test: {
+		include: ["test/**/*.test.ts"],
+		testTimeout: 30_000,
+		hookTimeout: 60_000,
+		pool: "forks", // onnxruntime must not share a process with a worker that is terminated
+		maxWorkers: 2,
+	},
+});
