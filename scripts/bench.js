@@ -4,5 +4,10 @@ import { build, buildBench, install, root, run } from "./project.js";
 
 install();
 await build();
-const ready = buildBench() && run(process.execPath, [join(root, ".cache", "bench", "bench", "run.js"), ...process.argv.slice(2)]);
+const ready =
+	buildBench() &&
+	run(process.execPath, [
+		join(root, ".cache", "bench", "bench", "run.js"),
+		...process.argv.slice(2),
+	]);
 process.exitCode = ready ? 0 : 1;

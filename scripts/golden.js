@@ -4,4 +4,9 @@ import { build, install, root, run } from "./project.js";
 
 install();
 await build();
-process.exitCode = run(process.execPath, [join(root, "dist", "golden.js"), ...process.argv.slice(2)]) ? 0 : 1;
+process.exitCode = run(process.execPath, [
+	join(root, "dist", "golden.js"),
+	...process.argv.slice(2),
+])
+	? 0
+	: 1;

@@ -14,7 +14,8 @@ const count = { passed: 0, failed: 0, skipped: 0 };
 
 install();
 await build();
-if (only.length === 0) for (const { passed } of check()) count[passed ? "passed" : "failed"]++;
+if (only.length === 0)
+	for (const { passed } of check()) count[passed ? "passed" : "failed"]++;
 suite(only);
 if (only.length === 0) node24();
 
@@ -25,7 +26,9 @@ process.exitCode = count.failed > 0 ? 1 : 0;
 /** Runs vitest and adds its numbers. */
 function suite(args) {
 	const report = join(root, ".cache", "vitest.json");
-	const ok = run("vitest", ["run", ...args, ...reporters(report)], { env: { ...process.env, ...(soak && { KEEPSIGHT_SOAK: "1" }) } });
+	const ok = run("vitest", ["run", ...args, ...reporters(report)], {
+		env: { ...process.env, ...(soak && { KEEPSIGHT_SOAK: "1" }) },
+	});
 	add(report, ok);
 }
 
@@ -34,25 +37,43 @@ function node24() {
 	const folder = join(root, "test", "node24");
 	const node = join(folder, "node_modules", "node", "bin", "node");
 	if (!existsSync(node)) npm(["install", "--no-audit", "--no-fund"], folder);
-	const { status, stdout } = spawnSync(node, ["--version"], { encoding: "utf8" });
+	const { status, stdout } = spawnSync(node, ["--version"], {
+		encoding: "utf8",
+	});
 	if (status !== 0) {
-		console.log("skip  Node 24: the npm package node@24 could not be installed on this machine");
+		console.log(
+			"skip  Node 24: the npm package node@24 could not be installed on this machine",
+		);
 		count.skipped++;
 		return;
 	}
 	console.log(`A part of the suite with Node ${stdout.trim()}:`);
 	const report = join(root, ".cache", "vitest-node24.json");
-	add(report, npm(["run", "--silent", "smoke", "--", ...reporters(report)], folder));
+	add(
+		report,
+		npm(["run", "--silent", "smoke", "--", ...reporters(report)], folder),
+	);
 }
 
 function reporters(report) {
 	rmSync(report, { force: true });
-	return ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
+	return [
+		"--reporter=default",
+		"--reporter=json",
+		`--outputFile.json=${report}`,
+	];
 }
 
 /** A run that ends without a report, or fails although no test did (a file that cannot be loaded), counts as one failure. */
 function add(report, ok) {
-	const result = existsSync(report) ? JSON.parse(readFileSync(report, "utf8")) : { numPassedTests: 0, numFailedTests: 0, numPendingTests: 0, numTodoTests: 0 };
+	const result = existsSync(report)
+		? JSON.parse(readFileSync(report, "utf8"))
+		: {
+				numPassedTests: 0,
+				numFailedTests: 0,
+				numPendingTests: 0,
+				numTodoTests: 0,
+			};
 	count.passed += result.numPassedTests;
 	count.failed += result.numFailedTests;
 	count.skipped += result.numPendingTests + result.numTodoTests;

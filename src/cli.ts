@@ -13,7 +13,9 @@ const commands = [addTrain, addEvaluate, addData, addDoctor];
 
 function createProgram(): Command {
 	const program = new Command("keepsight")
-		.description("Visual anomaly detection that learns one product after another and does not forget the earlier ones.")
+		.description(
+			"Visual anomaly detection that learns one product after another and does not forget the earlier ones.",
+		)
 		.version(version)
 		.configureHelp({ showGlobalOptions: true })
 		.configureOutput({ outputError: () => undefined }) // printed by `report`, in our words
@@ -25,7 +27,11 @@ function createProgram(): Command {
 /** `--mem_dir` and `--mem-dir` are one flag, for every flag; values stay as they are. */
 function normalised(args: readonly string[]): string[] {
 	const end = args.indexOf("--");
-	return args.map((arg, i) => (end >= 0 && i >= end ? arg : arg.replace(/^--[\w-]+/, (flag) => flag.replaceAll("_", "-"))));
+	return args.map((arg, i) =>
+		end >= 0 && i >= end
+			? arg
+			: arg.replace(/^--[\w-]+/, (flag) => flag.replaceAll("_", "-")),
+	);
 }
 
 /** The command a usage error belongs to, as far as it was understood: "keepsight data check". */
@@ -42,13 +48,23 @@ function commandPath(program: Command, args: readonly string[]): string {
 }
 
 /** Prints an error where it belongs and returns the exit code. */
-function report(error: unknown, program: Command, args: readonly string[]): number {
+function report(
+	error: unknown,
+	program: Command,
+	args: readonly string[],
+): number {
 	if (error instanceof CommanderError) {
 		if (error.exitCode === 0) return 0; // --help, --version
 		if (error.code === "commander.help") return 2; // no command: the help was printed
-		const text = error.message.replace(/^error: /, "").replace(/\n?\(Did you mean (.+)\?\)/, '. Did you mean "$1"?');
+		const text = error.message
+			.replace(/^error: /, "")
+			.replace(/\n?\(Did you mean (.+)\?\)/, '. Did you mean "$1"?');
 		const problem = `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.?]$/.test(text) ? "" : "."}`;
-		return report(fail("USAGE", { problem, command: commandPath(program, args) }), program, args);
+		return report(
+			fail("USAGE", { problem, command: commandPath(program, args) }),
+			program,
+			args,
+		);
 	}
 	if (error instanceof StoppedBySignal) {
 		console.error(error.message);
@@ -58,7 +74,9 @@ function report(error: unknown, program: Command, args: readonly string[]): numb
 		console.error(`error: ${error.message}`);
 		return 2;
 	}
-	console.error(error instanceof Error ? (error.stack ?? error.message) : error);
+	console.error(
+		error instanceof Error ? (error.stack ?? error.message) : error,
+	);
 	return 1;
 }
 

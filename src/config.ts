@@ -36,7 +36,10 @@ export interface OptimizerConfig {
 /** A run with every default filled in: plain JSON, written into run.json. */
 export interface RunConfig {
 	readonly name: string;
-	readonly data: { readonly root: string; readonly tasks: readonly TaskEntry[] };
+	readonly data: {
+		readonly root: string;
+		readonly tasks: readonly TaskEntry[];
+	};
 	/** [H, W]: the whole image is resized to it. */
 	readonly imageSize: readonly [number, number];
 	/** The sides are given for `vit` only: a network with random weights. */
@@ -63,7 +66,10 @@ export interface RunConfig {
 	};
 	/** Order k > 1: a seeded permutation of data.tasks, or an explicit list. Order 1 is data.tasks as written. */
 	readonly orders: Readonly<Record<string, "seeded" | readonly TaskEntry[]>>;
-	readonly evaluate: { readonly untrained: boolean; readonly falseAlarms: number };
+	readonly evaluate: {
+		readonly untrained: boolean;
+		readonly falseAlarms: number;
+	};
 	readonly seed: number;
 	readonly out: string;
 	readonly threads: number;
@@ -79,123 +85,248 @@ export function optionsOf(entry: Named): Record<string, unknown> {
 }
 
 /** The run folder of a configuration: what --mem_dir names afterwards. */
-export const runDir = (config: Pick<RunConfig, "out" | "name">): string => join(config.out, config.name, "Anomaly");
+export const runDir = (config: Pick<RunConfig, "out" | "name">): string =>
+	join(config.out, config.name, "Anomaly");
 
 const count = () => z.int().positive();
 const tasks = z
-	.array(z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], { error: 'expected a category such as "mvtec/bottle", or a list of categories' }))
+	.array(
+		z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], {
+			error:
+				'expected a category such as "mvtec/bottle", or a list of categories',
+		}),
+	)
 	.min(1);
 
 /** `{ name, ...options }` over all entries of a registry. `own` holds keys every entry takes. */
-function entryOf(registry: Readonly<Record<string, { readonly title: string; readonly options: unknown }>>, own: z.ZodRawShape = {}) {
+function entryOf(
+	registry: Readonly<
+		Record<string, { readonly title: string; readonly options: unknown }>
+	>,
+	own: z.ZodRawShape = {},
+) {
 	const members = Object.entries(registry).map(([name, { title, options }]) => {
-		if (!(options instanceof z.ZodObject)) throw new TypeError(`the options of "${name}" must be a z.strictObject`);
-		return options.safeExtend({ name: z.literal(name), ...own }).describe(title);
+		if (!(options instanceof z.ZodObject))
+			throw new TypeError(`the options of "${name}" must be a z.strictObject`);
+		return options
+			.safeExtend({ name: z.literal(name), ...own })
+			.describe(title);
 	});
 	const [first, ...rest] = members;
 	if (!first) throw new TypeError("a registry is empty");
-	return z.discriminatedUnion("name", [first, ...rest]) as unknown as z.ZodType<Named>;
+	return z.discriminatedUnion("name", [
+		first,
+		...rest,
+	]) as unknown as z.ZodType<Named>;
 }
 
 const rate = () => z.number().min(0).lt(1);
 const optimizer = z
 	.strictObject({
-		name: z.enum(["adam", "adamw", "sgd"]).default("adam").describe("adam: decay as an L2 term in the gradient; adamw: beside it"),
-		lr: z.number().positive().default(1e-4).describe("learning rate at its highest"),
-		betas: z.tuple([rate(), rate()]).default([0.9, 0.999]).describe("adam and adamw"),
+		name: z
+			.enum(["adam", "adamw", "sgd"])
+			.default("adam")
+			.describe("adam: decay as an L2 term in the gradient; adamw: beside it"),
+		lr: z
+			.number()
+			.positive()
+			.default(1e-4)
+			.describe("learning rate at its highest"),
+		betas: z
+			.tuple([rate(), rate()])
+			.default([0.9, 0.999])
+			.describe("adam and adamw"),
 		eps: z.number().positive().default(1e-8).describe("adam and adamw"),
 		weightDecay: z.number().min(0).default(0),
 		momentum: rate().default(0).describe("sgd"),
 	})
-	.refine((o) => o.momentum === 0 || o.name === "sgd", { path: ["momentum"], error: "only sgd has momentum; remove it, or use betas" });
+	.refine((o) => o.momentum === 0 || o.name === "sgd", {
+		path: ["momentum"],
+		error: "only sgd has momentum; remove it, or use betas",
+	});
 
 const backbone = z
 	.strictObject({
-		name: z.string().min(1).describe("a shipped name, hub:owner/repository, a folder, or vit: random weights of the sides below"),
+		name: z
+			.string()
+			.min(1)
+			.describe(
+				"a folder with model.safetensors and config.json, or vit: random weights of the sides below",
+			),
 		width: count().optional().describe("vit: embedding width D"),
 		depth: count().optional().describe("vit: number of blocks"),
 		heads: count().optional().describe("vit: attention heads; divides width"),
 		patch: count().optional().describe("vit: side of a patch in pixels"),
 	})
-	.refine(({ name, ...sides }) => name === RANDOM_VIT.name || Object.keys(sides).length === 0, {
-		error: "width, depth, heads and patch belong to `name: vit`; any other backbone brings its own",
-	})
+	.refine(
+		({ name, ...sides }) =>
+			name === RANDOM_VIT.name || Object.keys(sides).length === 0,
+		{
+			error:
+				"width, depth, heads and patch belong to `name: vit`; any other backbone brings its own",
+		},
+	)
 	.transform((b) => (b.name === RANDOM_VIT.name ? { ...RANDOM_VIT, ...b } : b))
-	.refine((b) => b.width === undefined || b.width % (b.heads ?? 1) === 0, { path: ["heads"], error: "width must be a multiple of heads" });
+	.refine((b) => b.width === undefined || b.width % (b.heads ?? 1) === 0, {
+		path: ["heads"],
+		error: "width must be a multiple of heads",
+	});
 
 const schema = z.strictObject({
 	name: z
 		.string()
-		.regex(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/, { error: "use letters, digits and . _ + - only: it names a folder" })
+		.regex(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/, {
+			error: "use letters, digits and . _ + - only: it names a folder",
+		})
 		.describe("the run folder is <out>/<name>/Anomaly"),
 	data: z.strictObject({
-		root: z.string().min(1).default("data").describe("relative to the current directory"),
-		tasks: tasks.describe('categories in the order they are learnt; a list of categories is one task; "mvtec/*" is every category found'),
+		root: z
+			.string()
+			.min(1)
+			.default("data")
+			.describe("relative to the current directory"),
+		tasks: tasks.describe(
+			'categories in the order they are learnt; a list of categories is one task; "mvtec/*" is every category found',
+		),
 	}),
 	imageSize: z
-		.union([count(), z.tuple([count(), count()])], { error: "expected pixels as one number, or as [height, width]" })
-		.transform((size): [number, number] => (typeof size === "number" ? [size, size] : size))
+		.union([count(), z.tuple([count(), count()])], {
+			error: "expected pixels as one number, or as [height, width]",
+		})
+		.transform((size): [number, number] =>
+			typeof size === "number" ? [size, size] : size,
+		)
 		.default([224, 224])
 		.describe("pixels; the whole image is resized to it, without a crop"),
 	backbone: backbone.default(RANDOM_VIT),
 	trainable: z
-		.union([z.strictObject({ last: count() }), z.enum(["all", "none"])], { error: "expected { last: k }, all or none" })
+		.union([z.strictObject({ last: count() }), z.enum(["all", "none"])], {
+			error: "expected { last: k }, all or none",
+		})
 		.default({ last: 3 })
-		.describe("the last k blocks with a copy of the final norm and the pretext head; all; or none: nothing trains, the strategy is ignored"),
+		.describe(
+			"the last k blocks with a copy of the final norm and the pretext head; all; or none: nothing trains, the strategy is ignored",
+		),
 	pretext: entryOf(pretexts, {
-		head: z.enum(["shared", "firstTask"]).default("shared").describe("firstTask: the head trains on the first task only"),
+		head: z
+			.enum(["shared", "firstTask"])
+			.default("shared")
+			.describe("firstTask: the head trains on the first task only"),
 	}) as z.ZodType<RunConfig["pretext"]>,
 	strategy: entryOf(strategies),
-	memory: z.array(entryOf(memories)).min(1).describe("what is kept of each task"),
+	memory: z
+		.array(entryOf(memories))
+		.min(1)
+		.max(1, { error: "several memories cannot be combined yet; give one" })
+		.describe("what is kept of each task"),
 	train: z
 		.strictObject({
-			epochs: count().default(10).describe("passes over a task's normal images; the last one counts"),
-			batchSize: count().default(32).describe("images; each gives one view per pretext class"),
+			epochs: count()
+				.default(10)
+				.describe("passes over a task's normal images; the last one counts"),
+			batchSize: count()
+				.default(32)
+				.describe(
+					"views a step: a step reads batch_size / K images, K classes of the pretext task",
+				),
 			optimizer: optimizer.prefault({}),
-			schedule: z.enum(["cosine", "constant"]).default("cosine").describe("restarted for every task"),
-			warmup: rate().default(0).describe("share of a task's steps over which the learning rate rises from 0"),
-			clipNorm: z.number().positive().nullable().default(null).describe("largest norm of the whole gradient; null: off"),
+			schedule: z
+				.enum(["cosine", "constant"])
+				.default("cosine")
+				.describe("restarted for every task"),
+			warmup: rate()
+				.default(0)
+				.describe(
+					"share of a task's steps over which the learning rate rises from 0",
+				),
+			clipNorm: z
+				.number()
+				.positive()
+				.nullable()
+				.default(null)
+				.describe("largest norm of the whole gradient; null: off"),
 		})
 		.prefault({}),
 	orders: z
-		.record(z.string().regex(/^([2-9]|[1-9]\d+)$/, { error: "orders are numbered from 2; order 1 is data.tasks" }), z.union([z.literal("seeded"), tasks], { error: "expected `seeded` or a list of tasks" }))
+		.record(
+			z
+				.string()
+				.regex(/^([2-9]|[1-9]\d+)$/, {
+					error: "orders are numbered from 2; order 1 is data.tasks",
+				}),
+			z.union([z.literal("seeded"), tasks], {
+				error: "expected `seeded` or a list of tasks",
+			}),
+		)
 		.default({})
 		.describe("further task orders for comparisons; order 1 is data.tasks"),
 	evaluate: z
 		.strictObject({
-			untrained: z.boolean().default(false).describe("also score tasks not yet learnt (forward transfer)"),
-			falseAlarms: z.number().gt(0).lt(1).default(0.01).describe("share of good parts the threshold may reject"),
+			untrained: z
+				.boolean()
+				.default(false)
+				.describe("also score tasks not yet learnt (forward transfer)"),
+			falseAlarms: z
+				.number()
+				.gt(0)
+				.lt(1)
+				.default(0.01)
+				.describe("share of good parts the threshold may reject"),
 		})
 		.prefault({}),
 	seed: z.int().min(0).default(42),
-	out: z.string().min(1).default("results").describe("relative to the current directory"),
+	out: z
+		.string()
+		.min(1)
+		.default("results")
+		.describe("relative to the current directory"),
 	threads: count().default(availableParallelism).describe("default: all cores"),
 });
 
 /** The configuration of a file with its --set values applied, and what the user should be told about defaults. */
-export async function loadConfig(file: string, sets: readonly string[] = []): Promise<{ config: RunConfig; notices: string[] }> {
-	const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-		throw fail("CONFIG_FILE", { file, reason: error.code === "ENOENT" ? "no such file" : error.message });
-	});
+export async function loadConfig(
+	file: string,
+	sets: readonly string[] = [],
+): Promise<{ config: RunConfig; notices: string[] }> {
+	const text = await readFile(file, "utf8").catch(
+		(error: NodeJS.ErrnoException) => {
+			throw fail("CONFIG_FILE", {
+				file,
+				reason: error.code === "ENOENT" ? "no such file" : error.message,
+			});
+		},
+	);
 	return parseConfig(text, file, sets);
 }
 
 /** Like loadConfig, for text at hand; `file` is the name used in messages. */
-export function parseConfig(text: string, file: string, sets: readonly string[] = []): { config: RunConfig; notices: string[] } {
+export function parseConfig(
+	text: string,
+	file: string,
+	sets: readonly string[] = [],
+): { config: RunConfig; notices: string[] } {
 	const lines = new LineCounter();
 	const { document, value } = readYaml(text, file, lines);
 	let tree: unknown = value ?? {};
 	const replaced: string[] = [];
 	for (const assignment of sets) {
 		const [, key, yaml] = /^([^=\s]+)=(.*)$/s.exec(assignment) ?? [];
-		if (key === undefined || yaml === undefined) throw fail("SET_SYNTAX", { text: assignment });
-		tree = assign(tree, key.split("."), readYaml(yaml, `--set ${key}`).value, key);
+		if (key === undefined || yaml === undefined)
+			throw fail("SET_SYNTAX", { text: assignment });
+		tree = assign(
+			tree,
+			key.split("."),
+			readYaml(yaml, `--set ${key}`).value,
+			key,
+		);
 		replaced.push(key);
 	}
 	const locate = (path: readonly PropertyKey[]): string => {
 		const names = path.map((p) => snake(String(p)));
 		const dotted = names.join(".");
-		const set = replaced.find((key) => dotted === key || dotted.startsWith(`${key}.`));
+		const set = replaced.find(
+			(key) => dotted === key || dotted.startsWith(`${key}.`),
+		);
 		if (set !== undefined) return `${dotted || "the top level"} (--set ${set})`;
 		const line = lineOf(document, names, lines);
 		return `${dotted || "the top level"} in ${file}${line ? ` line ${line}` : ""}`;
@@ -204,22 +335,38 @@ export function parseConfig(text: string, file: string, sets: readonly string[] 
 	const given = typeof tree === "object" && tree !== null && "backbone" in tree;
 	const notices = given
 		? []
-		: [`No backbone given: using a small ViT with RANDOM weights (width ${RANDOM_VIT.width}, depth ${RANDOM_VIT.depth}). Its scores are far below those of pretrained weights.`];
+		: [
+				`No backbone given: using a small ViT with RANDOM weights (width ${RANDOM_VIT.width}, depth ${RANDOM_VIT.depth}). Its scores are far below those of pretrained weights.`,
+			];
 	return { config, notices };
 }
 
 /** The JSON Schema of the YAML file, for editors. */
 export function configJsonSchema(): object {
-	const json = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }) as Record<string, unknown>;
-	const renamed = snakeProperties({ ...json, title: "Keepsight run" }) as { properties: { threads: { default?: number } } };
+	const json = z.toJSONSchema(schema, {
+		io: "input",
+		unrepresentable: "any",
+	}) as Record<string, unknown>;
+	const renamed = snakeProperties({ ...json, title: "Keepsight run" }) as {
+		properties: { threads: { default?: number } };
+	};
 	delete renamed.properties.threads.default; // this machine's cores
 	return renamed;
 }
 
-function readYaml(text: string, where: string, lineCounter?: LineCounter): { document: Document; value: unknown } {
-	const document = parseDocument(text, { logLevel: "silent", uniqueKeys: true, ...(lineCounter && { lineCounter }) });
+function readYaml(
+	text: string,
+	where: string,
+	lineCounter?: LineCounter,
+): { document: Document; value: unknown } {
+	const document = parseDocument(text, {
+		logLevel: "silent",
+		uniqueKeys: true,
+		...(lineCounter && { lineCounter }),
+	});
 	const problem = document.errors[0] ?? document.warnings[0];
-	if (problem) throw fail("CONFIG_SYNTAX", { where, reason: problem.message.trimEnd() });
+	if (problem)
+		throw fail("CONFIG_SYNTAX", { where, reason: problem.message.trimEnd() });
 	try {
 		return { document, value: document.toJS({ maxAliasCount: 100 }) };
 	} catch (error) {
@@ -228,30 +375,64 @@ function readYaml(text: string, where: string, lineCounter?: LineCounter): { doc
 }
 
 /** A copy of `tree` in which the value at `path` is `value`; missing parents are made. */
-function assign(tree: unknown, path: readonly string[], value: unknown, key: string): unknown {
+function assign(
+	tree: unknown,
+	path: readonly string[],
+	value: unknown,
+	key: string,
+): unknown {
 	const [head, ...rest] = path;
 	if (head === undefined) return value;
-	if (head === "" || head === "__proto__") throw fail("SET_SYNTAX", { text: `${key}=...` });
+	if (head === "" || head === "__proto__")
+		throw fail("SET_SYNTAX", { text: `${key}=...` });
 	if (Array.isArray(tree)) {
 		const index = Number(head);
 		if (!Number.isInteger(index) || index < 0 || index >= tree.length)
-			throw fail("CONFIG_VALUE", { where: `${key} (--set ${key})`, problem: `"${head}" must be a position in a list of ${tree.length}, counted from 0` });
-		return tree.map((item, i) => (i === index ? assign(item, rest, value, key) : item));
+			throw fail("CONFIG_VALUE", {
+				where: `${key} (--set ${key})`,
+				problem: `"${head}" must be a position in a list of ${tree.length}, counted from 0`,
+			});
+		return tree.map((item, i) =>
+			i === index ? assign(item, rest, value, key) : item,
+		);
 	}
-	const object = typeof tree === "object" && tree !== null ? (tree as Record<string, unknown>) : {};
-	return { ...object, [head]: assign(Object.hasOwn(object, head) ? object[head] : undefined, rest, value, key) };
+	const object =
+		typeof tree === "object" && tree !== null
+			? (tree as Record<string, unknown>)
+			: {};
+	return {
+		...object,
+		[head]: assign(
+			Object.hasOwn(object, head) ? object[head] : undefined,
+			rest,
+			value,
+			key,
+		),
+	};
 }
 
-const camel = (key: string) => key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
-const snake = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+const camel = (key: string) =>
+	key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+const snake = (key: string) =>
+	key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 /** Every key from snake_case to camelCase. A key that already is camelCase is not one of ours. */
-function camelKeys(tree: unknown, path: readonly string[], locate: (path: readonly PropertyKey[]) => string): unknown {
-	if (Array.isArray(tree)) return tree.map((item, i) => camelKeys(item, [...path, String(i)], locate));
+function camelKeys(
+	tree: unknown,
+	path: readonly string[],
+	locate: (path: readonly PropertyKey[]) => string,
+): unknown {
+	if (Array.isArray(tree))
+		return tree.map((item, i) => camelKeys(item, [...path, String(i)], locate));
 	if (typeof tree !== "object" || tree === null) return tree;
 	return Object.fromEntries(
 		Object.entries(tree).map(([key, value]) => {
-			if (/[A-Z]/.test(key) || key === "__proto__") throw fail("CONFIG_KEY", { key, where: locate(path), known: [snake(key)] });
+			if (/[A-Z]/.test(key) || key === "__proto__")
+				throw fail("CONFIG_KEY", {
+					key,
+					where: locate(path),
+					known: [snake(key)],
+				});
 			return [camel(key), camelKeys(value, [...path, key], locate)];
 		}),
 	);
@@ -263,32 +444,69 @@ function snakeProperties(node: unknown): unknown {
 	if (typeof node !== "object" || node === null) return node;
 	return Object.fromEntries(
 		Object.entries(node).map(([key, value]) => {
-			if (key === "properties") return [key, Object.fromEntries(Object.entries(value as object).map(([name, child]) => [snake(name), snakeProperties(child)]))];
+			if (key === "properties")
+				return [
+					key,
+					Object.fromEntries(
+						Object.entries(value as object).map(([name, child]) => [
+							snake(name),
+							snakeProperties(child),
+						]),
+					),
+				];
 			if (key === "required") return [key, (value as string[]).map(snake)];
-			if (key === "default" && typeof value === "object" && value !== null && !Array.isArray(value))
-				return [key, Object.fromEntries(Object.entries(value).map(([name, v]) => [snake(name), v]))];
+			if (
+				key === "default" &&
+				typeof value === "object" &&
+				value !== null &&
+				!Array.isArray(value)
+			)
+				return [
+					key,
+					Object.fromEntries(
+						Object.entries(value).map(([name, v]) => [snake(name), v]),
+					),
+				];
 			return [key, snakeProperties(value)];
 		}),
 	);
 }
 
 /** The line, counted from 1, of the value at `path` or of the nearest parent that is in the file. */
-function lineOf(document: Document, path: readonly string[], lines: LineCounter): number | null {
+function lineOf(
+	document: Document,
+	path: readonly string[],
+	lines: LineCounter,
+): number | null {
 	for (let depth = path.length; depth > 0; depth--) {
-		const node = document.getIn(path.slice(0, depth), true) as { range?: readonly number[] } | undefined;
+		const node = document.getIn(path.slice(0, depth), true) as
+			| { range?: readonly number[] }
+			| undefined;
 		if (node?.range) return lines.linePos(node.range[0] as number).line;
 	}
 	return null;
 }
 
-function validate(tree: unknown, file: string, locate: (path: readonly PropertyKey[]) => string): RunConfig {
+function validate(
+	tree: unknown,
+	file: string,
+	locate: (path: readonly PropertyKey[]) => string,
+): RunConfig {
 	const knownAt = new Map<string, string[]>(); // keys of the objects and names of the registries that refused something
 	const parsed = schema.safeParse(tree, {
 		reportInput: true,
 		error: (issue) => {
 			const at = (issue.path ?? []).join(".");
-			if (issue.inst instanceof z.ZodObject) knownAt.set(at, Object.keys(issue.inst.shape));
-			if (issue.inst instanceof z.ZodDiscriminatedUnion) knownAt.set(at, [...(issue.inst._zod.propValues[issue.inst._zod.def.discriminator] ?? [])].map(String));
+			if (issue.inst instanceof z.ZodObject)
+				knownAt.set(at, Object.keys(issue.inst.shape));
+			if (issue.inst instanceof z.ZodDiscriminatedUnion)
+				knownAt.set(
+					at,
+					[
+						...(issue.inst._zod.propValues[issue.inst._zod.def.discriminator] ??
+							[]),
+					].map(String),
+				);
 			return undefined;
 		},
 	});
@@ -296,15 +514,36 @@ function validate(tree: unknown, file: string, locate: (path: readonly PropertyK
 	const [first] = parsed.error.issues;
 	if (!first) throw parsed.error;
 	const known = (knownAt.get(first.path.join(".")) ?? []).map(snake);
-	if (first.code === "unrecognized_keys") throw fail("CONFIG_KEY", { key: snake(first.keys[0] ?? ""), where: locate(first.path), known });
+	if (first.code === "unrecognized_keys")
+		throw fail("CONFIG_KEY", {
+			key: snake(first.keys[0] ?? ""),
+			where: locate(first.path),
+			known,
+		});
 	if (first.code === "invalid_union" && first.path.at(-1) === "name") {
 		const { name } = first.input as { name?: unknown };
-		if (name !== undefined) throw fail("UNKNOWN_NAME", { kind: kindOf(first.path), name: typeof name === "string" ? name : JSON.stringify(name), where: locate(first.path), known });
-		throw fail("CONFIG_MISSING", { key: first.path.map(String).map(snake).join("."), where: file, hint: `Use one of: ${known.join(", ")}.` });
+		if (name !== undefined)
+			throw fail("UNKNOWN_NAME", {
+				kind: kindOf(first.path),
+				name: typeof name === "string" ? name : JSON.stringify(name),
+				where: locate(first.path),
+				known,
+			});
+		throw fail("CONFIG_MISSING", {
+			key: first.path.map(String).map(snake).join("."),
+			where: file,
+			hint: `Use one of: ${known.join(", ")}.`,
+		});
 	}
 	if (first.input === undefined && first.code !== "custom")
-		throw fail("CONFIG_MISSING", { key: first.path.map(String).map(snake).join("."), where: file, hint: "" });
-	const problem = first.message.replace(/^Invalid (input|option): /, "").replace(/\.$/, "");
+		throw fail("CONFIG_MISSING", {
+			key: first.path.map(String).map(snake).join("."),
+			where: file,
+			hint: "",
+		});
+	const problem = first.message
+		.replace(/^Invalid (input|option): /, "")
+		.replace(/\.$/, "");
 	throw fail("CONFIG_VALUE", { where: locate(first.path), problem });
 }
 

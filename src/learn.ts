@@ -16,8 +16,7 @@ import { readSafetensors, toFloat32, writeSafetensors } from "./models/safetenso
 import { linearLayers } from "./models/vit.ts";
 import { Random } from "./random.ts";
 import { hashedName, type VersionedFolder } from "./storage.ts";
-import type { Probe, StepGraph, Strategy } from "./strategies/strategy.ts";
-import type { GramPart } from "./strategies/subspace.ts";
+import type { Probe, RowStatistics, StepGraph, Strategy } from "./strategies/strategy.ts";
 import { Embedder, headOf, type Network, stateInput, topOf, type Trunk } from "./trunk.ts";
 
 export interface LearnSettings {
@@ -79,6 +78,9 @@ export function epochJobs(seed: number, task: string, epoch: number, images: num
 	);
 }
 
+/** Mean cross entropy of one-hot labels. */
+export const crossEntropy = (logits: Value, labels: Value): Value => neg(mean(sum(mul(labels, logSoftmax(logits)), [1])));
+
 export async function learn(job: LearnJob): Promise<LearnResult> {
 	const { network, trunk, settings, strategy, task, taskIndex, training, start } = job;
 	const classes = training.classes.length;
@@ -110,7 +112,7 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 			};
 			const { embedding, logits } = forward(builder.params);
 			const graph: StepGraph = { ...builder, taskIndex, labels, logits, embedding, forward };
-			const taskLoss = neg(mean(sum(mul(labels, logSoftmax(logits)), [1])));
+			const taskLoss = crossEntropy(logits, labels);
 			const loss = strategy.loss?.(taskLoss, graph) ?? taskLoss;
 			const { gradients, moves, afterUpdate } = strategy;
 			return {
@@ -153,7 +155,7 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 	}
 	const last = job.checkpoint.meta as { readonly loss?: number; readonly accuracy?: number };
 	const weights: TensorDict = { ...fixed, ...Object.fromEntries(Object.entries(step.params).map(([name, t]) => [name, float32(t.shape, t.data.slice())])) };
-	const report = (await strategy.endTask?.(task, { start, params: weights, inputGrams: (n) => inputGrams(job, weights, fixedHead, n) })) ?? {};
+	const report = (await strategy.endTask?.(task, { start, params: weights, layerInputs: (n) => layerStatistics(job, weights, fixedHead, n) })) ?? {};
 	await trunk.releaseBatches();
 	return {
 		weights,
@@ -228,10 +230,10 @@ export function split(views: Uint8Array, network: Network): Tensor<"uint8">[] {
 }
 
 /**
- * Gram matrices of what the trained linear layers read, summed in float64 over images spread evenly over the task:
- * the clean image and its views of every class, class rows and other rows apart.
+ * What the trained linear layers read, summed in float64 over images spread evenly over the task: the clean image and its views
+ * of every class, class rows and other rows apart.
  */
-async function inputGrams({ network, trunk, task, training }: LearnJob, weights: TensorDict, fixedHead: boolean, wanted: number): Promise<Awaited<ReturnType<Probe["inputGrams"]>>> {
+async function layerStatistics({ network, trunk, task, training }: LearnJob, weights: TensorDict, fixedHead: boolean, wanted: number): ReturnType<Probe["layerInputs"]> {
 	const images = training.images.length;
 	const chosen = Array.from({ length: Math.min(wanted, images) }, (_, i) => Math.floor((i * images) / Math.min(wanted, images)));
 	const batch = 1 + training.classes.length;
@@ -239,44 +241,43 @@ async function inputGrams({ network, trunk, task, training }: LearnJob, weights:
 	const { layerInputs, embedding } = topOf(network, params, stateInput(network, "state", batch), { forwardOnly: true });
 	const layers: Record<string, Value> = Object.fromEntries(linearLayers(network.backbone.config, network.from).flatMap((name) => (layerInputs[name] ? [[name, layerInputs[name]]] : [])));
 	if (!fixedHead) layers.head = embedding;
+
 	const outputs: Record<string, Value> = {};
+	const result: Record<string, { width: number; rows: RowStatistics[] }> = {};
 	for (const [layer, x] of Object.entries(layers)) {
 		const width = x.shape.at(-1) as number;
-		const gram = (rows: Value) => {
-			const flat = reshape(rows, [sizeOf(rows.shape) / width, width]);
-			return gemm(flat, flat, { transA: true });
-		};
-		if (x.shape.length === 2) outputs[`${layer} class`] = gram(x);
-		else {
-			outputs[`${layer} class`] = gram(slice(x, 1, 0, 1));
-			outputs[`${layer} patches`] = gram(slice(x, 1, 1, x.shape[1] as number));
+		const kinds = x.shape.length === 2 ? { class: x } : { class: slice(x, 1, 0, 1), patches: slice(x, 1, 1, x.shape[1] as number) };
+		result[layer] = { width, rows: [] };
+		for (const [name, part] of Object.entries(kinds)) {
+			const perRun = sizeOf(part.shape) / width;
+			const flat = reshape(part, [perRun, width]);
+			outputs[`gram ${layer} ${name}`] = gemm(flat, flat, { transA: true });
+			outputs[`sum ${layer} ${name}`] = sum(flat, [0]);
+			result[layer].rows.push({ name: name as RowStatistics["name"], rows: perRun * chosen.length, sum: new Float64Array(width), gram: new Float64Array(width * width) });
 		}
 	}
 	const session = await Session.create(outputs, { threads: network.threads });
-	const sums: Record<string, Float64Array> = {};
 	for (const [i, image] of chosen.entries()) {
-		const views = await training.views([{ image, other: (image + 1) % images, key: ["gram", task.id, i] }]);
+		const views = await training.views([{ image, other: (image + 1) % images, key: ["layers", task.id, i] }]);
 		const clean = (training.images[image] as Tensor<"uint8">).data;
 		const pixels = new Uint8Array(clean.length + views.length);
 		pixels.set(clean);
 		pixels.set(views, clean.length);
 		const state: AnyTensor = await trunk.states(uint8([batch, ...network.backbone.config.imageSize, 3], pixels));
-		for (const [name, gram] of Object.entries(await session.run({ ...weights, state }))) {
-			sums[name] ??= new Float64Array(gram.data.length);
-			const total = sums[name];
-			for (let j = 0; j < total.length; j++) total[j] = (total[j] as number) + (gram.data[j] as number);
+		const now = await session.run({ ...weights, state });
+		for (const [layer, { rows }] of Object.entries(result)) {
+			for (const part of rows) {
+				accumulate(part.gram, now[`gram ${layer} ${part.name}`] as Tensor);
+				accumulate(part.sum, now[`sum ${layer} ${part.name}`] as Tensor);
+			}
 		}
 	}
 	await session.release();
-	return Object.fromEntries(
-		Object.entries(layers).map(([layer, x]) => {
-			const parts = ["class", "patches"].flatMap((name): GramPart[] => {
-				const gram = sums[`${layer} ${name}`];
-				return gram ? [{ name, gram }] : [];
-			});
-			return [layer, { width: x.shape.at(-1) as number, parts }];
-		}),
-	);
+	return result;
+}
+
+function accumulate(total: Float64Array, { data }: Tensor): void {
+	for (let i = 0; i < total.length; i++) total[i] = (total[i] as number) + (data[i] as number);
 }
 
 /** Restores the state after the last finished epoch of this task; the number of epochs done. */

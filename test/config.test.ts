@@ -1,20 +1,30 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { configJsonSchema, loadConfig, optionsOf, parseConfig } from "../src/config.ts";
+import {
+	configJsonSchema,
+	loadConfig,
+	optionsOf,
+	parseConfig,
+} from "../src/config.ts";
 import { memories } from "../src/memory/index.ts";
 import { pretexts } from "../src/pretext/index.ts";
 import { strategies } from "../src/strategies/index.ts";
 
 const first = (registry: object) => Object.keys(registry)[0] as string;
-const [pretext, strategy, memory] = [first(pretexts), first(strategies), first(memories)];
+const [pretext, strategy, memory] = [
+	first(pretexts),
+	first(strategies),
+	first(memories),
+];
 const minimal = `name: t
 data: { tasks: [mvtec/bottle, [loco/juice_bottle, mvtec/tile]] }
 pretext: { name: ${pretext} }
 strategy: { name: ${strategy} }
 memory: [{ name: ${memory} }]
 `;
-const parse = (text: string, ...sets: string[]) => parseConfig(text, "t.yaml", sets).config;
+const parse = (text: string, ...sets: string[]) =>
+	parseConfig(text, "t.yaml", sets).config;
 const problem = (text: string, ...sets: string[]): string => {
 	try {
 		parse(text, ...sets);
@@ -28,14 +38,24 @@ describe("a configuration", () => {
 	it("fills in every default as plain JSON, keys in camelCase", () => {
 		const config = parse(minimal);
 		expect(config).toMatchObject({
-			data: { root: "data", tasks: ["mvtec/bottle", ["loco/juice_bottle", "mvtec/tile"]] },
+			data: {
+				root: "data",
+				tasks: ["mvtec/bottle", ["loco/juice_bottle", "mvtec/tile"]],
+			},
 			imageSize: [224, 224],
 			trainable: { last: 3 },
 			pretext: { name: pretext, head: "shared" },
 			train: {
 				epochs: 10,
 				batchSize: 32,
-				optimizer: { name: "adam", lr: 1e-4, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0, momentum: 0 },
+				optimizer: {
+					name: "adam",
+					lr: 1e-4,
+					betas: [0.9, 0.999],
+					eps: 1e-8,
+					weightDecay: 0,
+					momentum: 0,
+				},
 				schedule: "cosine",
 				warmup: 0,
 				clipNorm: null,
@@ -50,59 +70,170 @@ describe("a configuration", () => {
 
 	it("says that without a backbone the weights are random", () => {
 		const { config, notices } = parseConfig(minimal, "t.yaml");
-		expect(config.backbone).toEqual({ name: "vit", width: 192, depth: 6, heads: 3, patch: 16 });
+		expect(config.backbone).toEqual({
+			name: "vit",
+			width: 192,
+			depth: 6,
+			heads: 3,
+			patch: 16,
+		});
 		expect(notices).toEqual([expect.stringContaining("RANDOM weights")]);
-		expect(parseConfig(`${minimal}backbone: { name: vit, depth: 2 }`, "t.yaml")).toMatchObject({ notices: [], config: { backbone: { width: 192, depth: 2 } } });
+		expect(
+			parseConfig(`${minimal}backbone: { name: vit, depth: 2 }`, "t.yaml"),
+		).toMatchObject({
+			notices: [],
+			config: { backbone: { width: 192, depth: 2 } },
+		});
 	});
 
 	it("maps snake_case to camelCase, also in --set, whose values are YAML", () => {
-		const config = parse(minimal, "train.batch_size=8", "train.optimizer={ name: sgd, lr: 1e-3, weight_decay: 0.5 }", "data.tasks.0=mvtec/zipper", "image_size=[192, 256]");
+		const config = parse(
+			minimal,
+			"train.batch_size=8",
+			"train.optimizer={ name: sgd, lr: 1e-3, weight_decay: 0.5 }",
+			"data.tasks.0=mvtec/zipper",
+			"image_size=[192, 256]",
+		);
 		expect(config.train.batchSize).toBe(8);
-		expect(config.train.optimizer).toMatchObject({ name: "sgd", lr: 0.001, weightDecay: 0.5 });
+		expect(config.train.optimizer).toMatchObject({
+			name: "sgd",
+			lr: 0.001,
+			weightDecay: 0.5,
+		});
 		expect(config.data.tasks[0]).toBe("mvtec/zipper");
 		expect(config.imageSize).toEqual([192, 256]);
 	});
 
 	it("gives an entry's own options without the keys every entry has", () => {
-		expect(optionsOf({ name: "x", head: "shared", alpha: 1 })).toEqual({ alpha: 1 });
+		expect(optionsOf({ name: "x", head: "shared", alpha: 1 })).toEqual({
+			alpha: 1,
+		});
 	});
 });
 
 describe("errors name file, key and what is near", () => {
 	it.each([
-		["an unknown key", `${minimal}train: { epoch: 3 }`, [], 'CONFIG_KEY: Unknown key "epoch" at train in t.yaml line 6. Did you mean "epochs"?'],
-		["an unknown key at the top", `${minimal}sead: 3`, [], 'Did you mean "seed"?'],
-		["an unknown option", minimal.replace(`{ name: ${strategy} }`, `{ name: ${strategy}, lambdaa: 1 }`), [], 'CONFIG_KEY: Unknown key "lambdaa" at strategy in t.yaml line 4'],
+		[
+			"an unknown key",
+			`${minimal}train: { epoch: 3 }`,
+			[],
+			'CONFIG_KEY: Unknown key "epoch" at train in t.yaml line 6. Did you mean "epochs"?',
+		],
+		[
+			"an unknown key at the top",
+			`${minimal}sead: 3`,
+			[],
+			'Did you mean "seed"?',
+		],
+		[
+			"an unknown option",
+			minimal.replace(
+				`{ name: ${strategy} }`,
+				`{ name: ${strategy}, lambdaa: 1 }`,
+			),
+			[],
+			'CONFIG_KEY: Unknown key "lambdaa" at strategy in t.yaml line 4',
+		],
 		["camelCase", `${minimal}imageSize: 3`, [], 'Did you mean "image_size"?'],
 		["__proto__", `${minimal}__proto__: { seed: 1 }`, [], "CONFIG_KEY"],
-		["an unknown strategy", minimal.replace(strategy, `${strategy}x`), [], `UNKNOWN_NAME: Unknown strategy "${strategy}x" at strategy.name in t.yaml line 4. Did you mean "${strategy}"?`],
-		["an unknown memory", minimal.replace(`[{ name: ${memory}`, "[{ name: nothing_like_it"), [], 'Unknown memory "nothing_like_it" at memory.0.name'],
-		["no name", minimal.replace(`strategy: { name: ${strategy} }`, "strategy: {}"), [], 'CONFIG_MISSING: Missing key "strategy.name" in t.yaml'],
-		["a missing key", minimal.replace("name: t\n", ""), [], 'CONFIG_MISSING: Missing key "name" in t.yaml'],
-		["a wrong type", `${minimal}train: { epochs: many }`, [], "CONFIG_VALUE: Wrong value at train.epochs in t.yaml line 6: expected number, received string."],
-		["a wrong value in --set", minimal, ["train.epochs=0"], "Wrong value at train.epochs (--set train.epochs)"],
-		["a wrong union", `${minimal}image_size: big`, [], "Wrong value at image_size in t.yaml line 6: expected pixels as one number"],
-		["sides for a loaded backbone", `${minimal}backbone: { name: hub:a/b, depth: 3 }`, [], "CONFIG_VALUE: Wrong value at backbone in t.yaml line 6: width, depth"],
-		["momentum for adam", `${minimal}train: { optimizer: { momentum: 0.9 } }`, [], "Wrong value at train.optimizer.momentum"],
-		["a duplicate key", `${minimal}seed: 1\nseed: 2`, [], "CONFIG_SYNTAX: t.yaml is not valid YAML"],
+		[
+			"an unknown strategy",
+			minimal.replace(strategy, `${strategy}x`),
+			[],
+			`UNKNOWN_NAME: Unknown strategy "${strategy}x" at strategy.name in t.yaml line 4. Did you mean "${strategy}"?`,
+		],
+		[
+			"an unknown memory",
+			minimal.replace(`[{ name: ${memory}`, "[{ name: nothing_like_it"),
+			[],
+			'Unknown memory "nothing_like_it" at memory.0.name',
+		],
+		[
+			"no name",
+			minimal.replace(`strategy: { name: ${strategy} }`, "strategy: {}"),
+			[],
+			'CONFIG_MISSING: Missing key "strategy.name" in t.yaml',
+		],
+		[
+			"a missing key",
+			minimal.replace("name: t\n", ""),
+			[],
+			'CONFIG_MISSING: Missing key "name" in t.yaml',
+		],
+		[
+			"a wrong type",
+			`${minimal}train: { epochs: many }`,
+			[],
+			"CONFIG_VALUE: Wrong value at train.epochs in t.yaml line 6: expected number, received string.",
+		],
+		[
+			"a wrong value in --set",
+			minimal,
+			["train.epochs=0"],
+			"Wrong value at train.epochs (--set train.epochs)",
+		],
+		[
+			"a wrong union",
+			`${minimal}image_size: big`,
+			[],
+			"Wrong value at image_size in t.yaml line 6: expected pixels as one number",
+		],
+		[
+			"sides for a loaded backbone",
+			`${minimal}backbone: { name: hub:a/b, depth: 3 }`,
+			[],
+			"CONFIG_VALUE: Wrong value at backbone in t.yaml line 6: width, depth",
+		],
+		[
+			"momentum for adam",
+			`${minimal}train: { optimizer: { momentum: 0.9 } }`,
+			[],
+			"Wrong value at train.optimizer.momentum",
+		],
+		[
+			"a duplicate key",
+			`${minimal}seed: 1\nseed: 2`,
+			[],
+			"CONFIG_SYNTAX: t.yaml is not valid YAML",
+		],
 		["an unknown tag", `${minimal}seed: !secret 1`, [], "CONFIG_SYNTAX"],
-		["an alias bomb", `${minimal}a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c,*c]`, [], "CONFIG_SYNTAX"],
-		["a folder name that leaves the folder", minimal.replace("name: t", "name: ../t"), [], "Wrong value at name in t.yaml line 1"],
+		[
+			"an alias bomb",
+			`${minimal}a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c,*c]`,
+			[],
+			"CONFIG_SYNTAX",
+		],
+		[
+			"a folder name that leaves the folder",
+			minimal.replace("name: t", "name: ../t"),
+			[],
+			"Wrong value at name in t.yaml line 1",
+		],
 		["--set without a value", minimal, ["seed"], "SET_SYNTAX"],
 		["--set on a prototype", minimal, ["__proto__.seed=1"], "SET_SYNTAX"],
 		["order 1", `${minimal}orders: { 1: seeded }`, [], "CONFIG_VALUE"],
-		["a list at the top", "- a", [], "CONFIG_VALUE: Wrong value at the top level in t.yaml"],
+		[
+			"a list at the top",
+			"- a",
+			[],
+			"CONFIG_VALUE: Wrong value at the top level in t.yaml",
+		],
 	] as const)("%s", (_title, text, sets, expected) => {
 		expect(problem(text, ...sets)).toContain(expected);
 	});
 
 	it("a file that is not there", async () => {
-		await expect(loadConfig("nowhere.yaml")).rejects.toThrow("Cannot read the configuration nowhere.yaml: no such file.");
+		await expect(loadConfig("nowhere.yaml")).rejects.toThrow(
+			"Cannot read the configuration nowhere.yaml: no such file.",
+		);
 	});
 });
 
 describe("configs/", () => {
-	const files = readdirSync("configs", { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".yaml"));
+	const files = readdirSync("configs", {
+		recursive: true,
+		encoding: "utf8",
+	}).filter((file) => file.endsWith(".yaml"));
 	it.each(files)("%s is valid and complete", async (file) => {
 		const { config, notices } = await loadConfig(join("configs", file));
 		expect(notices).toEqual([]);
@@ -111,5 +242,7 @@ describe("configs/", () => {
 });
 
 it("keepsight.schema.json is what the schema gives (npm run build writes it)", () => {
-	expect(JSON.parse(readFileSync("keepsight.schema.json", "utf8"))).toEqual(configJsonSchema());
+	expect(JSON.parse(readFileSync("keepsight.schema.json", "utf8"))).toEqual(
+		configJsonSchema(),
+	);
 });

@@ -18,22 +18,50 @@ interface Finding {
 export function addDoctor(program: Command): void {
 	program
 		.command("doctor")
-		.description("what this machine has, what is missing, what to run; exit code 2 if Keepsight cannot work here")
+		.description(
+			"what this machine has, what is missing, what to run; exit code 2 if Keepsight cannot work here",
+		)
 		.option("--json", "print the findings as JSON")
 		.action(async (flags: { json?: true }) => {
-			const findings = [await nodeVersion(), machine(), runtime(), await images(), await disk(), demoData()];
+			const findings = [
+				await nodeVersion(),
+				machine(),
+				runtime(),
+				await images(),
+				await disk(),
+				demoData(),
+			];
 			if (flags.json) console.log(JSON.stringify(findings, null, 2));
-			else for (const f of findings) console.log(`${f.state.padEnd(8)}${f.what.padEnd(18)}${f.detail}${f.advice === null ? "" : `\n${" ".repeat(26)}${f.advice}`}`);
+			else
+				for (const f of findings)
+					console.log(
+						`${f.state.padEnd(8)}${f.what.padEnd(18)}${f.detail}${f.advice === null ? "" : `\n${" ".repeat(26)}${f.advice}`}`,
+					);
 			if (findings.some((f) => f.state === "missing")) process.exitCode = 2;
 		});
 }
 
 async function nodeVersion(): Promise<Finding> {
-	const { engines } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8")) as { engines: { node: string } };
-	const [have, need] = [process.versions.node, engines.node.replace(">=", "")].map((v) => v.split(".").map(Number));
-	const [major = 0, minor = 0, needMajor = 0, needMinor = 0] = [have?.[0], have?.[1], need?.[0], need?.[1]];
+	const { engines } = JSON.parse(
+		await readFile(new URL("../../package.json", import.meta.url), "utf8"),
+	) as { engines: { node: string } };
+	const [have, need] = [
+		process.versions.node,
+		engines.node.replace(">=", ""),
+	].map((v) => v.split(".").map(Number));
+	const [major = 0, minor = 0, needMajor = 0, needMinor = 0] = [
+		have?.[0],
+		have?.[1],
+		need?.[0],
+		need?.[1],
+	];
 	const fits = major > needMajor || (major === needMajor && minor >= needMinor);
-	return { what: "Node.js", state: fits ? "ok" : "missing", detail: process.version, advice: fits ? null : `Install Node.js ${engines.node}.` };
+	return {
+		what: "Node.js",
+		state: fits ? "ok" : "missing",
+		detail: process.version,
+		advice: fits ? null : `Install Node.js ${engines.node}.`,
+	};
 }
 
 function machine(): Finding {
@@ -43,13 +71,16 @@ function machine(): Finding {
 		what: "cores and memory",
 		state: enough ? "ok" : "note",
 		detail: `${availableParallelism()} cores, ${gigabytes(total)} of memory, ${gigabytes(free)} free`,
-		advice: enough ? null : "Training a ViT-S at 224 px wants about 3 GB: lower train.batch_size or image_size.",
+		advice: enough
+			? null
+			: "Training a ViT-S at 224 px wants about 3 GB: lower train.batch_size or image_size.",
 	};
 }
 
 /** In a child process: a runtime that does not fit the machine may end the process. */
 function runtime(): Finding {
-	const module = (path: string) => JSON.stringify(new URL(path, import.meta.url).href);
+	const module = (path: string) =>
+		JSON.stringify(new URL(path, import.meta.url).href);
 	const program = `
 		const { Session } = await import(${module("../engine/runtime.js")});
 		const { input } = await import(${module("../engine/graph.js")});
@@ -57,25 +88,48 @@ function runtime(): Finding {
 		const session = await Session.create({ y: add(input("x", [1]), 1) }, { threads: 1 });
 		const { y } = await session.run({ x: { dtype: "float32", shape: [1], data: Float32Array.of(41) } });
 		process.stdout.write(String(y.data[0]));`;
-	const { stdout, stderr, signal } = spawnSync(process.execPath, ["--input-type=module", "-e", program], { encoding: "utf8", timeout: 60_000 });
+	const { stdout, stderr, signal } = spawnSync(
+		process.execPath,
+		["--input-type=module", "-e", program],
+		{ encoding: "utf8", timeout: 60_000 },
+	);
 	const works = stdout === "42";
-	const reason = signal ? `ended by ${signal}` : (stderr.split("\n").find((line) => /error/i.test(line)) ?? `answered "${stdout}"`);
+	const reason = signal
+		? `ended by ${signal}`
+		: (stderr.split("\n").find((line) => /error/i.test(line)) ??
+			`answered "${stdout}"`);
 	return {
 		what: "onnxruntime-node",
 		state: works ? "ok" : "missing",
 		detail: works ? "loads and computes (CPU)" : reason.trim(),
-		advice: works ? null : "Run `npm ci` again. Prebuilt for Linux (glibc) x64 and arm64, Windows x64 and arm64, macOS arm64.",
+		advice: works
+			? null
+			: "Run `npm ci` again. Prebuilt for Linux (glibc) x64 and arm64, Windows x64 and arm64, macOS arm64.",
 	};
 }
 
 async function images(): Promise<Finding> {
 	const detail = `reads ${imageEndings.map((ending) => ending.slice(1)).join(", ")}`;
 	try {
-		const { data } = await decodeImage(await encodePng(uint8([1, 1, 3], Uint8Array.of(1, 2, 3))), "probe.png");
-		if (data.join() === "1,2,3") return { what: "images (sharp)", state: "ok", detail, advice: null };
-		return { what: "images (sharp)", state: "missing", detail: `a pixel 1,2,3 came back as ${data.join()}`, advice: "Run `npm ci` again." };
+		const { data } = await decodeImage(
+			await encodePng(uint8([1, 1, 3], Uint8Array.of(1, 2, 3))),
+			"probe.png",
+		);
+		if (data.join() === "1,2,3")
+			return { what: "images (sharp)", state: "ok", detail, advice: null };
+		return {
+			what: "images (sharp)",
+			state: "missing",
+			detail: `a pixel 1,2,3 came back as ${data.join()}`,
+			advice: "Run `npm ci` again.",
+		};
 	} catch (error) {
-		return { what: "images (sharp)", state: "missing", detail: (error as Error).message, advice: "Run `npm ci` again." };
+		return {
+			what: "images (sharp)",
+			state: "missing",
+			detail: (error as Error).message,
+			advice: "Run `npm ci` again.",
+		};
 	}
 }
 
@@ -87,13 +141,22 @@ async function disk(): Promise<Finding> {
 		what: "free disk",
 		state: enough ? "ok" : "note",
 		detail: `${gigabytes(free)} in the current directory`,
-		advice: enough ? null : "The demo needs about 1 GB; make room, or give train --out a folder on another disk.",
+		advice: enough
+			? null
+			: "The demo needs about 1 GB; make room, or give train --out a folder on another disk.",
 	};
 }
 
 function demoData(): Finding {
 	const there = existsSync("demo-data");
-	return { what: "demo data", state: there ? "ok" : "note", detail: there ? "demo-data/" : "not drawn yet", advice: there ? null : "Run `keepsight data demo demo-data`, or `npm start` in the repository." };
+	return {
+		what: "demo data",
+		state: there ? "ok" : "note",
+		detail: there ? "demo-data/" : "not drawn yet",
+		advice: there
+			? null
+			: "Run `keepsight data demo demo-data`, or `npm start` in the repository.",
+	};
 }
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;

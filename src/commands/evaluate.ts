@@ -2,12 +2,17 @@
 import { type Command, Option } from "commander";
 import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
-import { buildResults, formatResults, type ResultsInput } from "../metrics/results.ts";
+import {
+	buildResults,
+	formatResults,
+	type ResultsInput,
+} from "../metrics/results.ts";
 import { readScoreFolder, type ScoreStage } from "../run.ts";
+import { type ProgressFlags, withProgressFlags } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
-import { createProgress, type Flags, withProgressFlags } from "./progress.ts";
+import { createProgress } from "./progress.ts";
 
-interface EvaluateFlags extends Flags {
+interface EvaluateFlags extends ProgressFlags {
 	readonly memDir?: string;
 	readonly scores?: string;
 	readonly dataRoot?: string;
@@ -18,13 +23,32 @@ interface EvaluateFlags extends Flags {
 export function addEvaluate(program: Command): void {
 	const command = program
 		.command("eval")
-		.description("score every learnt task from the stored memory alone, print and rewrite the metrics")
-		.addOption(new Option("--mem-dir <dir>", "a run folder, or a copy of one (also --mem_dir)").conflicts("scores"))
-		.option("--data-root <dir>", "where the data is now, if not where the run found it")
-		.option("--oracle-task", "also with the task of every image known: an upper bound, in a column of its own")
-		.option("--trivial", "also what size, file bytes, mean and contrast of the image alone reach")
+		.description(
+			"score every learnt task from the stored memory alone, print and rewrite the metrics",
+		)
 		.addOption(
-			new Option("--scores <dir>", "only compute the metrics of the score files in this folder (*.csv, or after-NN/*.csv)").conflicts(["memDir", "dataRoot", "oracleTask", "trivial"]),
+			new Option(
+				"--mem-dir <dir>",
+				"a run folder, or a copy of one (also --mem_dir)",
+			).conflicts("scores"),
+		)
+		.option(
+			"--data-root <dir>",
+			"where the data is now, if not where the run found it",
+		)
+		.option(
+			"--oracle-task",
+			"also with the task of every image known: an upper bound, in a column of its own",
+		)
+		.option(
+			"--trivial",
+			"also what size, file bytes, mean and contrast of the image alone reach",
+		)
+		.addOption(
+			new Option(
+				"--scores <dir>",
+				"only compute the metrics of the score files in this folder (*.csv, or after-NN/*.csv)",
+			).conflicts(["memDir", "dataRoot", "oracleTask", "trivial"]),
 		);
 	withProgressFlags(command).action(evaluate);
 }
@@ -35,7 +59,11 @@ async function evaluate(flags: EvaluateFlags): Promise<void> {
 		console.log(flags.json ? JSON.stringify(results, null, 2) : text);
 		return;
 	}
-	if (flags.memDir === undefined) throw fail("USAGE", { problem: "Give --mem_dir DIR (a run folder) or --scores DIR.", command: "keepsight eval" });
+	if (flags.memDir === undefined)
+		throw fail("USAGE", {
+			problem: "Give --mem_dir DIR (a run folder) or --scores DIR.",
+			command: "keepsight eval",
+		});
 	const job = {
 		kind: "evaluate" as const,
 		memDir: flags.memDir,
@@ -44,7 +72,10 @@ async function evaluate(flags: EvaluateFlags): Promise<void> {
 		trivial: flags.trivial === true,
 	};
 	const progress = createProgress(flags);
-	const { results, text } = await interruptible("Nothing was changed.", (signal) => launch(job, { onEvent: progress.onEvent, signal })).finally(progress.close);
+	const { results, text } = await interruptible(
+		"Nothing was changed.",
+		(signal) => launch(job, { onEvent: progress.onEvent, signal }),
+	).finally(progress.close);
 	console.log(flags.json ? JSON.stringify(results, null, 2) : text.trimEnd());
 }
 
@@ -52,26 +83,64 @@ async function evaluate(flags: EvaluateFlags): Promise<void> {
  * A stage's new categories are the task that was learnt before it. A flat folder says nothing about an order: each
  * category is a task, all learnt. What memory costs cannot be known from scores.
  */
-export function resultsOfScores(stages: readonly ScoreStage[]): { results: object; text: string } {
+export function resultsOfScores(stages: readonly ScoreStage[]): {
+	results: object;
+	text: string;
+} {
 	const seen = new Set<string>();
 	const tasks: ResultsInput["tasks"][number][] = [];
 	for (const { after, categories } of stages) {
-		const fresh = categories.filter(({ id }) => !seen.has(id)).map((category) => ({ id: category.id, layout: layoutOf(category.rows) }));
+		const fresh = categories
+			.filter(({ id }) => !seen.has(id))
+			.map((category) => ({
+				id: category.id,
+				layout: layoutOf(category.rows),
+			}));
 		for (const { id } of fresh) seen.add(id);
-		if (after === null) tasks.push(...fresh.map((category) => ({ id: category.id, categories: [category] })));
-		else if (fresh.length > 0) tasks.push({ id: fresh.map(({ id }) => id).join("+"), categories: fresh });
+		if (after === null)
+			tasks.push(
+				...fresh.map((category) => ({
+					id: category.id,
+					categories: [category],
+				})),
+			);
+		else if (fresh.length > 0)
+			tasks.push({
+				id: fresh.map(({ id }) => id).join("+"),
+				categories: fresh,
+			});
 	}
 	const scores = stages.flatMap(({ after, categories }) =>
 		categories.map(({ id, rows }) => ({
 			after: (after ?? tasks.length) - 1,
 			category: id,
-			rows: rows.map((row) => ({ ...row, defect: row.defect ?? "good", threshold: row.threshold ?? Number.NaN, routed: row.routed ?? "" })),
+			rows: rows.map((row) => ({
+				...row,
+				defect: row.defect ?? "good",
+				threshold: row.threshold ?? Number.NaN,
+				routed: row.routed ?? "",
+			})),
 		})),
 	);
-	const results = buildResults({ tasks, scores, falseAlarms: 0.01, memory: { bytes: 0, bytesPerTask: 0, weightsBytes: 0, strategyBytes: 0 } });
-	return { results: { ...results, memory: null }, text: formatResults(results) };
+	const results = buildResults({
+		tasks,
+		scores,
+		falseAlarms: 0.01,
+		memory: { bytes: 0, bytesPerTask: 0, weightsBytes: 0, strategyBytes: 0 },
+	});
+	return {
+		results: { ...results, memory: null },
+		text: formatResults(results),
+	};
 }
 
 /** LOCO's folders of defects carry its two kinds; every other layout is read alike. */
-const layoutOf = (rows: ScoreStage["categories"][number]["rows"]): "loco" | "mvtec" =>
-	rows.some(({ defect }) => defect === "logical_anomalies" || defect === "structural_anomalies") ? "loco" : "mvtec";
+const layoutOf = (
+	rows: ScoreStage["categories"][number]["rows"],
+): "loco" | "mvtec" =>
+	rows.some(
+		({ defect }) =>
+			defect === "logical_anomalies" || defect === "structural_anomalies",
+	)
+		? "loco"
+		: "mvtec";

@@ -1,21 +1,6 @@
 /** Shows the events of a job on stderr: one redrawn line on a terminal, else a plain line every few seconds. */
-import type { Command } from "commander";
 import type { RunEvent } from "../events.ts";
-
-export interface Flags {
-	readonly quiet?: true;
-	readonly verbose?: true;
-	readonly color: boolean;
-	readonly json?: true;
-}
-
-/** The flags of every command that runs for a while. */
-export const withProgressFlags = (command: Command): Command =>
-	command
-		.option("--quiet", "results and errors only")
-		.option("--verbose", "also a line for every epoch")
-		.option("--no-color", "no colours (also: environment variable NO_COLOR)")
-		.option("--json", "print the results as JSON");
+import type { ProgressFlags } from "./flags.ts";
 
 export interface Screen {
 	readonly isTTY?: boolean;
@@ -33,12 +18,22 @@ type ProgressEvent = Extract<RunEvent, { type: "progress" }>;
 
 const redrawMs = 100;
 const plainMs = 5000;
-const verbs = { read: "reading", train: "training", memory: "remembering", evaluate: "evaluating" } as const;
+const verbs = {
+	read: "reading",
+	train: "training",
+	memory: "remembering",
+	evaluate: "evaluating",
+} as const;
 
-export function createProgress(flags: Flags, screen: Screen = process.stderr, now: () => number = () => performance.now()): Progress {
+export function createProgress(
+	flags: Omit<ProgressFlags, "json">,
+	screen: Screen = process.stderr,
+	now: () => number = () => performance.now(),
+): Progress {
 	const live = screen.isTTY === true;
 	const color = live && flags.color && !process.env.NO_COLOR;
-	const tint = (code: number, text: string) => (color ? `\x1b[${code}m${text}\x1b[0m` : text);
+	const tint = (code: number, text: string) =>
+		color ? `\x1b[${code}m${text}\x1b[0m` : text;
 	let line = ""; // the redrawn line
 	let shownAt = Number.NEGATIVE_INFINITY;
 	let phase = { key: "", startedAt: 0, startedDone: 0 };
@@ -61,10 +56,14 @@ export function createProgress(flags: Flags, screen: Screen = process.stderr, no
 		if (!due && !isNew && event.done < event.total) return;
 		if (!live && !due) return; // at most one plain line every few seconds
 		shownAt = time;
-		const perSecond = ((event.done - phase.startedDone) / (time - phase.startedAt)) * 1000;
+		const perSecond =
+			((event.done - phase.startedDone) / (time - phase.startedAt)) * 1000;
 		const parts = [`${event.done}/${event.total} ${event.unit}`];
 		if (perSecond > 0 && Number.isFinite(perSecond)) {
-			parts.push(`${perSecond.toPrecision(3)}/s`, `${duration((event.total - event.done) / perSecond)} left`);
+			parts.push(
+				`${perSecond.toPrecision(3)}/s`,
+				`${duration((event.total - event.done) / perSecond)} left`,
+			);
 		}
 		if (event.detail) parts.push(event.detail);
 		const head = `[${event.taskIndex + 1}/${event.taskCount}] ${event.task}  ${verbs[event.phase]}`;
@@ -73,7 +72,10 @@ export function createProgress(flags: Flags, screen: Screen = process.stderr, no
 			return;
 		}
 		clear();
-		const bar = tint(36, progressBar(event.total > 0 ? event.done / event.total : 0, 20));
+		const bar = tint(
+			36,
+			progressBar(event.total > 0 ? event.done / event.total : 0, 20),
+		);
 		const room = (screen.columns ?? 80) - 1 - 20 - 4;
 		const text = `${head}  ${parts.join("  ")}`;
 		line = `${bar}  ${text.length > room ? `${text.slice(0, Math.max(0, room - 1))}…` : text}`;
@@ -93,7 +95,10 @@ export function createProgress(flags: Flags, screen: Screen = process.stderr, no
 					if (flags.verbose && !flags.quiet) print(epochLine(event));
 					break;
 				case "row":
-					if (!flags.quiet) print(`[${event.taskIndex + 1}/${event.taskCount}] ${event.task}  learnt  image AUROC (%) of tasks 1-${event.taskIndex + 1}: ${rowText(event.imageAuroc, event.taskIndex)}`);
+					if (!flags.quiet)
+						print(
+							`[${event.taskIndex + 1}/${event.taskCount}] ${event.task}  learnt  image AUROC (%) of tasks 1-${event.taskIndex + 1}: ${rowText(event.imageAuroc, event.taskIndex)}`,
+						);
 					break;
 			}
 		},
@@ -118,8 +123,15 @@ export function duration(seconds: number): string {
 }
 
 function epochLine(event: Extract<RunEvent, { type: "epoch" }>): string {
-	const diagnostics = Object.entries(event.diagnostics).map(([name, value]) => `${name} ${value.toPrecision(4)}`);
-	const parts = [`loss ${event.loss.toFixed(4)}`, `accuracy ${(100 * event.accuracy).toFixed(1)} %`, `${event.seconds.toFixed(1)} s`, ...diagnostics];
+	const diagnostics = Object.entries(event.diagnostics).map(
+		([name, value]) => `${name} ${value.toPrecision(4)}`,
+	);
+	const parts = [
+		`loss ${event.loss.toFixed(4)}`,
+		`accuracy ${(100 * event.accuracy).toFixed(1)} %`,
+		`${event.seconds.toFixed(1)} s`,
+		...diagnostics,
+	];
 	return `${event.task}  epoch ${event.epoch}/${event.epochs}  ${parts.join("  ")}`;
 }
 

@@ -1,13 +1,18 @@
 /** keepsight train: learns the configured tasks in order, evaluates after each, writes the run folder. */
 import { type Command, Option } from "commander";
-import { loadConfig, runDir } from "../config.ts";
+import { runDir } from "../config.ts";
 import { launch } from "../launch.ts";
+import {
+	type ConfigFlags,
+	configOf,
+	type ProgressFlags,
+	withConfigFlags,
+	withProgressFlags,
+} from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
-import { createProgress, type Flags, withProgressFlags } from "./progress.ts";
+import { createProgress } from "./progress.ts";
 
-interface TrainFlags extends Flags {
-	readonly config: string;
-	readonly set: readonly string[];
+interface TrainFlags extends ConfigFlags, ProgressFlags {
 	readonly out?: string;
 	readonly resume?: true;
 	readonly fresh?: true;
@@ -17,30 +22,46 @@ interface TrainFlags extends Flags {
 export function addTrain(program: Command): void {
 	const command = program
 		.command("train")
-		.description("learn the configured tasks in order, evaluate after each, write the run folder <out>/<name>/Anomaly")
-		.requiredOption("--config <file>", "the run, such as configs/demo.yaml")
-		.addOption(
-			new Option("--set <key=value>", "override one key, for example train.epochs=3; the value is YAML; may be repeated")
-				.default([], "none")
-				.argParser((text: string, earlier: readonly string[]) => [...earlier, text]),
+		.description(
+			"learn the configured tasks in order, evaluate after each, write the run folder <out>/<name>/Anomaly",
+		);
+	withConfigFlags(command)
+		.option(
+			"--out <dir>",
+			"where run folders go, instead of the configuration's `out`",
 		)
-		.option("--out <dir>", "where run folders go, instead of the configuration's `out`")
-		.addOption(new Option("--resume", "go on where a stopped run ended; start where there is none").conflicts("fresh"))
+		.addOption(
+			new Option(
+				"--resume",
+				"go on where a stopped run ended; start where there is none",
+			).conflicts("fresh"),
+		)
 		.option("--fresh", "delete the run that is there and start anew")
-		.option("--force", "with --resume: go on although settings or versions changed; what differs is recorded");
+		.option(
+			"--force",
+			"with --resume: go on although settings or versions changed; what differs is recorded",
+		);
 	withProgressFlags(command).action(train);
 }
 
 async function train(flags: TrainFlags): Promise<void> {
-	const { config: loaded, notices } = await loadConfig(flags.config, flags.set);
-	const config = flags.out === undefined ? loaded : { ...loaded, out: flags.out };
+	const { config: loaded, notices } = await configOf(flags, "keepsight train");
+	const config =
+		flags.out === undefined ? loaded : { ...loaded, out: flags.out };
 	const dir = runDir(config);
 	const progress = createProgress(flags);
 	for (const text of notices) progress.onEvent({ type: "notice", text });
 	const mode = flags.resume ? "resume" : flags.fresh ? "fresh" : "new";
 	const hint = "The state is saved; the same command with --resume goes on.";
 	const { results, text } = await interruptible(hint, (signal) =>
-		launch({ kind: "train", config, dir, mode, force: flags.force === true }, { onEvent: progress.onEvent, signal }),
+		launch(
+			{ kind: "train", config, dir, mode, force: flags.force === true },
+			{ onEvent: progress.onEvent, signal },
+		),
 	).finally(progress.close);
-	console.log(flags.json ? JSON.stringify(results, null, 2) : `${text.trimEnd()}\n\nRun folder: ${dir}`);
+	console.log(
+		flags.json
+			? JSON.stringify(results, null, 2)
+			: `${text.trimEnd()}\n\nRun folder: ${dir}`,
+	);
 }

@@ -8,7 +8,6 @@ import type { LearnTask } from "../data/task.ts";
 import type { Value, ValueDict } from "../engine/graph.ts";
 import type { StepBuilder } from "../engine/step.ts";
 import type { TensorDict } from "../engine/tensor.ts";
-import type { GramPart } from "./subspace.ts";
 
 /** The step under construction. */
 export interface StepGraph extends StepBuilder {
@@ -22,16 +21,24 @@ export interface StepGraph extends StepBuilder {
 	forward(weights: ValueDict): { readonly logits: Value; readonly embedding: Value };
 }
 
+/** What one kind of rows x of a linear layer's input looks like: "class" (the class token's) or "patches" (all others). */
+export interface RowStatistics {
+	readonly name: "class" | "patches";
+	readonly rows: number;
+	readonly sum: Float64Array; // [in], Σ x
+	readonly gram: Float64Array; // [in, in], Σ x xᵀ
+}
+
 /** The trained network at the end of a task. */
 export interface Probe {
 	/** Trainable parameters before the task and now: copies. */
 	readonly start: TensorDict;
 	readonly params: TensorDict;
 	/**
-	 * Input Gram matrices of every trained linear layer over clean normals and pretext views of at most `images` images of the
-	 * task, class row and other rows apart, only rows the network reads. Keys are layers ("blocks.9.attn.qkv", "head").
+	 * What every trained linear layer reads, over clean normals and pretext views of at most `images` images of the task; only
+	 * rows that the network uses. Keys are layers ("blocks.9.attn.qkv", "head").
 	 */
-	inputGrams(images: number): Promise<Readonly<Record<string, { readonly width: number; readonly parts: readonly GramPart[] }>>>;
+	layerInputs(images: number): Promise<Readonly<Record<string, { readonly width: number; readonly rows: readonly RowStatistics[] }>>>;
 }
 
 export interface Strategy {

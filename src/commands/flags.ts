@@ -1,0 +1,66 @@
+/** Flags that several commands share. */
+import { type Command, Option } from "commander";
+import { loadConfig, type RunConfig } from "../config.ts";
+import { fail } from "../errors.ts";
+
+export interface ProgressFlags {
+	readonly quiet?: true;
+	readonly verbose?: true;
+	readonly color: boolean;
+	readonly json?: true;
+}
+
+/** For every command that runs for a while. */
+export const withProgressFlags = (command: Command): Command =>
+	command
+		.option("--quiet", "results and errors only")
+		.option("--verbose", "also a line for every epoch")
+		.option("--no-color", "no colours (also: environment variable NO_COLOR)")
+		.option("--json", "print the results as JSON");
+
+export interface ConfigFlags {
+	readonly config?: string;
+	readonly set: readonly string[];
+}
+
+/** For every command that reads a configuration. */
+export const withConfigFlags = (command: Command): Command =>
+	command
+		.option("--config <file>", "the run, such as configs/demo.yaml")
+		.addOption(
+			new Option(
+				"--set <key=value>",
+				"override one key, for example train.epochs=3; the value is YAML; may be repeated",
+			)
+				.default([], "none")
+				.argParser((text: string, earlier: readonly string[]) => [
+					...earlier,
+					text,
+				]),
+		);
+
+/** The configuration of these flags; not a required option of commander, which would hide a misspelt --config. */
+export async function configOf(
+	flags: ConfigFlags,
+	command: string,
+): Promise<{ config: RunConfig; notices: string[] }> {
+	if (flags.config === undefined)
+		throw fail("USAGE", {
+			problem: "Give --config FILE, such as configs/demo.yaml.",
+			command,
+		});
+	return loadConfig(flags.config, flags.set);
+}
+
+/** A whole number of at least `least`, for a flag of this command. */
+export const wholeNumber =
+	(least: number, command: string) =>
+	(text: string): number => {
+		const n = Number(text);
+		if (text.trim() === "" || !Number.isSafeInteger(n) || n < least)
+			throw fail("USAGE", {
+				problem: `"${text}" is not a whole number of at least ${least}.`,
+				command,
+			});
+		return n;
+	};

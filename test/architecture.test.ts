@@ -1,0 +1,204 @@
+/** Who may import whom, and which file is the one door to what: read from the text of src/, with types and comments. */
+import { readdirSync, readFileSync } from "node:fs";
+import { posix } from "node:path";
+import { describe, expect, it } from "vitest";
+import { memories } from "../src/memory/index.ts";
+import { pretexts } from "../src/pretext/index.ts";
+import { strategies } from "../src/strategies/index.ts";
+
+/** Each line imports from lines above only; what shares a line does not import each other. A new file or folder gets its place here. */
+const layers = [
+	"errors events random version",
+	"storage",
+	"engine linalg metrics",
+	"models data",
+	"pretext strategies memory",
+	"config trunk calibration augment", // augment.worker is part of augment
+	"knowledge learn distill",
+	"detector",
+	"run",
+	"evaluate",
+	"train",
+	"launch watchdog",
+	"child golden",
+	"study",
+	"reports",
+	"server",
+	"commands",
+	"cli index",
+].map((line) => line.split(" "));
+
+/** These are given the function that starts a child process; they must not choose it. */
+const forbidden: Readonly<Record<string, readonly string[]>> = {
+	study: ["launch"],
+	server: ["launch"],
+};
+
+type Sources = Readonly<Record<string, string>>; // path below src/ -> text
+
+const sources: Sources = Object.fromEntries(
+	readdirSync("src", { recursive: true, encoding: "utf8" })
+		.filter((path) => path.endsWith(".ts"))
+		.map((path) => [
+			path.replaceAll("\\", "/"),
+			readFileSync(`src/${path}`, "utf8"),
+		]),
+);
+
+/** "engine/ops/norm.ts" -> "engine", "augment.worker.ts" -> "augment" */
+const unitOf = (path: string): string =>
+	(path.split("/")[0] as string).replace(/\..*$/, "");
+
+/** Relative imports, resolved. A path in a comment or a type counts: it is a dependency of the reader. */
+const importsOf = (path: string, text: string): string[] =>
+	[...text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*["'](\.[^"']+)["']/g)].map(
+		([, target]) => posix.join(posix.dirname(path), target as string),
+	);
+
+function violations(files: Sources): string[] {
+	const lineOf = new Map(
+		layers.flatMap((line, i) => line.map((unit) => [unit, i] as const)),
+	);
+	return Object.entries(files).flatMap(([path, text]) => {
+		const from = unitOf(path);
+		const line = lineOf.get(from);
+		if (line === undefined)
+			return [`${path} has no line in test/architecture.test.ts`];
+		return importsOf(path, text)
+			.filter(
+				(target) =>
+					unitOf(target) !== from &&
+					(!((lineOf.get(unitOf(target)) ?? Number.POSITIVE_INFINITY) < line) ||
+						forbidden[from]?.includes(unitOf(target))),
+			)
+			.map((target) => `${path} imports ${target}`);
+	});
+}
+
+const withoutComments = (text: string): string =>
+	text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/(^|[\s;{}(,])\/\/.*$/gm, "$1");
+
+/** Files whose code matches, apart from those allowed to. */
+function matching(pattern: RegExp, allowed: RegExp): string[] {
+	return Object.entries(sources).flatMap(([path, text]) => {
+		const found = allowed.test(path)
+			? null
+			: pattern.exec(withoutComments(text));
+		return found ? [`${path}: ${found[0].trim()}`] : [];
+	});
+}
+
+describe("layers", () => {
+	it("hold", () => {
+		expect(violations(sources)).toEqual([]);
+	});
+
+	it("a violation, a sibling and a newcomer are named", () => {
+		expect(
+			violations({
+				"engine/x.ts": 'import type { Y } from "../strategies/y.ts";',
+				"linalg/x.ts":
+					'/** see {@link import("../engine/tensor.ts").Tensor} */',
+				"engine/ops/y.ts":
+					'import {\n\ta,\n} from "../graph.ts";\nimport { fail } from "../../errors.ts";',
+				"novelty/x.ts": "",
+			}),
+		).toEqual([
+			"engine/x.ts imports strategies/y.ts",
+			"linalg/x.ts imports engine/tensor.ts",
+			"novelty/x.ts has no line in test/architecture.test.ts",
+		]);
+	});
+
+	it("every file and every import line was seen", () => {
+		const walk = (dir: string): number =>
+			readdirSync(dir, { withFileTypes: true }).reduce(
+				(n, entry) =>
+					n +
+					(entry.isDirectory()
+						? walk(`${dir}/${entry.name}`)
+						: Number(entry.name.endsWith(".ts"))),
+				0,
+			);
+		expect(Object.keys(sources)).toHaveLength(walk("src"));
+		for (const [path, text] of Object.entries(sources)) {
+			const lines = text
+				.split("\n")
+				.filter((line) => /^(import\b|export\b|\}).* from ["']\./.test(line));
+			expect(importsOf(path, text).length, path).toBeGreaterThanOrEqual(
+				lines.length,
+			);
+		}
+	});
+});
+
+describe("one door", () => {
+	it("to onnxruntime: engine/runtime.ts", () => {
+		expect(
+			matching(
+				/(from|import|require)\s*\(?\s*["']onnxruntime-\w+["']/,
+				/^engine\/runtime\.ts$/,
+			),
+		).toEqual([]);
+	});
+	it("to image decoding: data/image.ts", () => {
+		expect(
+			matching(
+				/(from|import|require)\s*\(?\s*["']sharp["']/,
+				/^data\/image\.ts$/,
+			),
+		).toEqual([]);
+	});
+	it("to the console and exit codes: cli.ts, commands/ and the entries of processes", () => {
+		expect(
+			matching(
+				/\bconsole\.\w+|\bprocess\.(exit\b|exitCode\s*=|stdout|stderr)/,
+				/^(cli|child|golden)\.ts$|^commands\//,
+			),
+		).toEqual([]);
+	});
+	it("to writing files: storage.ts", () => {
+		const writers =
+			/\b(writeFile|appendFile|rename|mkdir|mkdtemp|rmdir|rm|unlink|copyFile|cp|symlink|link|truncate|createWriteStream|open|utimes|chmod)(Sync)?\b/;
+		const found = Object.entries(sources).flatMap(([path, text]) => {
+			if (path === "storage.ts") return [];
+			const names = [
+				...text.matchAll(
+					/import\s+(?:\w+\s*,\s*)?\{([^}]*)\}\s+from\s+["']node:fs(?:\/promises)?["']/g,
+				),
+			].map(([, list]) => list as string);
+			const whole = [
+				...text.matchAll(
+					/import\s+(?:\*\s+as\s+)?(\w+)\s+from\s+["']node:fs(?:\/promises)?["']/g,
+				),
+			].map(([, name]) => name as string);
+			const calls = whole.flatMap((name) =>
+				[...text.matchAll(new RegExp(`\\b${name}\\.(\\w+)`, "g"))].map(
+					([, member]) => member as string,
+				),
+			);
+			return [...names, ...calls]
+				.filter((list) => writers.test(list))
+				.map((list) => `${path}: ${list.trim()}`);
+		});
+		expect(found).toEqual([]);
+	});
+	it.each([
+		["strategies", strategies],
+		["pretext", pretexts],
+		["memory", memories],
+	])(
+		"no switch over the names of %s outside its folder",
+		(folder, registry) => {
+			const names = Object.keys(registry).join("|");
+			expect(
+				matching(
+					new RegExp(
+						`(?:[!=]==?\\s*|\\bcase\\s+)["'](?:${names})["']|["'](?:${names})["']\\s*[!=]==?`,
+					),
+					new RegExp(`^${folder}/`),
+				),
+			).toEqual([]);
+		},
+	);
+});
