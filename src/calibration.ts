@@ -20,8 +20,18 @@ export type TailKind = "gamma" | "gumbel";
 
 /** Plain data, ready for JSON. */
 export type Calibration =
-	| { readonly kind: "gamma"; /** Scores it was fitted to. */ readonly n: number; readonly shape: number; readonly scale: number }
-	| { readonly kind: "gumbel"; readonly n: number; readonly location: number; readonly scale: number };
+	| {
+			readonly kind: "gamma" /** Scores it was fitted to. */;
+			readonly n: number;
+			readonly shape: number;
+			readonly scale: number;
+	  }
+	| {
+			readonly kind: "gumbel";
+			readonly n: number;
+			readonly location: number;
+			readonly scale: number;
+	  };
 
 const ENOUGH = 8;
 const ASSUMED_SHAPE = 4;
@@ -31,27 +41,41 @@ const LARGEST_SHAPE = 1000;
 /** The same for the Gumbel: its scale is at least this share of |mean|. */
 const LEAST_SPREAD = 1e-3;
 
-export function fitTail(kind: TailKind, scores: ArrayLike<number>): Calibration {
+export function fitTail(
+	kind: TailKind,
+	scores: ArrayLike<number>,
+): Calibration {
 	const x = Float64Array.from(scores);
-	if (!x.every(Number.isFinite)) throw new Error(`fitTail: a cross-fitted score is not finite: ${x.find((value) => !Number.isFinite(value))}`);
+	if (!x.every(Number.isFinite))
+		throw new Error(
+			`fitTail: a cross-fitted score is not finite: ${x.find((value) => !Number.isFinite(value))}`,
+		);
 	return kind === "gamma" ? fitGamma(x) : fitGumbel(x);
 }
 
 /** −log10 p of a raw score. */
 export function calibrate(calibration: Calibration, raw: number): number {
-	if (Number.isNaN(raw)) throw new Error("calibrate: the raw score is not a number");
-	const { below, above } = calibration.kind === "gamma" ? gammaTails(calibration.shape, raw / calibration.scale) : gumbelTails((raw - calibration.location) / calibration.scale);
+	if (Number.isNaN(raw))
+		throw new Error("calibrate: the raw score is not a number");
+	const { below, above } =
+		calibration.kind === "gamma"
+			? gammaTails(calibration.shape, raw / calibration.scale)
+			: gumbelTails((raw - calibration.location) / calibration.scale);
 	return below < -690 ? 1e-303 * Math.max(below, -1e300) : -above / Math.LN10;
 }
 
 /** The calibrated score above which a good part falls with this rate: the same for every product. */
 export function threshold(falseAlarms: number): number {
-	if (!(falseAlarms > 0 && falseAlarms < 1)) throw fail("FALSE_ALARMS_OUT_OF_RANGE", { value: falseAlarms });
+	if (!(falseAlarms > 0 && falseAlarms < 1))
+		throw fail("FALSE_ALARMS_OUT_OF_RANGE", { value: falseAlarms });
 	return -Math.log10(falseAlarms);
 }
 
 /** Whether a rate lies beyond what n normals can show: it then rests on the fitted form of the tail alone. */
-export const isExtrapolated = (calibration: Calibration, falseAlarms: number): boolean => falseAlarms < 1 / (calibration.n + 1);
+export const isExtrapolated = (
+	calibration: Calibration,
+	falseAlarms: number,
+): boolean => falseAlarms < 1 / (calibration.n + 1);
 
 /**
  * Maximum likelihood: scale = mean/k, and k solves log k − ψ(k) = s := log mean(x) − mean(log x), by Newton's method from
@@ -60,14 +84,20 @@ export const isExtrapolated = (calibration: Calibration, falseAlarms: number): b
 function fitGamma(x: Float64Array): Calibration {
 	const n = x.length;
 	const mean = n > 0 ? sum(x) / n : 0;
-	if (!(mean > 0)) return { kind: "gamma", n, shape: ASSUMED_SHAPE, scale: 1 / ASSUMED_SHAPE };
-	const measured = -sum(x.map((value) => Math.log(Math.max(value / mean, 1e-3)))) / n;
+	if (!(mean > 0))
+		return { kind: "gamma", n, shape: ASSUMED_SHAPE, scale: 1 / ASSUMED_SHAPE };
+	const measured =
+		-sum(x.map((value) => Math.log(Math.max(value / mean, 1e-3)))) / n;
 	const assumed = Math.log(ASSUMED_SHAPE) - digamma(ASSUMED_SHAPE);
 	const weight = Math.min(1, n / ENOUGH);
-	const s = Math.max(weight * measured + (1 - weight) * assumed, 0.5 / LARGEST_SHAPE); // log k − ψ(k) ≈ 1/(2k)
+	const s = Math.max(
+		weight * measured + (1 - weight) * assumed,
+		0.5 / LARGEST_SHAPE,
+	); // log k − ψ(k) ≈ 1/(2k)
 	let k = (3 - s + Math.sqrt((s - 3) ** 2 + 24 * s)) / (12 * s);
 	for (let step = 0; step < 20; step++) {
-		const next = 1 / (1 / k + (Math.log(k) - digamma(k) - s) / (k - k * k * trigamma(k))); // Minka's generalised Newton, in 1/k
+		const next =
+			1 / (1 / k + (Math.log(k) - digamma(k) - s) / (k - k * k * trigamma(k))); // Minka's generalised Newton, in 1/k
 		if (Math.abs(next - k) <= 1e-14 * k) break;
 		k = next;
 	}
@@ -81,10 +111,13 @@ function fitGumbel(x: Float64Array): Calibration {
 	if (n === 0) return { kind: "gumbel", n, location: 0, scale: 1 };
 	const mean = sum(x) / n;
 	const least = x.reduce((a, b) => Math.min(a, b));
-	const weights = (beta: number) => x.map((value) => Math.exp((least - value) / beta));
+	const weights = (beta: number) =>
+		x.map((value) => Math.exp((least - value) / beta));
 	const excess = (beta: number): number => {
 		const w = weights(beta);
-		return beta - mean + sum(x.map((value, i) => value * (w[i] as number))) / sum(w);
+		return (
+			beta - mean + sum(x.map((value, i) => value * (w[i] as number))) / sum(w)
+		);
 	};
 	const floor = LEAST_SPREAD * Math.abs(mean) || Number.MIN_VALUE * 2 ** 60;
 	let low = floor;
@@ -97,7 +130,12 @@ function fitGumbel(x: Float64Array): Calibration {
 	const weight = Math.min(1, n / ENOUGH);
 	const spread = weight * high + (1 - weight) * ASSUMED_SPREAD * Math.abs(mean);
 	const scale = Math.max(spread * (1 + 0.77 / Math.max(n, ENOUGH)), floor);
-	return { kind: "gumbel", n, location: least - scale * Math.log(sum(weights(scale)) / n), scale };
+	return {
+		kind: "gumbel",
+		n,
+		location: least - scale * Math.log(sum(weights(scale)) / n),
+		scale,
+	};
 }
 
 interface Tails {
@@ -147,14 +185,21 @@ export function gammaTails(k: number, x: number): Tails {
 }
 
 /** log(1 − e^a) for a <= 0 (Maechler 2012). */
-const logOneMinusExp = (a: number): number => (a > -Math.LN2 ? Math.log(-Math.expm1(a)) : Math.log1p(-Math.exp(a)));
+const logOneMinusExp = (a: number): number =>
+	a > -Math.LN2 ? Math.log(-Math.expm1(a)) : Math.log1p(-Math.exp(a));
 
 /** log Γ(x), x > 0: Stirling's series after shifting x beyond 10. */
 function logGamma(x: number): number {
 	let shift = 0;
 	while (x < 10) shift += Math.log(x++);
 	const r = 1 / (x * x);
-	return (x - 0.5) * Math.log(x) - x + 0.5 * Math.log(2 * Math.PI) + (1 / 12 - r * (1 / 360 - r * (1 / 1260 - r * (1 / 1680 - r / 1188)))) / x - shift;
+	return (
+		(x - 0.5) * Math.log(x) -
+		x +
+		0.5 * Math.log(2 * Math.PI) +
+		(1 / 12 - r * (1 / 360 - r * (1 / 1260 - r * (1 / 1680 - r / 1188)))) / x -
+		shift
+	);
 }
 
 /** ψ(x), x > 0. */
@@ -162,7 +207,12 @@ function digamma(x: number): number {
 	let shift = 0;
 	while (x < 10) shift += 1 / x++;
 	const r = 1 / (x * x);
-	return Math.log(x) - 0.5 / x - r * (1 / 12 - r * (1 / 120 - r * (1 / 252 - r * (1 / 240 - r / 132)))) - shift;
+	return (
+		Math.log(x) -
+		0.5 / x -
+		r * (1 / 12 - r * (1 / 120 - r * (1 / 252 - r * (1 / 240 - r / 132)))) -
+		shift
+	);
 }
 
 /** ψ′(x), x > 0. */
@@ -170,7 +220,13 @@ function trigamma(x: number): number {
 	let shift = 0;
 	while (x < 10) shift += 1 / (x * x++);
 	const r = 1 / (x * x);
-	return 1 / x + r / 2 + (r / x) * (1 / 6 - r * (1 / 30 - r * (1 / 42 - r * (1 / 30 - (r * 5) / 66)))) + shift;
+	return (
+		1 / x +
+		r / 2 +
+		(r / x) *
+			(1 / 6 - r * (1 / 30 - r * (1 / 42 - r * (1 / 30 - (r * 5) / 66)))) +
+		shift
+	);
 }
 
 const sum = (values: Float64Array): number => values.reduce((a, b) => a + b, 0);

@@ -26,18 +26,27 @@ const shape = (s: readonly number[]) => `[${s.join(", ")}]`;
 
 /** What the system's error numbers mean for the user, and what to do. */
 const reasons: Readonly<Record<string, string>> = {
-	ENOSPC: "the disk is full (ENOSPC). Free some space there, or choose a folder on another disk, then run the same command with --resume",
-	EDQUOT: "your disk quota is used up (EDQUOT). Free some space, or choose a folder on another disk, then run the same command with --resume",
-	EACCES: "permission denied (EACCES). Change the permissions, or choose a folder you own",
-	EPERM: "the system does not permit it (EPERM). Change the permissions, or choose a folder you own",
-	EROFS: "the file system is read-only (EROFS). Choose a folder on a writable disk",
+	ENOSPC:
+		"the disk is full (ENOSPC). Free some space there, or choose a folder on another disk, then run the same command with --resume",
+	EDQUOT:
+		"your disk quota is used up (EDQUOT). Free some space, or choose a folder on another disk, then run the same command with --resume",
+	EACCES:
+		"permission denied (EACCES). Change the permissions, or choose a folder you own",
+	EPERM:
+		"the system does not permit it (EPERM). Change the permissions, or choose a folder you own",
+	EROFS:
+		"the file system is read-only (EROFS). Choose a folder on a writable disk",
 	EIO: "the disk reports an input/output error (EIO). Check the disk and its cable or network, then run the same command with --resume",
-	EMFILE: "this process has too many open files (EMFILE). Raise the limit with `ulimit -n 4096`",
+	EMFILE:
+		"this process has too many open files (EMFILE). Raise the limit with `ulimit -n 4096`",
 	ENFILE: "the system has too many open files (ENFILE). Close other programs",
 	ENOENT: "there is no such file or folder (ENOENT). Check the path",
-	ENOTDIR: "a part of the path is a file, not a folder (ENOTDIR). Choose another path",
-	EEXIST: "something else of that name is in the way (EEXIST). Choose another path, or move it aside",
-	EISDIR: "it is a folder, not a file (EISDIR). Choose another path, or move it aside",
+	ENOTDIR:
+		"a part of the path is a file, not a folder (ENOTDIR). Choose another path",
+	EEXIST:
+		"something else of that name is in the way (EEXIST). Choose another path, or move it aside",
+	EISDIR:
+		"it is a folder, not a file (EISDIR). Choose another path, or move it aside",
 	ENAMETOOLONG: "the name is too long (ENAMETOOLONG). Choose a shorter one",
 	ERR_FS_FILE_TOO_LARGE: "the file is larger than 2 GiB. Use a smaller one",
 };
@@ -45,57 +54,98 @@ const reasons: Readonly<Record<string, string>> = {
 /** One line an error: what is wrong, where, and what to do. Keep the lines of one area together. */
 const wording = {
 	// configuration and names
-	UNKNOWN_NAME: (e: { kind: string; name: string; where: string; known: readonly string[] }) => {
+	UNKNOWN_NAME: (e: {
+		kind: string;
+		name: string;
+		where: string;
+		known: readonly string[];
+	}) => {
 		const near = nearest(e.name, e.known);
 		return `Unknown ${e.kind} "${e.name}" at ${e.where}.${near ? ` Did you mean "${near}"?` : ""} Use one of: ${e.known.join(", ")}.`;
 	},
 	// configuration file and command line
 	CONFIG_FILE: (e: { file: string; reason: string }) =>
 		`Cannot read the configuration ${e.file}: ${e.reason}. Give --config an existing YAML file, such as configs/demo.yaml.`,
-	CONFIG_SYNTAX: (e: { where: string; reason: string }) => `${e.where} is not valid YAML: ${e.reason}`,
+	CONFIG_SYNTAX: (e: { where: string; reason: string }) =>
+		`${e.where} is not valid YAML: ${e.reason}`,
 	CONFIG_KEY: (e: { key: string; where: string; known: readonly string[] }) => {
 		const near = nearest(e.key, e.known);
 		return `Unknown key "${e.key}" at ${e.where}.${near ? ` Did you mean "${near}"?` : ""} Keys there: ${e.known.join(", ")}.`;
 	},
-	CONFIG_MISSING: (e: { key: string; where: string; hint: string }) => `Missing key "${e.key}" in ${e.where}.${e.hint ? ` ${e.hint}` : ""}`,
-	CONFIG_VALUE: (e: { where: string; problem: string }) => `Wrong value at ${e.where}: ${e.problem}.`,
-	SET_SYNTAX: (e: { text: string }) => `Cannot read --set ${e.text}. Write --set key.subkey=value, for example --set train.epochs=3.`,
-	USAGE: (e: { problem: string; command: string }) => `${e.problem} See: ${e.command} --help`,
+	CONFIG_MISSING: (e: { key: string; where: string; hint: string }) =>
+		`Missing key "${e.key}" in ${e.where}.${e.hint ? ` ${e.hint}` : ""}`,
+	CONFIG_VALUE: (e: { where: string; problem: string }) =>
+		`Wrong value at ${e.where}: ${e.problem}.`,
+	SET_SYNTAX: (e: { text: string }) =>
+		`Cannot read --set ${e.text}. Write --set key.subkey=value, for example --set train.epochs=3.`,
+	USAGE: (e: { problem: string; command: string }) =>
+		`${e.problem} See: ${e.command} --help`,
 	// processes
 	CHILD_LOST: (e: { how: string; last: string }) =>
 		`The working process ended by ${e.how} (last: ${e.last}). If the system ran out of memory, lower train.batch_size or image_size. What was finished is kept; the same command with --resume goes on.`,
-	NOTHING_LEARNT: (e: { dir: string }) => `${e.dir} holds a run that has learnt no task yet. Finish one with train --resume first.`,
+	NOTHING_LEARNT: (e: { dir: string }) =>
+		`${e.dir} holds a run that has learnt no task yet. Finish one with train --resume first.`,
 	// backbones
 	BACKBONE_MISSING: (e: { name: string; known: readonly string[] }) =>
 		`There is no backbone "${e.name}" (backbone.name): neither a folder nor one of ${e.known.join(", ")}. Give the folder that holds config.json and model.safetensors; relative paths start at the current directory.`,
-	BACKBONE_INCOMPLETE: (e: { dir: string; file: string }) => `The backbone folder ${e.dir} has no ${e.file}. It needs config.json and model.safetensors, as the model hub lays them out.`,
-	BACKBONE_UNSUPPORTED: (e: { file: string; problem: string }) => `${e.file} is not a backbone that is supported: ${e.problem}. Supported are ViT-Ti/S/B/L, DeiT and DINOv2 in the tensor names of timm or transformers.`,
-	WEIGHTS_DO_NOT_FIT: (e: { file: string; tensor: string; found: readonly number[] | null; wanted: readonly number[] | null }) =>
+	BACKBONE_INCOMPLETE: (e: { dir: string; file: string }) =>
+		`The backbone folder ${e.dir} has no ${e.file}. It needs config.json and model.safetensors, as the model hub lays them out.`,
+	BACKBONE_UNSUPPORTED: (e: { file: string; problem: string }) =>
+		`${e.file} is not a backbone that is supported: ${e.problem}. Supported are ViT-Ti/S/B/L, DeiT and DINOv2 in the tensor names of timm or transformers.`,
+	WEIGHTS_DO_NOT_FIT: (e: {
+		file: string;
+		tensor: string;
+		found: readonly number[] | null;
+		wanted: readonly number[] | null;
+	}) =>
 		`${e.file}: tensor ${e.tensor} ${e.found ? `has shape ${shape(e.found)}` : "is missing"}${e.wanted ? `, the network needs ${shape(e.wanted)}` : ", which the network has no place for"}. Check that config.json belongs to these weights.`,
-	IMAGE_SIZE_NOT_MULTIPLE: (e: { imageSize: readonly number[]; patch: number }) =>
+	IMAGE_SIZE_NOT_MULTIPLE: (e: {
+		imageSize: readonly number[];
+		patch: number;
+	}) =>
 		`image_size ${shape(e.imageSize)} is not a multiple of the backbone's patch of ${e.patch} px. Use ${e.imageSize.map((s) => Math.max(e.patch, Math.round(s / e.patch) * e.patch)).join(" x ")}.`,
 	// engine
-	SHAPE_MISMATCH: (e: { op: string; shapes: readonly (readonly number[])[]; hint: string }) =>
+	SHAPE_MISMATCH: (e: {
+		op: string;
+		shapes: readonly (readonly number[])[];
+		hint: string;
+	}) =>
 		`${e.op}: shapes do not fit: ${e.shapes.map(shape).join(" x ")}. ${e.hint}`,
-	NOT_DIFFERENTIABLE: (e: { op: string }) => `The operator ${e.op} has no gradient. Give it a gradient rule in src/engine/ops/ or keep it out of the loss.`,
-	NOT_FINITE: (e: { what: string; task: string; epoch: number; step: number; value: number }) =>
+	NOT_DIFFERENTIABLE: (e: { op: string }) =>
+		`The operator ${e.op} has no gradient. Give it a gradient rule in src/engine/ops/ or keep it out of the loss.`,
+	NOT_FINITE: (e: {
+		what: string;
+		task: string;
+		epoch: number;
+		step: number;
+		value: number;
+	}) =>
 		`The ${e.what} became ${e.value} in task ${e.task}, epoch ${e.epoch}, step ${e.step}; training stopped and the state after the last finished epoch is kept. Lower train.optimizer.lr or set train.clip_norm, then run with --resume --force or --fresh.`,
 	// linear algebra, metrics
-	MATRIX_NOT_FINITE: (e: { value: number }) => `A matrix to be decomposed holds ${e.value}. Look for the step before that made it: a sum that overflowed, or activations that are not finite.`,
-	SCORE_NOT_A_NUMBER: (e: { index: number; count: number }) => `Score ${e.index + 1} of ${e.count} is not a number. Every score must be a number (infinities are allowed); look at the score column of that row.`,
-	LABEL_NOT_BINARY: (e: { index: number; count: number; value: number }) => `Label ${e.index + 1} of ${e.count} is ${e.value}. Labels are 0 (good) or 1 (anomalous).`,
-	LENGTHS_DIFFER: (e: { what: string; lengths: readonly number[] }) => `${e.what} differ in number: ${e.lengths.join(", ")}. Give one of each for every image.`,
+	MATRIX_NOT_FINITE: (e: { value: number }) =>
+		`A matrix to be decomposed holds ${e.value}. Look for the step before that made it: a sum that overflowed, or activations that are not finite.`,
+	SCORE_NOT_A_NUMBER: (e: { index: number; count: number }) =>
+		`Score ${e.index + 1} of ${e.count} is not a number. Every score must be a number (infinities are allowed); look at the score column of that row.`,
+	LABEL_NOT_BINARY: (e: { index: number; count: number; value: number }) =>
+		`Label ${e.index + 1} of ${e.count} is ${e.value}. Labels are 0 (good) or 1 (anomalous).`,
+	LENGTHS_DIFFER: (e: { what: string; lengths: readonly number[] }) =>
+		`${e.what} differ in number: ${e.lengths.join(", ")}. Give one of each for every image.`,
 	// memory, calibration
 	CATEGORY_NOT_LEARNT: (e: { id: string; known: readonly string[] }) =>
 		`The memory holds no "${e.id}". ${e.known.length > 0 ? `It holds: ${e.known.join(", ")}.` : "It is empty: learn a product first."}`,
-	CATEGORY_ALREADY_LEARNT: (e: { id: string }) => `The memory already holds "${e.id}". Add images to it with learn --add, or forget it first.`,
-	FEATURES_UNUSABLE: (e: { id: string; problem: string }) => `The features of ${e.id} cannot be used: ${e.problem}.`,
+	CATEGORY_ALREADY_LEARNT: (e: { id: string }) =>
+		`The memory already holds "${e.id}". Add images to it with learn --add, or forget it first.`,
+	FEATURES_UNUSABLE: (e: { id: string; problem: string }) =>
+		`The features of ${e.id} cannot be used: ${e.problem}.`,
 	MEMORY_DAMAGED: (e: { id: string; tensor: string; problem: string }) =>
 		`The stored memory of ${e.id} cannot be read: tensor "${e.tensor}" ${e.problem}. Roll back to an earlier memory version or learn ${e.id} again.`,
-	FALSE_ALARMS_OUT_OF_RANGE: (e: { value: number }) => `A false-alarm rate of ${e.value} is impossible. Give a number between 0 and 1, such as 0.01 for one good part in 100.`,
+	FALSE_ALARMS_OUT_OF_RANGE: (e: { value: number }) =>
+		`A false-alarm rate of ${e.value} is impossible. Give a number between 0 and 1, such as 0.01 for one good part in 100.`,
 	// storage, run folder, safetensors, score files
-	CANNOT_WRITE: (e: { path: string; code: string }) => `Could not write ${e.path}: ${reasons[e.code] ?? `the system reports ${e.code}. Check the disk and the path`}. No file is half-written: what was stored before is intact.`,
-	CANNOT_READ: (e: { path: string; code: string }) => `Could not read ${e.path}: ${reasons[e.code] ?? `the system reports ${e.code}. Check the disk and the path`}.`,
+	CANNOT_WRITE: (e: { path: string; code: string }) =>
+		`Could not write ${e.path}: ${reasons[e.code] ?? `the system reports ${e.code}. Check the disk and the path`}. No file is half-written: what was stored before is intact.`,
+	CANNOT_READ: (e: { path: string; code: string }) =>
+		`Could not read ${e.path}: ${reasons[e.code] ?? `the system reports ${e.code}. Check the disk and the path`}.`,
 	UNSAFE_PATH: (e: { path: string; where: string }) =>
 		`Refused the file name ${JSON.stringify(e.path)} in ${e.where}: stored files have relative names of letters, digits and ._+%@=~-, parted by "/", without "..". The manifest may have been tampered with: use a copy from a source you trust.`,
 	FORMAT_VERSION: (e: { path: string; found: unknown; known: number }) =>
@@ -110,56 +160,86 @@ const wording = {
 		`${e.dir} is in use by ${e.owner}. Wait until it has finished, or stop it; if you are sure that it no longer runs, delete ${e.lock} and start again.`,
 	LOCK_LOST: (e: { dir: string; owner: string }) =>
 		`${e.dir} was taken over by ${e.owner} while this process was using it; this process stopped writing. Run only one at a time on a folder, then start again with --resume.`,
-	RUN_EXISTS: (e: { dir: string }) => `${e.dir} already holds a run. Continue it with --resume, replace it with --fresh, or choose another folder with --out or name.`,
-	RUN_MISSING: (e: { dir: string }) => `${e.dir} holds no run (no run.json). Check --mem_dir, or make one with "keepsight train --config FILE".`,
+	RUN_EXISTS: (e: { dir: string }) =>
+		`${e.dir} already holds a run. Continue it with --resume, replace it with --fresh, or choose another folder with --out or name.`,
+	RUN_MISSING: (e: { dir: string }) =>
+		`${e.dir} holds no run (no run.json). Check --mem_dir, or make one with "keepsight train --config FILE".`,
 	RUN_FOREIGN: (e: { dir: string; names: readonly string[]; fresh: boolean }) =>
 		`${e.dir} holds files but no run.json (${e.names.slice(0, 5).join(", ")}${e.names.length > 5 ? ", ..." : ""}). ${e.fresh ? "--fresh deletes only what Keepsight wrote. Choose" : "Replace what an unfinished run left with --fresh, or choose"} an empty folder with --out or name.`,
 	RUN_DIFFERS: (e: { dir: string; differences: readonly string[] }) =>
 		`The run in ${e.dir} was started with other settings:\n${e.differences.map((d) => `  ${d}`).join("\n")}\nUse the settings it was started with, start over with --fresh, or go on regardless with --resume --force (recorded in run.json).`,
-	SAFETENSORS_INVALID: (e: { file: string; problem: string }) => `${e.file} is not a valid safetensors file: ${e.problem}. Copy or download it again; if it stays so, ask whoever made it.`,
+	SAFETENSORS_INVALID: (e: { file: string; problem: string }) =>
+		`${e.file} is not a valid safetensors file: ${e.problem}. Copy or download it again; if it stays so, ask whoever made it.`,
 	SCORES_INVALID: (e: { file: string; line: number; problem: string }) =>
 		`${e.file}, line ${e.line}: ${e.problem}. A score file is CSV with a header: columns label (0 or 1) and score, and optionally path, defect, threshold, routed, in any order.`,
-	SCORES_MISSING: (e: { dir: string; problem: string }) => `No usable score files in ${e.dir}: ${e.problem}. Expected <dataset>.<category>.csv files, or folders after-01, after-02, ... of them.`,
+	SCORES_MISSING: (e: { dir: string; problem: string }) =>
+		`No usable score files in ${e.dir}: ${e.problem}. Expected <dataset>.<category>.csv files, or folders after-01, after-02, ... of them.`,
 	// data
 	IMAGE_UNREADABLE: (e: { path: string; reason: string }) =>
 		`Cannot read the image ${e.path}: ${e.reason}. Replace or remove it; \`keepsight data check DIR\` lists every such file.`,
-	IMAGE_TOO_LARGE: (e: { path: string; width: number; height: number; limit: number }) =>
+	IMAGE_TOO_LARGE: (e: {
+		path: string;
+		width: number;
+		height: number;
+		limit: number;
+	}) =>
 		`The image ${e.path} has ${e.width} x ${e.height} pixels, more than the ${e.limit / 1e6} million that are read. Store it smaller; \`keepsight data check DIR\` lists every such file.`,
 	DATA_ROOT_MISSING: (e: { root: string }) =>
 		`There is no data folder ${e.root}. Expected is <root>/<dataset>/<category>/train/good/*.png, for example mvtec/bottle or loco/juice_bottle. Set data.root, or draw the demo line with \`keepsight data demo ${e.root}\`.`,
-	DATA_UNKNOWN_CATEGORY: (e: { name: string; root: string; known: readonly string[] }) => {
+	DATA_UNKNOWN_CATEGORY: (e: {
+		name: string;
+		root: string;
+		known: readonly string[];
+	}) => {
 		const near = nearest(e.name, e.known);
 		return `No category "${e.name}" in ${e.root}.${near ? ` Did you mean "${near}"?` : ""} ${e.known.length > 0 ? `Found: ${e.known.join(", ")}.` : "No category was found there: each is a folder with train/good, or a folder of good images."}`;
 	},
-	DATA_BAD_CATEGORY: (e: { name: string }) => `"${e.name}" cannot name a category. Write it relative to data.root with forward slashes, such as mvtec/bottle; "*" stands for every name at that place.`,
+	DATA_BAD_CATEGORY: (e: { name: string }) =>
+		`"${e.name}" cannot name a category. Write it relative to data.root with forward slashes, such as mvtec/bottle; "*" stands for every name at that place.`,
 	DATA_CATEGORY_TWICE: (e: { name: string; first: string; second: string }) =>
 		`The category ${e.name} is in data.tasks twice, through "${e.first}" and "${e.second}". Name it once: a category belongs to one task.`,
 	DATA_NO_GOOD_IMAGES: (e: { category: string; dir: string }) =>
 		`The category ${e.category} has no good training images: ${e.dir} is missing or holds no PNG, JPEG, BMP, TIFF or WebP file. Put images of good parts there.`,
-	DATA_EMPTY_CLASS: (e: { dir: string }) => `The folder ${e.dir} holds no images. Put its images back or delete the folder.`,
+	DATA_EMPTY_CLASS: (e: { dir: string }) =>
+		`The folder ${e.dir} holds no images. Put its images back or delete the folder.`,
 	DATA_LINK_OUTSIDE: (e: { path: string; target: string; root: string }) =>
 		`${e.path} is a link to ${e.target}, outside the data folder ${e.root}. Copy the files into it, or allow such links with --follow-links.`,
 	DATA_BAD_DEFECTS_CONFIG: (e: { path: string; reason: string }) =>
 		`${e.path} is not a valid defects_config.json: ${e.reason}. It is a list of { defect_name, pixel_value, saturation_threshold, relative_saturation } as MVTec LOCO AD ships it.`,
-	DEMO_FOLDER_TAKEN: (e: { dir: string }) => `${e.dir} exists and was not drawn by Keepsight's demo, so it is left alone. Choose another folder.`,
-	DEMO_BAD_OPTION: (e: { name: string; value: number; least: number }) => `The demo line cannot be drawn with ${e.name} = ${e.value}. Give a whole number of at least ${e.least}.`,
+	DEMO_FOLDER_TAKEN: (e: { dir: string }) =>
+		`${e.dir} exists and was not drawn by Keepsight's demo, so it is left alone. Choose another folder.`,
+	DEMO_BAD_OPTION: (e: { name: string; value: number; allowed: string }) =>
+		`The demo line cannot be drawn with ${e.name} = ${e.value}. Give ${e.allowed}.`,
 	// pretext, augmentation
-	PRETEXT_NO_CHANGE: (e: { pretext: string; draws: number; background: boolean }) =>
+	PRETEXT_NO_CHANGE: (e: {
+		pretext: string;
+		draws: number;
+		background: boolean;
+	}) =>
 		`${e.pretext}: ${e.draws} patches in a row changed the image by at most 1 grey level${e.background ? " or met no foreground" : ""}. Take blank images out of the training data${e.background ? ", check pretext.background (its grey value and tolerance)" : ""} or use the pretext task cutpaste.`,
 } as const;
 
 export type ErrorCode = keyof typeof wording;
 
 /** The error of the given code. Throw what it returns: `throw fail("UNKNOWN_NAME", {...})`. */
-export function fail<C extends ErrorCode>(code: C, details: Parameters<(typeof wording)[C]>[0]): KeepsightError {
-	return new KeepsightError(code, (wording[code] as (d: unknown) => string)(details));
+export function fail<C extends ErrorCode>(
+	code: C,
+	details: Parameters<(typeof wording)[C]>[0],
+): KeepsightError {
+	return new KeepsightError(
+		code,
+		(wording[code] as (d: unknown) => string)(details),
+	);
 }
 
 /** All codes, for the test that compares this table with docs/errors.md. */
 export const errorCodes = Object.keys(wording) as readonly ErrorCode[];
 
 /** The known name closest to `name` by Levenshtein distance, if close enough to be a slip of the hand. */
-export function nearest(name: string, known: readonly string[]): string | undefined {
+export function nearest(
+	name: string,
+	known: readonly string[],
+): string | undefined {
 	let best: string | undefined;
 	let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
 	for (const candidate of known) {
@@ -177,7 +257,11 @@ function editDistance(a: string, b: string): number {
 	for (let i = 1; i <= a.length; i++) {
 		const next = [i];
 		for (let j = 1; j <= b.length; j++) {
-			next[j] = Math.min((next[j - 1] ?? 0) + 1, (row[j] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1));
+			next[j] = Math.min(
+				(next[j - 1] ?? 0) + 1,
+				(row[j] ?? 0) + 1,
+				(row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1),
+			);
 		}
 		row = next;
 	}

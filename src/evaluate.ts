@@ -5,6 +5,7 @@
 import type { Sample, Task, TestCategory } from "./data/task.ts";
 import type { AnyTensor, Tensor, TensorDict } from "./engine/tensor.ts";
 import { readTasks } from "./data/index.ts";
+import { trivialNames, trivialNumbers } from "./data/trivial.ts";
 import { fail, Interrupted } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
 import { Knowledge } from "./knowledge.ts";
@@ -94,15 +95,15 @@ export async function scoreCategory(knowledge: Knowledge, eyes: Eyes, category: 
 	const rows: ScoreRow[] = [];
 	for (const sample of category.test) {
 		if (progress.stop.requested) throw new Interrupted();
-		const route = as === null ? knowledge.route(await eyes.frozen(sample)) : { category: as, known: true };
-		const judged = knowledge.judge(route.category, await eyes.features(sample, knowledge.weightsOf(route.category)));
+		const routed = as ?? knowledge.route(await eyes.frozen(sample));
+		const judged = knowledge.judge(routed, await eyes.features(sample, knowledge.weightsOf(routed)));
 		rows.push({
 			path: sample.id,
 			defect: sample.defect,
 			label: sample.defect === null ? 0 : 1,
 			score: judged.score,
 			threshold: judged.threshold,
-			routed: route.known ? route.category : null,
+			routed,
 		});
 		const { taskIndex, taskCount } = progress;
 		progress.emit({ type: "progress", phase: "evaluate", task: category.id, taskIndex, taskCount, done: rows.length, total: category.test.length, unit: "images" });
@@ -168,9 +169,24 @@ export async function evaluateRun(job: EvaluateJob, { emit, stop }: Pick<Progres
 		const results = writeResults(run, knowledge, tasks, oracle ? { oracleTask: { imageAuroc: oracle } } : {});
 		const lines = [formatResults(results).trimEnd()];
 		if (oracle) lines.push("", "Task told (oracle), image AUROC:", ...Object.entries(oracle).map(([id, value]) => `${id}   ${value === null ? "-" : value.toFixed(4)}`));
-		//TRIVIAL
+		if (job.trivial) lines.push("", await trivialTable(tasks));
 		return { results, text: lines.join("\n") };
 	} finally {
 		run.close();
 	}
+}
+
+/** AUROC of what needs no look at the picture; the direction is chosen after the fact, so .5 is the least. A detector below this line has learnt nothing. */
+async function trivialTable(tasks: readonly Task[]): Promise<string> {
+	const lines = [`Trivial baselines, image AUROC (direction chosen after the fact)`, ["".padEnd(24), ...trivialNames.map((n) => n.padStart(10))].join("")];
+	for (const category of tasks.flatMap((t) => t.categories)) {
+		const numbers = await trivialNumbers(category.test);
+		const labels = category.test.map((s) => (s.defect === null ? 0 : 1));
+		const cells = trivialNames.map((name) => {
+			const { value } = auroc(numbers.map((n) => n[name]), labels);
+			return (value === null ? "-" : Math.max(value, 1 - value).toFixed(4)).padStart(10);
+		});
+		lines.push([category.id.padEnd(24), ...cells].join(""));
+	}
+	return lines.join("\n");
 }

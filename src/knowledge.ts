@@ -114,11 +114,11 @@ export class Knowledge {
 		this.#calibrations.clear();
 	}
 
-	/** The nearest category, and whether the image is too far from it to be any known product. */
-	route(frozen: Tensor): { readonly category: string; readonly known: boolean } {
+	/** The category an image is scored as. */
+	route(frozen: Tensor): string {
 		const [route] = this.router.route(frozen);
 		if (!route) throw new Error("Knowledge.route: no image");
-		return { category: route.id, known: !route.out };
+		return route.id;
 	}
 
 	/** The calibrated score of one image as the given category. */

@@ -10,11 +10,18 @@ export interface Screen {
 
 export interface Progress {
 	onEvent(event: RunEvent): void;
+	/** For work that sends no events. */
+	count(head: string, amount: Amount): void;
 	/** Removes the redrawn line. */
 	close(): void;
 }
 
-type ProgressEvent = Extract<RunEvent, { type: "progress" }>;
+interface Amount {
+	readonly done: number;
+	readonly total: number;
+	readonly unit: string;
+	readonly detail?: string;
+}
 
 const redrawMs = 100;
 const plainMs = 5000;
@@ -36,7 +43,7 @@ export function createProgress(
 		color ? `\x1b[${code}m${text}\x1b[0m` : text;
 	let line = ""; // the redrawn line
 	let shownAt = Number.NEGATIVE_INFINITY;
-	let phase = { key: "", startedAt: 0, startedDone: 0 };
+	let phase = { head: "", startedAt: 0, startedDone: 0 };
 
 	const clear = () => {
 		if (line) screen.write("\r\x1b[2K");
@@ -47,35 +54,32 @@ export function createProgress(
 		if (line) screen.write(line);
 	};
 
-	function show(event: ProgressEvent) {
-		const key = `${event.taskIndex} ${event.phase}`;
+	/** Work that is `done` of `total`; its rate is counted from the first call with this `head`. */
+	function count(head: string, { done, total, unit, detail }: Amount) {
+		if (flags.quiet) return;
 		const time = now();
-		const isNew = key !== phase.key;
-		if (isNew) phase = { key, startedAt: time, startedDone: event.done };
+		const isNew = head !== phase.head;
+		if (isNew) phase = { head, startedAt: time, startedDone: done };
 		const due = time - shownAt >= (live ? redrawMs : plainMs);
-		if (!due && !isNew && event.done < event.total) return;
+		if (!due && !isNew && done < total) return;
 		if (!live && !due) return; // at most one plain line every few seconds
 		shownAt = time;
 		const perSecond =
-			((event.done - phase.startedDone) / (time - phase.startedAt)) * 1000;
-		const parts = [`${event.done}/${event.total} ${event.unit}`];
+			((done - phase.startedDone) / (time - phase.startedAt)) * 1000;
+		const parts = [`${done}/${total} ${unit}`];
 		if (perSecond > 0 && Number.isFinite(perSecond)) {
 			parts.push(
 				`${perSecond.toPrecision(3)}/s`,
-				`${duration((event.total - event.done) / perSecond)} left`,
+				`${duration((total - done) / perSecond)} left`,
 			);
 		}
-		if (event.detail) parts.push(event.detail);
-		const head = `[${event.taskIndex + 1}/${event.taskCount}] ${event.task}  ${verbs[event.phase]}`;
+		if (detail) parts.push(detail);
 		if (!live) {
 			screen.write(`${head}  ${parts.join("  ")}\n`);
 			return;
 		}
 		clear();
-		const bar = tint(
-			36,
-			progressBar(event.total > 0 ? event.done / event.total : 0, 20),
-		);
+		const bar = tint(36, progressBar(total > 0 ? done / total : 0, 20));
 		const room = (screen.columns ?? 80) - 1 - 20 - 4;
 		const text = `${head}  ${parts.join("  ")}`;
 		line = `${bar}  ${text.length > room ? `${text.slice(0, Math.max(0, room - 1))}…` : text}`;
@@ -83,13 +87,17 @@ export function createProgress(
 	}
 
 	return {
+		count,
 		onEvent(event) {
 			switch (event.type) {
 				case "notice":
 					if (!flags.quiet) print(`${tint(33, "note:")} ${event.text}`);
 					break;
 				case "progress":
-					if (!flags.quiet) show(event);
+					count(
+						`[${event.taskIndex + 1}/${event.taskCount}] ${event.task}  ${verbs[event.phase]}`,
+						event,
+					);
 					break;
 				case "epoch":
 					if (flags.verbose && !flags.quiet) print(epochLine(event));

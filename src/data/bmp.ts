@@ -11,7 +11,8 @@ export interface Bitmap {
 	readonly pixels: () => Uint8Array; // [H, W, 3]
 }
 
-export const isBmp = (bytes: Uint8Array): boolean => bytes[0] === 0x42 && bytes[1] === 0x4d;
+export const isBmp = (bytes: Uint8Array): boolean =>
+	bytes[0] === 0x42 && bytes[1] === 0x4d;
 
 /** Reads the header; `pixels()` decodes. Throws a plain Error with the reason. */
 export function readBmp(bytes: Uint8Array): Bitmap {
@@ -23,15 +24,24 @@ export function readBmp(bytes: Uint8Array): Bitmap {
 	const signedHeight = view.getInt32(22, true);
 	const depth = view.getUint16(28, true);
 	const compression = view.getUint32(30, true);
-	if (headerBytes < 40) throw new Error(`BMP with an OS/2 header (${headerBytes} bytes)`);
-	if (width <= 0 || signedHeight === 0) throw new Error(`BMP of size ${width} x ${signedHeight}`);
+	if (headerBytes < 40)
+		throw new Error(`BMP with an OS/2 header (${headerBytes} bytes)`);
+	if (width <= 0 || signedHeight === 0)
+		throw new Error(`BMP of size ${width} x ${signedHeight}`);
 	// 3 = BI_BITFIELDS; with 32 bits practically always the usual BGRA masks, which are checked here.
-	const usualMasks = compression === 3 && depth === 32 && view.getUint32(54, true) === 0xff0000 && view.getUint32(58, true) === 0xff00;
-	if (compression !== 0 && !usualMasks) throw new Error(`compressed BMP (method ${compression})`);
-	if (![1, 4, 8, 24, 32].includes(depth)) throw new Error(`BMP of ${depth} bits a pixel`);
+	const usualMasks =
+		compression === 3 &&
+		depth === 32 &&
+		view.getUint32(54, true) === 0xff0000 &&
+		view.getUint32(58, true) === 0xff00;
+	if (compression !== 0 && !usualMasks)
+		throw new Error(`compressed BMP (method ${compression})`);
+	if (![1, 4, 8, 24, 32].includes(depth))
+		throw new Error(`BMP of ${depth} bits a pixel`);
 	const height = Math.abs(signedHeight);
 	const stride = Math.ceil((width * depth) / 32) * 4;
-	if (start + stride * height > bytes.length) throw new Error("the BMP file is cut off");
+	if (start + stride * height > bytes.length)
+		throw new Error("the BMP file is cut off");
 	const colours = view.getUint32(46, true) || 2 ** Math.min(depth, 8);
 	const palette = 14 + headerBytes;
 
@@ -43,8 +53,11 @@ export function readBmp(bytes: Uint8Array): Bitmap {
 				let at = row + (x * depth) / 8;
 				if (depth <= 8) {
 					const bit = x * depth;
-					const index = ((bytes[row + (bit >> 3)] as number) >> (8 - depth - (bit & 7))) & ((1 << depth) - 1);
-					if (index >= colours) throw new Error("a BMP pixel lies outside its palette");
+					const index =
+						((bytes[row + (bit >> 3)] as number) >> (8 - depth - (bit & 7))) &
+						((1 << depth) - 1);
+					if (index >= colours)
+						throw new Error("a BMP pixel lies outside its palette");
 					at = palette + 4 * index;
 				}
 				const to = (y * width + x) * 3;

@@ -15,16 +15,24 @@ const schema = z
 			relative_saturation: z.boolean(),
 		}),
 	)
-	.refine((all) => new Set(all.map((d) => d.pixel_value)).size === all.length, "two defects share one pixel_value");
+	.refine(
+		(all) => new Set(all.map((d) => d.pixel_value)).size === all.length,
+		"two defects share one pixel_value",
+	);
 
 export interface DefectType {
 	readonly name: string;
 	readonly value: number;
-	readonly saturation: { readonly threshold: number; readonly relative: boolean };
+	readonly saturation: {
+		readonly threshold: number;
+		readonly relative: boolean;
+	};
 }
 
 /** The category's defect types by mask value; null where the category has no such file. */
-export async function readDefectTypes(dir: string): Promise<ReadonlyMap<number, DefectType> | null> {
+export async function readDefectTypes(
+	dir: string,
+): Promise<ReadonlyMap<number, DefectType> | null> {
 	const file = path.join(dir, "defects_config.json");
 	let text: string;
 	try {
@@ -37,17 +45,30 @@ export async function readDefectTypes(dir: string): Promise<ReadonlyMap<number, 
 	try {
 		json = JSON.parse(text);
 	} catch (error) {
-		throw fail("DATA_BAD_DEFECTS_CONFIG", { path: file, reason: (error as Error).message });
+		throw fail("DATA_BAD_DEFECTS_CONFIG", {
+			path: file,
+			reason: (error as Error).message,
+		});
 	}
 	const parsed = schema.safeParse(json);
 	if (!parsed.success) {
 		const issue = parsed.error.issues[0];
-		throw fail("DATA_BAD_DEFECTS_CONFIG", { path: file, reason: `${issue?.message ?? "invalid"}${issue?.path.length ? ` at ${issue.path.join(".")}` : ""}` });
+		throw fail("DATA_BAD_DEFECTS_CONFIG", {
+			path: file,
+			reason: `${issue?.message ?? "invalid"}${issue?.path.length ? ` at ${issue.path.join(".")}` : ""}`,
+		});
 	}
 	return new Map(
 		parsed.data.map((d) => [
 			d.pixel_value,
-			{ name: d.defect_name, value: d.pixel_value, saturation: { threshold: d.saturation_threshold, relative: d.relative_saturation } },
+			{
+				name: d.defect_name,
+				value: d.pixel_value,
+				saturation: {
+					threshold: d.saturation_threshold,
+					relative: d.relative_saturation,
+				},
+			},
 		]),
 	);
 }

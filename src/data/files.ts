@@ -34,10 +34,12 @@ export function compareNames(a: string, b: string): number {
 	return a < b ? -1 : a > b ? 1 : 0;
 }
 
-export const isImageName = (name: string): boolean => imageEndings.includes(path.extname(name).toLowerCase());
+export const isImageName = (name: string): boolean =>
+	imageEndings.includes(path.extname(name).toLowerCase());
 
 /** "a/b.PNG" -> "b". */
-export const stemOf = (file: string): string => path.basename(file, path.extname(file));
+export const stemOf = (file: string): string =>
+	path.basename(file, path.extname(file));
 
 export async function isDirectory(dir: string): Promise<boolean> {
 	return stat(dir).then(
@@ -54,7 +56,10 @@ export async function exists(file: string): Promise<boolean> {
 }
 
 /** What a folder holds, in order; nothing if it does not exist. */
-export async function list(dir: string, options: ReadOptions = {}): Promise<Entry[]> {
+export async function list(
+	dir: string,
+	options: ReadOptions = {},
+): Promise<Entry[]> {
 	let found: Dirent[];
 	try {
 		found = await readdir(dir, { withFileTypes: true });
@@ -68,17 +73,32 @@ export async function list(dir: string, options: ReadOptions = {}): Promise<Entr
 	for (const e of found) {
 		if (e.name.startsWith(".")) continue;
 		const full = path.join(dir, e.name);
-		if (e.isSymbolicLink() && !options.followLinks) await checkInside(full, options.root ?? dir);
-		entries.push({ name: e.name, path: full, isDirectory: e.isSymbolicLink() ? await isDirectory(full) : e.isDirectory() });
+		if (e.isSymbolicLink() && !options.followLinks)
+			await checkInside(full, options.root ?? dir);
+		entries.push({
+			name: e.name,
+			path: full,
+			isDirectory: e.isSymbolicLink()
+				? await isDirectory(full)
+				: e.isDirectory(),
+		});
 	}
 	return entries.sort((a, b) => compareNames(a.name, b.name));
 }
 
-export async function listImages(dir: string, options?: ReadOptions): Promise<Entry[]> {
-	return (await list(dir, options)).filter((e) => !e.isDirectory && isImageName(e.name));
+export async function listImages(
+	dir: string,
+	options?: ReadOptions,
+): Promise<Entry[]> {
+	return (await list(dir, options)).filter(
+		(e) => !e.isDirectory && isImageName(e.name),
+	);
 }
 
-export async function listFolders(dir: string, options?: ReadOptions): Promise<Entry[]> {
+export async function listFolders(
+	dir: string,
+	options?: ReadOptions,
+): Promise<Entry[]> {
 	return (await list(dir, options)).filter((e) => e.isDirectory);
 }
 
@@ -86,5 +106,30 @@ async function checkInside(file: string, root: string): Promise<void> {
 	const target = await realpath(file).catch(() => null);
 	if (target === null) return; // a dangling link: reading it says so, with its path
 	const inside = path.relative(await realpath(root), target);
-	if (inside === ".." || inside.startsWith(`..${path.sep}`) || path.isAbsolute(inside)) throw fail("DATA_LINK_OUTSIDE", { path: file, target, root });
+	if (
+		inside === ".." ||
+		inside.startsWith(`..${path.sep}`) ||
+		path.isAbsolute(inside)
+	)
+		throw fail("DATA_LINK_OUTSIDE", { path: file, target, root });
+}
+
+/** Runs `work` over all items, at most `limit` at a time; results in the items' order. */
+export async function mapLimited<T, R>(
+	items: readonly T[],
+	limit: number,
+	work: (item: T) => Promise<R>,
+): Promise<R[]> {
+	const results = new Array<R>(items.length);
+	let next = 0;
+	const worker = async () => {
+		while (next < items.length) {
+			const i = next++;
+			results[i] = await work(items[i] as T);
+		}
+	};
+	await Promise.all(
+		Array.from({ length: Math.min(limit, items.length) }, worker),
+	);
+	return results;
 }

@@ -11,9 +11,17 @@ export const folder: DatasetReader = {
 		return (await listImages(dir, { followLinks: true })).length > 0;
 	},
 	async readNormals(dir, id, options = {}) {
-		const images = await listImages(dir, { ...options, root: options.root ?? dir });
-		if (images.length === 0) throw fail("DATA_NO_GOOD_IMAGES", { category: id, dir });
-		return { id, normals: images.map((e) => goodSample(`${id}/${e.name}`, e.path)), heldOut: [] };
+		const images = await listImages(dir, {
+			...options,
+			root: options.root ?? dir,
+		});
+		if (images.length === 0)
+			throw fail("DATA_NO_GOOD_IMAGES", { category: id, dir });
+		return {
+			id,
+			normals: images.map((e) => goodSample(`${id}/${e.name}`, e.path)),
+			heldOut: [],
+		};
 	},
 	readTest: async () => [],
 };

@@ -11,7 +11,7 @@
  * Read are PNG, JPEG, TIFF, WebP and (own reader, libvips has none) BMP. All other loaders of libvips are blocked, SVG and PDF
  * above all: they are programs more than pictures. The format is found from the bytes, never from the file's name.
  *
- * Resizing is Pillow's bicubic: the whole picture, no crop, antialiased. Measured against Pillow 12 on real parts: shrinking by
+ * Resizing is Pillow's bicubic: the whole picture, no crop, antialiased. Measured against Pillow 13 on real parts: shrinking by
  * libvips mean difference 0.03-0.6 of 255, at most 4; enlarging by resample.ts at most 1 (5 where the two JPEG decoders differ).
  */
 import { readFile } from "node:fs/promises";
@@ -24,10 +24,25 @@ import { resample } from "./resample.ts";
 import type { Image } from "./task.ts";
 
 sharp.block({ operation: ["VipsForeignLoad"] });
-sharp.unblock({ operation: ["VipsForeignLoadJpeg", "VipsForeignLoadPng", "VipsForeignLoadTiff", "VipsForeignLoadWebp"] });
+sharp.unblock({
+	operation: [
+		"VipsForeignLoadJpeg",
+		"VipsForeignLoadPng",
+		"VipsForeignLoadTiff",
+		"VipsForeignLoadWebp",
+	],
+});
 
 /** Endings, lower case, that count as an image when a folder is read. */
-export const imageEndings: readonly string[] = [".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"];
+export const imageEndings: readonly string[] = [
+	".png",
+	".jpg",
+	".jpeg",
+	".bmp",
+	".tif",
+	".tiff",
+	".webp",
+];
 
 /** More pixels than this are refused before they are decoded: 100 million, 300 MB as RGB. */
 export const pixelLimit = 100_000_000;
@@ -43,18 +58,36 @@ export async function readImage(path: string, size?: Size): Promise<Image> {
 }
 
 /** The same for bytes that came from elsewhere; `name` is what errors call them. */
-export async function decodeImage(bytes: Bytes, name: string, size?: Size): Promise<Image> {
+export async function decodeImage(
+	bytes: Bytes,
+	name: string,
+	size?: Size,
+): Promise<Image> {
 	return named(name, async () => {
 		const source = await open(bytes, name);
 		const [h, w] = source.size;
 		return oneLargeAtATime(h * w, async () => {
 			const [toH, toW] = size ?? source.size;
-			const picture = source.sharp().autoOrient().flatten({ background: "#000" });
+			const picture = source
+				.sharp()
+				.autoOrient()
+				.flatten({ background: "#000" });
 			const shrinks = toH <= h && toW <= w;
 			// without fastShrinkOnLoad: false a JPEG would be shrunk by its own coarse steps first
-			if (shrinks && (toH < h || toW < w)) picture.resize(toW, toH, { fit: "fill", kernel: "cubic", fastShrinkOnLoad: false });
-			const pixels = await picture.toColourspace("srgb").raw({ depth: "uchar" }).toBuffer();
-			return uint8([toH, toW, 3], shrinks ? plain(pixels) : resample(pixels, [h, w], [toH, toW]));
+			if (shrinks && (toH < h || toW < w))
+				picture.resize(toW, toH, {
+					fit: "fill",
+					kernel: "cubic",
+					fastShrinkOnLoad: false,
+				});
+			const pixels = await picture
+				.toColourspace("srgb")
+				.raw({ depth: "uchar" })
+				.toBuffer();
+			return uint8(
+				[toH, toW, 3],
+				shrinks ? plain(pixels) : resample(pixels, [h, w], [toH, toW]),
+			);
 		});
 	});
 }
@@ -64,7 +97,12 @@ export async function readMask(path: string): Promise<Tensor<"uint8">> {
 	const { data, shape } = await readImage(path);
 	const [h = 0, w = 0] = shape;
 	const mask = uint8([h, w]);
-	for (let i = 0; i < mask.data.length; i++) mask.data[i] = Math.max(data[3 * i] as number, data[3 * i + 1] as number, data[3 * i + 2] as number);
+	for (let i = 0; i < mask.data.length; i++)
+		mask.data[i] = Math.max(
+			data[3 * i] as number,
+			data[3 * i + 1] as number,
+			data[3 * i + 2] as number,
+		);
 	return mask;
 }
 
@@ -75,11 +113,23 @@ export async function imageSize(path: string): Promise<Size> {
 }
 
 /** RGB [H, W, 3] or grey [H, W] as PNG. Level 0 (fast) to 9 (small). The bytes depend on nothing but the pixels and the level. */
-export async function encodePng(image: Tensor<"uint8">, level = 6): Promise<Bytes> {
+export async function encodePng(
+	image: Tensor<"uint8">,
+	level = 6,
+): Promise<Bytes> {
 	const [height = 0, width = 0, channels = 1] = image.shape;
-	if (channels !== 1 && channels !== 3) throw fail("SHAPE_MISMATCH", { op: "encodePng", shapes: [image.shape], hint: "Give [H, W] or [H, W, 3]." });
+	if (channels !== 1 && channels !== 3)
+		throw fail("SHAPE_MISMATCH", {
+			op: "encodePng",
+			shapes: [image.shape],
+			hint: "Give [H, W] or [H, W, 3].",
+		});
 	const picture = sharp(image.data, { raw: { width, height, channels } });
-	return plain(await (channels === 1 ? picture.toColourspace("b-w") : picture).png({ compressionLevel: level, adaptiveFiltering: false }).toBuffer());
+	return plain(
+		await (channels === 1 ? picture.toColourspace("b-w") : picture)
+			.png({ compressionLevel: level, adaptiveFiltering: false })
+			.toBuffer(),
+	);
 }
 
 interface Source {
@@ -89,12 +139,17 @@ interface Source {
 }
 
 async function open(bytes: Bytes, name: string): Promise<Source> {
-	if (bytes.length === 0) throw fail("IMAGE_UNREADABLE", { path: name, reason: "the file is empty" });
+	if (bytes.length === 0)
+		throw fail("IMAGE_UNREADABLE", { path: name, reason: "the file is empty" });
 	if (isBmp(bytes)) {
 		const bitmap = readBmp(bytes);
 		const { width, height } = bitmap;
 		checkPixels(width, height, name);
-		return { size: [height, width], sharp: () => sharp(bitmap.pixels(), { raw: { width, height, channels: 3 } }) };
+		return {
+			size: [height, width],
+			sharp: () =>
+				sharp(bitmap.pixels(), { raw: { width, height, channels: 3 } }),
+		};
 	}
 	// "error" refuses truncated data too; "warning" would also refuse a PNG for a strange colour profile
 	const options = { failOn: "error", limitInputPixels: false } as const;
@@ -104,7 +159,13 @@ async function open(bytes: Bytes, name: string): Promise<Source> {
 }
 
 function checkPixels(width: number, height: number, name: string): void {
-	if (width * height > pixelLimit) throw fail("IMAGE_TOO_LARGE", { path: name, width, height, limit: pixelLimit });
+	if (width * height > pixelLimit)
+		throw fail("IMAGE_TOO_LARGE", {
+			path: name,
+			width,
+			height,
+			limit: pixelLimit,
+		});
 }
 
 async function readBytes(path: string): Promise<Bytes> {
@@ -130,12 +191,18 @@ function reasonOf(error: unknown): string {
 	if (code === "ENOENT") return "there is no such file";
 	if (code === "EACCES") return "reading it is not permitted";
 	if (code === "EISDIR") return "it is a folder";
-	if (/unsupported image format/.test(message)) return "it is not a PNG, JPEG, BMP, TIFF or WebP image";
-	return (message.split("\n").find((line) => line.trim() !== "") ?? "unknown").trim();
+	if (/unsupported image format/.test(message))
+		return "it is not a PNG, JPEG, BMP, TIFF or WebP image";
+	return (
+		message.split("\n").find((line) => line.trim() !== "") ?? "unknown"
+	).trim();
 }
 
 let large: Promise<unknown> = Promise.resolve();
-function oneLargeAtATime<T>(pixels: number, work: () => Promise<T>): Promise<T> {
+function oneLargeAtATime<T>(
+	pixels: number,
+	work: () => Promise<T>,
+): Promise<T> {
 	if (pixels <= largePixels) return work();
 	const turn = large.then(work);
 	large = turn.catch(() => {});
@@ -143,4 +210,5 @@ function oneLargeAtATime<T>(pixels: number, work: () => Promise<T>): Promise<T> 
 }
 
 /** A Buffer as the plain array it is. */
-const plain = (buffer: Buffer): Bytes => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+const plain = (buffer: Buffer): Bytes =>
+	new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);

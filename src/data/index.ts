@@ -8,42 +8,88 @@ import { isDirectory, listFolders } from "./files.ts";
 import { folder } from "./folder.ts";
 import { loco } from "./loco.ts";
 import { mvtec } from "./mvtec.ts";
-import type { Category, DatasetReader, LearnTask, ReadOptions, Task, TestCategory } from "./task.ts";
+import type {
+	Category,
+	DatasetReader,
+	LearnTask,
+	ReadOptions,
+	Task,
+	TestCategory,
+} from "./task.ts";
 
 /** In the order they are asked; the first that matches reads. LOCO first, since its folders also match MVTec. */
-export const readers = { loco, mvtec, folder } satisfies Record<string, DatasetReader>;
+export const readers = { loco, mvtec, folder } satisfies Record<
+	string,
+	DatasetReader
+>;
 
 /** One task: a category, or several that are learnt together; "mvtec/*" stands for every category found. */
 export type TaskSpec = string | readonly string[];
 
 /** The tasks without their test images. */
-export async function readLearnTasks(root: string, specs: readonly TaskSpec[], options: ReadOptions = {}): Promise<LearnTask[]> {
-	return tasksOf(root, specs, (id) => readCategory(path.join(root, id), id, { ...options, root }), options);
+export async function readLearnTasks(
+	root: string,
+	specs: readonly TaskSpec[],
+	options: ReadOptions = {},
+): Promise<LearnTask[]> {
+	return tasksOf(
+		root,
+		specs,
+		(id) => readCategory(path.join(root, id), id, { ...options, root }),
+		options,
+	);
 }
 
 /** The tasks with their test images (listed, not decoded). */
-export async function readTasks(root: string, specs: readonly TaskSpec[], options: ReadOptions = {}): Promise<Task[]> {
-	return tasksOf(root, specs, (id) => readTestCategory(path.join(root, id), id, { ...options, root }), options);
+export async function readTasks(
+	root: string,
+	specs: readonly TaskSpec[],
+	options: ReadOptions = {},
+): Promise<Task[]> {
+	return tasksOf(
+		root,
+		specs,
+		(id) => readTestCategory(path.join(root, id), id, { ...options, root }),
+		options,
+	);
 }
 
 /** One category folder, whatever its layout, as learning sees it: what `learn --data DIR` reads. */
-export async function readCategory(dir: string, id: string, options?: ReadOptions): Promise<Category> {
+export async function readCategory(
+	dir: string,
+	id: string,
+	options?: ReadOptions,
+): Promise<Category> {
 	return (await readerOf(dir, id)).readNormals(dir, id, options);
 }
 
-export async function readTestCategory(dir: string, id: string, options?: ReadOptions): Promise<TestCategory> {
+export async function readTestCategory(
+	dir: string,
+	id: string,
+	options?: ReadOptions,
+): Promise<TestCategory> {
 	const reader = await readerOf(dir, id);
-	return { ...(await reader.readNormals(dir, id, options)), test: await reader.readTest(dir, id, options), layout: reader.layout };
+	return {
+		...(await reader.readNormals(dir, id, options)),
+		test: await reader.readTest(dir, id, options),
+		layout: reader.layout,
+	};
 }
 
 /** The reader for a folder; undefined if it is no category. */
-export async function findReader(dir: string): Promise<DatasetReader | undefined> {
-	for (const reader of Object.values(readers)) if (await reader.matches(dir)) return reader;
+export async function findReader(
+	dir: string,
+): Promise<DatasetReader | undefined> {
+	for (const reader of Object.values(readers))
+		if (await reader.matches(dir)) return reader;
 	return undefined;
 }
 
 /** Ids of all categories below a root, <dataset>/<category>, in order. */
-export async function findCategories(root: string, options: ReadOptions = {}): Promise<string[]> {
+export async function findCategories(
+	root: string,
+	options: ReadOptions = {},
+): Promise<string[]> {
 	if (!(await isDirectory(root))) throw fail("DATA_ROOT_MISSING", { root });
 	const within = { ...options, root };
 	const found: string[] = [];
@@ -57,7 +103,8 @@ export async function findCategories(root: string, options: ReadOptions = {}): P
 		for (const category of await listFolders(dataset.path, within)) {
 			const reader = await findReader(category.path);
 			// a stray picture beside the categories (a preview, say) does not make the whole data set one flat category
-			if (reader && !(own && reader === folder)) inside.push(`${dataset.name}/${category.name}`);
+			if (reader && !(own && reader === folder))
+				inside.push(`${dataset.name}/${category.name}`);
 		}
 		found.push(...(own && inside.length === 0 ? [dataset.name] : inside));
 	}
@@ -70,17 +117,26 @@ async function readerOf(dir: string, id: string): Promise<DatasetReader> {
 	return reader;
 }
 
-async function tasksOf<C extends Category>(root: string, specs: readonly TaskSpec[], read: (id: string) => Promise<C>, options: ReadOptions) {
+async function tasksOf<C extends Category>(
+	root: string,
+	specs: readonly TaskSpec[],
+	read: (id: string) => Promise<C>,
+	options: ReadOptions,
+) {
 	const known = await findCategories(root, options);
 	const seen = new Map<string, string>(); // category -> the spec it came from
 	const tasks: { id: string; categories: readonly C[] }[] = [];
 	for (const spec of specs) {
-		const groups = typeof spec === "string" ? expand(spec, known, root).map((id) => [id]) : [spec.flatMap((s) => expand(s, known, root))];
+		const groups =
+			typeof spec === "string"
+				? expand(spec, known, root).map((id) => [id])
+				: [spec.flatMap((s) => expand(s, known, root))];
 		for (const ids of groups) {
 			for (const id of ids) {
 				const first = seen.get(id);
 				const second = typeof spec === "string" ? spec : spec.join("+");
-				if (first !== undefined) throw fail("DATA_CATEGORY_TWICE", { name: id, first, second });
+				if (first !== undefined)
+					throw fail("DATA_CATEGORY_TWICE", { name: id, first, second });
 				seen.set(id, second);
 			}
 			const categories: C[] = [];
@@ -92,14 +148,32 @@ async function tasksOf<C extends Category>(root: string, specs: readonly TaskSpe
 }
 
 /** Categories that a spec names: itself, or all that match its stars. */
-function expand(spec: string, known: readonly string[], root: string): string[] {
+function expand(
+	spec: string,
+	known: readonly string[],
+	root: string,
+): string[] {
 	const parts = spec.split("/");
-	if (parts.some((p) => p === "" || p === "." || p === ".." || p.includes("\\") || p.includes("\0"))) throw fail("DATA_BAD_CATEGORY", { name: spec });
+	if (
+		parts.some(
+			(p) =>
+				p === "" ||
+				p === "." ||
+				p === ".." ||
+				p.includes("\\") ||
+				p.includes("\0"),
+		)
+	)
+		throw fail("DATA_BAD_CATEGORY", { name: spec });
 	const matching = known.filter((id) => {
 		const names = id.split("/");
-		return names.length === parts.length && parts.every((p, i) => matchesStar(p, names[i] as string));
+		return (
+			names.length === parts.length &&
+			parts.every((p, i) => matchesStar(p, names[i] as string))
+		);
 	});
-	if (matching.length === 0) throw fail("DATA_UNKNOWN_CATEGORY", { name: spec, root, known });
+	if (matching.length === 0)
+		throw fail("DATA_UNKNOWN_CATEGORY", { name: spec, root, known });
 	return matching;
 }
 
@@ -108,11 +182,17 @@ function matchesStar(pattern: string, name: string): boolean {
 	const [head = "", ...rest] = pattern.split("*");
 	if (rest.length === 0) return pattern === name;
 	const tail = rest.pop() as string;
-	if (!name.startsWith(head) || !name.endsWith(tail) || name.length < head.length + tail.length) return false;
+	if (
+		!name.startsWith(head) ||
+		!name.endsWith(tail) ||
+		name.length < head.length + tail.length
+	)
+		return false;
 	let at = head.length;
 	for (const part of rest) {
 		const found = name.indexOf(part, at);
-		if (found < 0 || found + part.length > name.length - tail.length) return false;
+		if (found < 0 || found + part.length > name.length - tail.length)
+			return false;
 		at = found + part.length;
 	}
 	return true;

@@ -5,7 +5,14 @@
  */
 import path from "node:path";
 import { fail } from "../errors.ts";
-import { exists, isDirectory, list, listFolders, listImages, stemOf } from "./files.ts";
+import {
+	exists,
+	isDirectory,
+	list,
+	listFolders,
+	listImages,
+	stemOf,
+} from "./files.ts";
 import { readImage, readMask } from "./image.ts";
 import type { DatasetReader, ReadOptions, Sample } from "./task.ts";
 
@@ -13,7 +20,10 @@ export const mvtec: DatasetReader = {
 	title: "MVTec AD",
 	layout: "mvtec",
 	async matches(dir) {
-		return (await isDirectory(path.join(dir, "train"))) || (await isDirectory(path.join(dir, "test")));
+		return (
+			(await isDirectory(path.join(dir, "train"))) ||
+			(await isDirectory(path.join(dir, "test")))
+		);
 	},
 	async readNormals(dir, id, options = {}) {
 		return { id, normals: await readGood(dir, id, options), heldOut: [] };
@@ -23,16 +33,24 @@ export const mvtec: DatasetReader = {
 		const samples: Sample[] = [];
 		for (const folder of await listFolders(path.join(dir, "test"), within)) {
 			const images = await listImages(folder.path, within);
-			if (images.length === 0) throw fail("DATA_EMPTY_CLASS", { dir: folder.path });
+			if (images.length === 0)
+				throw fail("DATA_EMPTY_CLASS", { dir: folder.path });
 			const good = folder.name === "good";
-			const masks = good ? new Map<string, string>() : await masksByStem(path.join(dir, "ground_truth", folder.name), within);
+			const masks = good
+				? new Map<string, string>()
+				: await masksByStem(
+						path.join(dir, "ground_truth", folder.name),
+						within,
+					);
 			for (const image of images) {
 				const mask = masks.get(stemOf(image.name));
 				samples.push({
 					...sampleOf(`${id}/test/${folder.name}/${image.name}`, image.path),
 					defect: good ? null : folder.name,
 					kind: good ? "good" : "structural",
-					...(mask === undefined ? {} : { readMasks: async () => [binary(await readMask(mask))] }),
+					...(mask === undefined
+						? {}
+						: { readMasks: async () => [binary(await readMask(mask))] }),
 				});
 			}
 		}
@@ -41,29 +59,59 @@ export const mvtec: DatasetReader = {
 };
 
 /** The good images of train/good; none is an error, since nothing could be learnt. */
-export async function readGood(dir: string, id: string, options: ReadOptions): Promise<readonly Sample[]> {
+export async function readGood(
+	dir: string,
+	id: string,
+	options: ReadOptions,
+): Promise<readonly Sample[]> {
 	const folder = path.join(dir, "train", "good");
-	const images = await listImages(folder, { ...options, root: options.root ?? dir });
-	if (images.length === 0) throw fail("DATA_NO_GOOD_IMAGES", { category: id, dir: folder });
-	return images.map((image) => goodSample(`${id}/train/good/${image.name}`, image.path));
+	const images = await listImages(folder, {
+		...options,
+		root: options.root ?? dir,
+	});
+	if (images.length === 0)
+		throw fail("DATA_NO_GOOD_IMAGES", { category: id, dir: folder });
+	return images.map((image) =>
+		goodSample(`${id}/train/good/${image.name}`, image.path),
+	);
 }
 
 /** `<stem>_mask.png` -> its path, by the image's stem. */
-export async function masksByStem(dir: string, options: ReadOptions): Promise<Map<string, string>> {
+export async function masksByStem(
+	dir: string,
+	options: ReadOptions,
+): Promise<Map<string, string>> {
 	if (!(await exists(dir))) return new Map();
-	const masks = (await list(dir, options)).filter((e) => !e.isDirectory && /_mask\.png$/i.test(e.name));
-	return new Map(masks.map((e) => [e.name.slice(0, -"_mask.png".length), e.path]));
+	const masks = (await list(dir, options)).filter(
+		(e) => !e.isDirectory && /_mask\.png$/i.test(e.name),
+	);
+	return new Map(
+		masks.map((e) => [e.name.slice(0, -"_mask.png".length), e.path]),
+	);
 }
 
-export const goodSample = (id: string, file: string): Sample => ({ ...sampleOf(id, file), defect: null, kind: "good" });
+export const goodSample = (id: string, file: string): Sample => ({
+	...sampleOf(id, file),
+	defect: null,
+	kind: "good",
+});
 
-export function sampleOf(id: string, file: string): Pick<Sample, "id" | "path" | "read"> {
+export function sampleOf(
+	id: string,
+	file: string,
+): Pick<Sample, "id" | "path" | "read"> {
 	return { id, path: file, read: (size) => readImage(file, size) };
 }
 
 /** All pixels above 0 belong to the defect; `value` is the largest, the one that names it. */
-export function binary(mask: Awaited<ReturnType<typeof readMask>>): { mask: typeof mask; value: number } {
+export function binary(mask: Awaited<ReturnType<typeof readMask>>): {
+	mask: typeof mask;
+	value: number;
+} {
 	let value = 0;
 	for (const v of mask.data) value = Math.max(value, v);
-	return { mask: { ...mask, data: mask.data.map((v) => (v > 0 ? 1 : 0)) }, value };
+	return {
+		mask: { ...mask, data: mask.data.map((v) => (v > 0 ? 1 : 0)) },
+		value,
+	};
 }

@@ -1,7 +1,7 @@
 /**
  * Cubic resampling as Pillow does it (Resample.c, BICUBIC): Keys' kernel with a = -0.5, widened when it shrinks, weights renormalised
  * at the border, horizontally first with rounding to 8 bits in between. Used where an image is enlarged: there libvips interpolates
- * half a pixel off (measured: up to 44 grey levels from Pillow, this code 1); when it shrinks libvips agrees and runs on its own threads.
+ * half a pixel off (measured on five real parts: 36 to 111 grey levels from Pillow at worst; this code 1); when it shrinks libvips agrees and runs on its own threads.
  */
 
 /** Keys 1981, equation 4 with a = -1/2. */
@@ -27,7 +27,9 @@ function tapsFor(from: number, to: number): Taps {
 		const centre = (i + 0.5) * scale;
 		const low = Math.max(0, Math.trunc(centre - 2 * widen + 0.5));
 		const high = Math.min(from, Math.trunc(centre + 2 * widen + 0.5));
-		const w = Float64Array.from({ length: high - low }, (_, k) => cubic((low + k - centre + 0.5) / widen));
+		const w = Float64Array.from({ length: high - low }, (_, k) =>
+			cubic((low + k - centre + 0.5) / widen),
+		);
 		const sum = w.reduce((s, v) => s + v, 0);
 		first[i] = low;
 		weights.push(w.map((v) => v / sum));
@@ -36,7 +38,11 @@ function tapsFor(from: number, to: number): Taps {
 }
 
 /** [H, W, 3] to [to[0], to[1], 3]. */
-export function resample(pixels: Uint8Array, from: readonly [number, number], to: readonly [number, number]): Uint8Array {
+export function resample(
+	pixels: Uint8Array,
+	from: readonly [number, number],
+	to: readonly [number, number],
+): Uint8Array {
 	const [h, w] = from;
 	const [toH, toW] = to;
 	const across = tapsFor(w, toW);
@@ -70,7 +76,8 @@ export function resample(pixels: Uint8Array, from: readonly [number, number], to
 		for (let k = 0; k < taps.length; k++) {
 			const weight = taps[k] as number;
 			const at = ((down.first[y] as number) + k) * row;
-			for (let i = 0; i < row; i++) sums[i] = (sums[i] as number) + weight * (wide[at + i] as number);
+			for (let i = 0; i < row; i++)
+				sums[i] = (sums[i] as number) + weight * (wide[at + i] as number);
 		}
 		out.set(sums, y * row);
 	}

@@ -15,7 +15,12 @@ export interface Sample {
 	/** The whole image resized to [H, W], no crop (cubic, antialiased). */
 	read(size: readonly [number, number]): Promise<Image>; // [H, W, 3]
 	/** At the picture's own size, one a defect; `value` is the pixel value that names the defect (255 in MVTec AD). */
-	readMasks?(): Promise<readonly { readonly mask: Tensor<"uint8"> /* [H, W], 0 or 1 */; readonly value: number }[]>;
+	readMasks?(): Promise<
+		readonly {
+			readonly mask: Tensor<"uint8"> /* [H, W], 0 or 1 */;
+			readonly value: number;
+		}[]
+	>;
 }
 
 /** One category of one data set: the unit of score files and of densities. Id such as "mvtec/bottle". */
@@ -55,7 +60,15 @@ export interface DatasetReader {
 	/** Whether this directory is one category in this layout. */
 	matches(dir: string): Promise<boolean>;
 	/** What learning may see; never looks at test images, masks or labels. */
-	readNormals(dir: string, id: string, options?: ReadOptions): Promise<Category>;
+	readNormals(
+		dir: string,
+		id: string,
+		options?: ReadOptions,
+	): Promise<Category>;
 	/** The test images; none where the test folder is missing. */
-	readTest(dir: string, id: string, options?: ReadOptions): Promise<readonly Sample[]>;
+	readTest(
+		dir: string,
+		id: string,
+		options?: ReadOptions,
+	): Promise<readonly Sample[]>;
 }

@@ -13,34 +13,49 @@ export function factor(a: Float64Array, d: number): Float64Array {
 		for (let j = 0; j <= i; j++) {
 			const other = j * d;
 			let sum = a[row + j] as number;
-			for (let k = 0; k < j; k++) sum -= (l[row + k] as number) * (l[other + k] as number);
+			for (let k = 0; k < j; k++)
+				sum -= (l[row + k] as number) * (l[other + k] as number);
 			if (i !== j) l[row + j] = sum / (l[other + j] as number);
 			else if (sum > 0 && Number.isFinite(sum)) l[row + i] = Math.sqrt(sum);
-			else throw new Error(`Cholesky: pivot ${i} of ${d} is ${sum}; the matrix is not positive definite.`);
+			else
+				throw new Error(
+					`Cholesky: pivot ${i} of ${d} is ${sum}; the matrix is not positive definite.`,
+				);
 		}
 	}
 	return l;
 }
 
 /** y with L·y = b. ‖y‖² is bᵀA⁻¹b: the squared Mahalanobis form costs this one pass. `out` may be `b`. */
-export function solveLower(l: Float64Array, d: number, b: Float64Array, out = new Float64Array(d)): Float64Array {
+export function solveLower(
+	l: Float64Array,
+	d: number,
+	b: Float64Array,
+	out = new Float64Array(d),
+): Float64Array {
 	for (let i = 0; i < d; i++) {
 		const row = i * d;
 		let sum = b[i] as number;
-		for (let k = 0; k < i; k++) sum -= (l[row + k] as number) * (out[k] as number);
+		for (let k = 0; k < i; k++)
+			sum -= (l[row + k] as number) * (out[k] as number);
 		out[i] = sum / (l[row + i] as number);
 	}
 	return out;
 }
 
 /** x with A·x = b. */
-export function solve(l: Float64Array, d: number, b: Float64Array): Float64Array {
+export function solve(
+	l: Float64Array,
+	d: number,
+	b: Float64Array,
+): Float64Array {
 	const x = solveLower(l, d, b);
 	for (let i = d - 1; i >= 0; i--) {
 		const row = i * d;
 		const value = (x[i] as number) / (l[row + i] as number);
 		x[i] = value;
-		for (let k = 0; k < i; k++) x[k] = (x[k] as number) - (l[row + k] as number) * value;
+		for (let k = 0; k < i; k++)
+			x[k] = (x[k] as number) - (l[row + k] as number) * value;
 	}
 	return x;
 }

@@ -38,10 +38,13 @@ export interface Shrinkage {
 const SHRINKAGE_FLOOR = 1e-6;
 const TARGET_FLOOR = 1e-8;
 
-export const rowOf = (rows: Rows, i: number): Float64Array => rows.data.subarray(i * rows.d, (i + 1) * rows.d);
+export const rowOf = (rows: Rows, i: number): Float64Array =>
+	rows.data.subarray(i * rows.d, (i + 1) * rows.d);
 
 export function concatRows(parts: readonly Rows[], d: number): Rows {
-	const data = new Float64Array(parts.reduce((sum, part) => sum + part.data.length, 0));
+	const data = new Float64Array(
+		parts.reduce((sum, part) => sum + part.data.length, 0),
+	);
 	let at = 0;
 	for (const part of parts) {
 		data.set(part.data, at);
@@ -53,7 +56,9 @@ export function concatRows(parts: readonly Rows[], d: number): Rows {
 export function momentsOf(rows: Rows): Moments {
 	const { n, d } = rows;
 	const mean = new Float64Array(d);
-	for (let r = 0; r < n; r++) for (let i = 0; i < d; i++) mean[i] = (mean[i] as number) + (rows.data[r * d + i] as number);
+	for (let r = 0; r < n; r++)
+		for (let i = 0; i < d; i++)
+			mean[i] = (mean[i] as number) + (rows.data[r * d + i] as number);
 	for (let i = 0; i < d; i++) mean[i] = (mean[i] as number) / n;
 	const covariance = new Float64Array(d * d);
 	const third = new Float64Array(d);
@@ -70,11 +75,14 @@ export function momentsOf(rows: Rows): Moments {
 		for (let i = 0; i < d; i++) {
 			const value = v[i] as number;
 			third[i] = (third[i] as number) + square * value;
-			for (let j = 0, at = i * d; j <= i; j++, at++) covariance[at] = (covariance[at] as number) + value * (v[j] as number);
+			for (let j = 0, at = i * d; j <= i; j++, at++)
+				covariance[at] = (covariance[at] as number) + value * (v[j] as number);
 		}
 	}
 	for (let i = 0; i < d; i++)
-		for (let j = 0; j <= i; j++) covariance[j * d + i] = covariance[i * d + j] = (covariance[i * d + j] as number) / n;
+		for (let j = 0; j <= i; j++)
+			covariance[j * d + i] = covariance[i * d + j] =
+				(covariance[i * d + j] as number) / n;
 	return { n, mean, covariance, third, fourth };
 }
 
@@ -88,7 +96,10 @@ export function mergeMoments(a: Moments, b: Moments): Moments {
 	const d = a.mean.length;
 	const n = a.n + b.n;
 	const mean = new Float64Array(d);
-	for (let i = 0; i < d; i++) mean[i] = (a.mean[i] as number) + ((b.mean[i] as number) - (a.mean[i] as number)) * (b.n / n);
+	for (let i = 0; i < d; i++)
+		mean[i] =
+			(a.mean[i] as number) +
+			((b.mean[i] as number) - (a.mean[i] as number)) * (b.n / n);
 	const covariance = new Float64Array(d * d);
 	const third = new Float64Array(d);
 	let fourth = 0;
@@ -99,13 +110,22 @@ export function mergeMoments(a: Moments, b: Moments): Moments {
 		const square = dot(delta, delta);
 		for (let i = 0; i < d; i++) {
 			const di = delta[i] as number;
-			third[i] = (third[i] as number) + (part.third[i] as number) + part.n * ((trace + square) * di + 2 * (along[i] as number));
+			third[i] =
+				(third[i] as number) +
+				(part.third[i] as number) +
+				part.n * ((trace + square) * di + 2 * (along[i] as number));
 			for (let j = 0; j < d; j++) {
 				const at = i * d + j;
-				covariance[at] = (covariance[at] as number) + (part.n / n) * ((part.covariance[at] as number) + di * (delta[j] as number));
+				covariance[at] =
+					(covariance[at] as number) +
+					(part.n / n) *
+						((part.covariance[at] as number) + di * (delta[j] as number));
 			}
 		}
-		fourth += part.fourth + 4 * dot(part.third, delta) + part.n * (4 * dot(delta, along) + 2 * trace * square + square * square);
+		fourth +=
+			part.fourth +
+			4 * dot(part.third, delta) +
+			part.n * (4 * dot(delta, along) + 2 * trace * square + square * square);
 	}
 	return { n, mean, covariance, third, fourth };
 }
@@ -117,11 +137,15 @@ export function mergeMoments(a: Moments, b: Moments): Moments {
 export function mapMoments(m: Moments, a: Float64Array): Moments {
 	const d = m.mean.length;
 	const half = new Float64Array(d * d); // A·S; S is symmetric, so rows serve as columns
-	for (let i = 0; i < d; i++) half.set(multiply(m.covariance, a.subarray(i * d, (i + 1) * d)), i * d);
+	for (let i = 0; i < d; i++)
+		half.set(multiply(m.covariance, a.subarray(i * d, (i + 1) * d)), i * d);
 	const covariance = new Float64Array(d * d);
 	for (let i = 0; i < d; i++)
 		for (let j = 0; j <= i; j++)
-			covariance[j * d + i] = covariance[i * d + j] = dot(half.subarray(i * d, (i + 1) * d), a.subarray(j * d, (j + 1) * d));
+			covariance[j * d + i] = covariance[i * d + j] = dot(
+				half.subarray(i * d, (i + 1) * d),
+				a.subarray(j * d, (j + 1) * d),
+			);
 	const before = traceOf(m.covariance, d);
 	const scale = before > 0 ? traceOf(covariance, d) / before : 0;
 	const fourthBefore = gaussianFourth(m.covariance, d);
@@ -130,12 +154,19 @@ export function mapMoments(m: Moments, a: Float64Array): Moments {
 		mean: multiply(a, m.mean),
 		covariance,
 		third: multiply(a, m.third).map((value) => value * scale),
-		fourth: fourthBefore > 0 ? (m.fourth * gaussianFourth(covariance, d)) / fourthBefore : 0,
+		fourth:
+			fourthBefore > 0
+				? (m.fourth * gaussianFourth(covariance, d)) / fourthBefore
+				: 0,
 	};
 }
 
 /** What n draws of N(μ, Σ) have on average: third moment 0, E‖y‖⁴ = (tr Σ)² + 2 tr(Σ²). */
-export const gaussianMoments = (n: number, mean: Float64Array, covariance: Float64Array): Moments => ({
+export const gaussianMoments = (
+	n: number,
+	mean: Float64Array,
+	covariance: Float64Array,
+): Moments => ({
 	n,
 	mean,
 	covariance,
@@ -159,10 +190,15 @@ export function ledoitWolf(m: Moments): Shrinkage {
 }
 
 /** (1−s)·scale·S + s·T·I. */
-export function shrunkCovariance(covariance: Float64Array, { shrinkage, target }: Shrinkage, scale = 1): Float64Array {
+export function shrunkCovariance(
+	covariance: Float64Array,
+	{ shrinkage, target }: Shrinkage,
+	scale = 1,
+): Float64Array {
 	const d = Math.sqrt(covariance.length);
 	const out = covariance.map((value) => (1 - shrinkage) * scale * value);
-	for (let i = 0; i < d; i++) out[i * d + i] = (out[i * d + i] as number) + shrinkage * target;
+	for (let i = 0; i < d; i++)
+		out[i * d + i] = (out[i * d + i] as number) + shrinkage * target;
 	return out;
 }
 
@@ -172,11 +208,16 @@ export interface Gaussian extends Shrinkage {
 }
 
 export function gaussianOf(m: Moments, shrinkage = ledoitWolf(m)): Gaussian {
-	return { ...shrinkage, mean: m.mean, factor: factor(shrunkCovariance(m.covariance, shrinkage), m.mean.length) };
+	return {
+		...shrinkage,
+		mean: m.mean,
+		factor: factor(shrunkCovariance(m.covariance, shrinkage), m.mean.length),
+	};
 }
 
 /** (x−μ)ᵀΣ⁻¹(x−μ) for every row. */
-export const squaredDistances = (g: Gaussian, rows: Rows): Float64Array => quadraticForms(g.factor, rows, g.mean);
+export const squaredDistances = (g: Gaussian, rows: Rows): Float64Array =>
+	quadraticForms(g.factor, rows, g.mean);
 
 /** Draws with the given standard normals: x = μ + L·z. */
 export function drawFrom(g: Gaussian, normals: Rows): Rows {
@@ -184,7 +225,9 @@ export function drawFrom(g: Gaussian, normals: Rows): Rows {
 	const data = new Float64Array(n * d);
 	for (let r = 0; r < n; r++) {
 		const z = rowOf(normals, r);
-		for (let i = 0; i < d; i++) data[r * d + i] = (g.mean[i] as number) + dot(g.factor.subarray(i * d, i * d + i + 1), z);
+		for (let i = 0; i < d; i++)
+			data[r * d + i] =
+				(g.mean[i] as number) + dot(g.factor.subarray(i * d, i * d + i + 1), z);
 	}
 	return { n, d, data };
 }
@@ -202,40 +245,63 @@ export interface LeaveOneOut {
  * A is the scatter N·S. Without x the mean moves by v/(n−1) and A loses n/(n−1)·vvᵀ; Sherman-Morrison does the rest.
  * n counts the class of x, N all samples behind A: equal for one Gaussian, N larger where classes share a covariance.
  */
-export function leaveOneOut(within: Pick<Moments, "n" | "covariance">, shrinkage: Shrinkage): LeaveOneOut {
+export function leaveOneOut(
+	within: Pick<Moments, "n" | "covariance">,
+	shrinkage: Shrinkage,
+): LeaveOneOut {
 	const total = within.n;
 	const d = Math.sqrt(within.covariance.length);
-	if (total < 2) return { squaredDistances: () => new Float64Array(0), expected: () => null };
-	const l = factor(shrunkCovariance(within.covariance, shrinkage, total / (total - 1)), d);
+	if (total < 2)
+		return {
+			squaredDistances: () => new Float64Array(0),
+			expected: () => null,
+		};
+	const l = factor(
+		shrunkCovariance(within.covariance, shrinkage, total / (total - 1)),
+		d,
+	);
 	const without = (q: number, n: number): number => {
 		const c = ((1 - shrinkage.shrinkage) * n) / ((n - 1) * (total - 1));
 		return ((n / (n - 1)) ** 2 * q) / Math.max(1 - c * q, 1e-12); // positive in exact arithmetic
 	};
 	let inverted: Float64Array | null = null;
 	return {
-		squaredDistances: (rows, mean, n) => (n < 2 ? new Float64Array(0) : quadraticForms(l, rows, mean).map((q) => without(q, n))),
+		squaredDistances: (rows, mean, n) =>
+			n < 2
+				? new Float64Array(0)
+				: quadraticForms(l, rows, mean).map((q) => without(q, n)),
 		expected(samples, mean, n) {
 			if (n < 2) return null;
 			inverted ??= inverse(l, d);
 			const delta = samples.mean.map((value, i) => value - (mean[i] as number));
-			return without(dot(inverted, samples.covariance) + dot(delta, multiply(inverted, delta)), n); // mean q = tr(Q⁻¹S) + δᵀQ⁻¹δ
+			return without(
+				dot(inverted, samples.covariance) +
+					dot(delta, multiply(inverted, delta)),
+				n,
+			); // mean q = tr(Q⁻¹S) + δᵀQ⁻¹δ
 		},
 	};
 }
 
 /** (x−μ)ᵀ(LLᵀ)⁻¹(x−μ) for every row, each row on its own: the same alone and in any batch. */
-function quadraticForms(l: Float64Array, rows: Rows, mean: Float64Array): Float64Array {
+function quadraticForms(
+	l: Float64Array,
+	rows: Rows,
+	mean: Float64Array,
+): Float64Array {
 	const out = new Float64Array(rows.n);
 	const v = new Float64Array(rows.d);
 	for (let r = 0; r < rows.n; r++) {
-		for (let i = 0; i < rows.d; i++) v[i] = (rows.data[r * rows.d + i] as number) - (mean[i] as number);
+		for (let i = 0; i < rows.d; i++)
+			v[i] = (rows.data[r * rows.d + i] as number) - (mean[i] as number);
 		solveLower(l, rows.d, v, v);
 		out[r] = dot(v, v);
 	}
 	return out;
 }
 
-const gaussianFourth = (covariance: Float64Array, d: number): number => traceOf(covariance, d) ** 2 + 2 * dot(covariance, covariance);
+const gaussianFourth = (covariance: Float64Array, d: number): number =>
+	traceOf(covariance, d) ** 2 + 2 * dot(covariance, covariance);
 
 export function traceOf(a: Float64Array, d: number): number {
 	let sum = 0;

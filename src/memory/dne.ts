@@ -36,9 +36,28 @@ import {
 	traceOf,
 } from "../linalg/covariance.ts";
 import { Random } from "../random.ts";
-import { type CrossFitted, defineMemory, type Entry, type Features, known, type Memory, normalised, sumBytes, unitRows } from "./memory.ts";
+import {
+	type CrossFitted,
+	defineMemory,
+	type Entry,
+	type Features,
+	known,
+	type Memory,
+	normalised,
+	sumBytes,
+	unitRows,
+} from "./memory.ts";
 import { type EarlierTask, pooledMoments, pooledSample } from "./pooled.ts";
-import { integer, list, restoreArray, restoreInteger, restoreMoments, restoreReals, type Stored, storeMoments } from "./stored.ts";
+import {
+	integer,
+	list,
+	restoreArray,
+	restoreInteger,
+	restoreMoments,
+	restoreReals,
+	type Stored,
+	storeMoments,
+} from "./stored.ts";
 
 const options = z
 	.strictObject({
@@ -49,7 +68,10 @@ const options = z
 		/** ldc: earlier moments follow the features when weights change. */
 		drift: z.enum(["none", "ldc"]).default("none"),
 	})
-	.refine((o) => o.form === "paper" || !o.analytic, { path: ["analytic"], error: "analytic belongs to form: paper" });
+	.refine((o) => o.form === "paper" || !o.analytic, {
+		path: ["analytic"],
+		error: "analytic belongs to form: paper",
+	});
 
 /** Ridge strength of the drift map, relative to the mean square of a feature. */
 const DRIFT_RIDGE = 1e-2;
@@ -102,18 +124,41 @@ class Dne implements Memory {
 		const { id, group } = entry;
 		if (this.#kept.has(id)) throw fail("CATEGORY_ALREADY_LEARNT", { id });
 		if (entry.trained.length !== entry.learnt.ids.length)
-			throw fail("FEATURES_UNUSABLE", { id, problem: `${entry.learnt.ids.length} images have ${entry.trained.length} marks of training` });
+			throw fail("FEATURES_UNUSABLE", {
+				id,
+				problem: `${entry.learnt.ids.length} images have ${entry.trained.length} marks of training`,
+			});
 		const learnt = this.#rows(id, entry.learnt);
-		const heldOut = entry.heldOut && entry.heldOut.ids.length > 0 ? this.#rows(id, entry.heldOut) : noRows(this.#d);
+		const heldOut =
+			entry.heldOut && entry.heldOut.ids.length > 0
+				? this.#rows(id, entry.heldOut)
+				: noRows(this.#d);
 		const moments = momentsOf(learnt);
 		const shrinkage = ledoitWolf(moments);
 		const gaussian = gaussianOf(moments, shrinkage);
-		const scores = leaveOneOut(moments, shrinkage).squaredDistances(learnt, moments.mean, moments.n);
-		const crossFitted = readable(scores, entry.trained, squaredDistances(gaussian, heldOut));
+		const scores = leaveOneOut(moments, shrinkage).squaredDistances(
+			learnt,
+			moments.mean,
+			moments.n,
+		);
+		const crossFitted = readable(
+			scores,
+			entry.trained,
+			squaredDistances(gaussian, heldOut),
+		);
 		const paper = this.#options.form === "paper";
-		if (paper) for (const [other, kept] of this.#kept) if (kept.group !== group) this.#kept.set(other, { ...kept, newest: null });
+		if (paper)
+			for (const [other, kept] of this.#kept)
+				if (kept.group !== group)
+					this.#kept.set(other, { ...kept, newest: null });
 		const seed = random.derive("dne", id).uint32() | 0;
-		this.#set(id, { group, seed, moments, crossFitted, newest: paper ? { learnt, trained: entry.trained, heldOut } : null });
+		this.#set(id, {
+			group,
+			seed,
+			moments,
+			crossFitted,
+			newest: paper ? { learnt, trained: entry.trained, heldOut } : null,
+		});
 		this.#gaussians.set(id, gaussian);
 	}
 
@@ -127,23 +172,44 @@ class Dne implements Memory {
 		const kept = known(this.#kept, id);
 		const rows = this.#rows(id, features);
 		const union = mergeMoments(kept.moments, momentsOf(rows));
-		const fresh = leaveOneOut(union, ledoitWolf(union)).squaredDistances(rows, union.mean, union.n);
+		const fresh = leaveOneOut(union, ledoitWolf(union)).squaredDistances(
+			rows,
+			union.mean,
+			union.n,
+		);
 		const earlier = rescaled(kept.crossFitted, kept.moments, union);
 		const newest = kept.newest && {
 			...kept.newest,
 			learnt: concatRows([kept.newest.learnt, rows], this.#d),
 			trained: [...kept.newest.trained, ...features.ids.map(() => false)],
 		};
-		this.#set(id, { ...kept, moments: union, crossFitted: { ...earlier, scores: joined(earlier.scores, fresh) }, newest });
+		this.#set(id, {
+			...kept,
+			moments: union,
+			crossFitted: { ...earlier, scores: joined(earlier.scores, fresh) },
+			newest,
+		});
 	}
 
 	drift(before: Features, after: Features): void {
 		if (this.#options.drift === "none") return;
-		const map = driftMap(this.#rows("the current task", before), this.#rows("the current task", after));
+		const map = driftMap(
+			this.#rows("the current task", before),
+			this.#rows("the current task", after),
+		);
 		for (const [id, kept] of this.#kept) {
 			const moments = mapMoments(kept.moments, map);
-			const newest = kept.newest && { ...kept.newest, learnt: mapRows(kept.newest.learnt, map), heldOut: mapRows(kept.newest.heldOut, map) };
-			this.#set(id, { ...kept, moments, crossFitted: rescaled(kept.crossFitted, kept.moments, moments, true), newest });
+			const newest = kept.newest && {
+				...kept.newest,
+				learnt: mapRows(kept.newest.learnt, map),
+				heldOut: mapRows(kept.newest.heldOut, map),
+			};
+			this.#set(id, {
+				...kept,
+				moments,
+				crossFitted: rescaled(kept.crossFitted, kept.moments, moments, true),
+				newest,
+			});
 		}
 	}
 
@@ -161,7 +227,11 @@ class Dne implements Memory {
 		return {
 			...storeMoments(moments),
 			"crossFitted.scores": list(crossFitted.scores),
-			"crossFitted.optimism": list(crossFitted.optimism === null ? new Float64Array(0) : Float64Array.of(crossFitted.optimism)),
+			"crossFitted.optimism": list(
+				crossFitted.optimism === null
+					? new Float64Array(0)
+					: Float64Array.of(crossFitted.optimism),
+			),
 			group: bytesOf(group),
 			seed: integer(seed),
 			...(newest && storeNewest(newest)),
@@ -170,7 +240,9 @@ class Dne implements Memory {
 
 	restore(id: string, tensors: Stored): void {
 		this.#set(id, {
-			group: new TextDecoder().decode(restoreArray(id, tensors, "group", "uint8")),
+			group: new TextDecoder().decode(
+				restoreArray(id, tensors, "group", "uint8"),
+			),
 			seed: restoreInteger(id, tensors, "seed"),
 			moments: restoreMoments(id, tensors, this.#d),
 			crossFitted: {
@@ -212,24 +284,60 @@ class Dne implements Memory {
 		if (this.#pool) return this.#pool;
 		const all = [...this.#kept].sort(([a], [b]) => (a < b ? -1 : 1));
 		const drawnFrom = all.filter(([, kept]) => !kept.newest);
-		const earlier = [...new Set(drawnFrom.map(([, kept]) => kept.group))].map((group): EarlierTask => {
-			const members = drawnFrom.filter(([, kept]) => kept.group === group);
-			return {
-				gaussian: gaussianOf(members.map(([, kept]) => kept.moments).reduce(mergeMoments)),
-				normals: concatRows(members.map(([id, kept]) => standardNormals(new Random("dne.paper", id, kept.seed), kept.moments.n, this.#d)), this.#d),
-			};
-		});
+		const earlier = [...new Set(drawnFrom.map(([, kept]) => kept.group))].map(
+			(group): EarlierTask => {
+				const members = drawnFrom.filter(([, kept]) => kept.group === group);
+				return {
+					gaussian: gaussianOf(
+						members.map(([, kept]) => kept.moments).reduce(mergeMoments),
+					),
+					normals: concatRows(
+						members.map(([id, kept]) =>
+							standardNormals(
+								new Random("dne.paper", id, kept.seed),
+								kept.moments.n,
+								this.#d,
+							),
+						),
+						this.#d,
+					),
+				};
+			},
+		);
 		const newest = all.flatMap(([, kept]) => kept.newest ?? []);
-		const current = concatRows(newest.map((part) => part.learnt), this.#d);
+		const current = concatRows(
+			newest.map((part) => part.learnt),
+			this.#d,
+		);
 		const sample = pooledSample(earlier, current);
-		const moments = this.#options.analytic ? pooledMoments(earlier, current) : momentsOf(sample);
+		const moments = this.#options.analytic
+			? pooledMoments(earlier, current)
+			: momentsOf(sample);
 		const shrinkage = ledoitWolf(moments);
 		const gaussian = gaussianOf(moments, shrinkage);
-		const scores = leaveOneOut(moments, shrinkage).squaredDistances(sample, moments.mean, moments.n);
+		const scores = leaveOneOut(moments, shrinkage).squaredDistances(
+			sample,
+			moments.mean,
+			moments.n,
+		);
 		const drawn = sample.n - current.n;
-		const heldOut = squaredDistances(gaussian, concatRows(newest.map((part) => part.heldOut), this.#d));
-		const real = readable(scores.subarray(drawn), newest.flatMap((part) => part.trained), heldOut);
-		this.#pool = { gaussian, optimism: real.optimism, scores: joined(scores.subarray(0, drawn), real.scores) };
+		const heldOut = squaredDistances(
+			gaussian,
+			concatRows(
+				newest.map((part) => part.heldOut),
+				this.#d,
+			),
+		);
+		const real = readable(
+			scores.subarray(drawn),
+			newest.flatMap((part) => part.trained),
+			heldOut,
+		);
+		this.#pool = {
+			gaussian,
+			optimism: real.optimism,
+			scores: joined(scores.subarray(0, drawn), real.scores),
+		};
 		return this.#pool;
 	}
 }
@@ -238,23 +346,50 @@ class Dne implements Memory {
  * What calibration may read of leave-one-out scores. Where weights trained on some images and not on others, only the
  * untrained ones: the network has been pulled towards the rest. Held-out images always count, at their plain scores.
  */
-function readable(scores: Float64Array, trained: readonly boolean[], heldOut: Float64Array): CrossFitted {
+function readable(
+	scores: Float64Array,
+	trained: readonly boolean[],
+	heldOut: Float64Array,
+): CrossFitted {
 	const untrained = scores.filter((_, i) => !trained[i]);
 	const rest = scores.filter((_, i) => trained[i]);
-	if (untrained.length === 0 || rest.length === 0) return { scores: joined(scores, heldOut), optimism: null };
+	if (untrained.length === 0 || rest.length === 0)
+		return { scores: joined(scores, heldOut), optimism: null };
 	const ratio = mean(untrained) / mean(rest);
-	return { scores: joined(untrained, heldOut), optimism: ratio > 0 && Number.isFinite(ratio) ? Math.log(ratio) : null };
+	return {
+		scores: joined(untrained, heldOut),
+		optimism: ratio > 0 && Number.isFinite(ratio) ? Math.log(ratio) : null,
+	};
 }
 
 /**
  * Scores measured under `from`, brought to the scale of `to`, which holds the same images (and more, or moved ones): times the
  * change of their mean. Scores against a single image have no such mean and are dropped: there is nothing to compare with.
  */
-function rescaled(crossFitted: CrossFitted, from: Moments, to: Moments, moved = false): CrossFitted {
-	const before = leaveOneOut(from, ledoitWolf(from)).expected(from, from.mean, from.n);
-	const after = leaveOneOut(to, ledoitWolf(to)).expected(moved ? to : from, to.mean, to.n);
-	if (before === null || after === null) return { ...crossFitted, scores: new Float64Array(0) };
-	return before > 0 ? { ...crossFitted, scores: crossFitted.scores.map((score) => (score * after) / before) } : crossFitted;
+function rescaled(
+	crossFitted: CrossFitted,
+	from: Moments,
+	to: Moments,
+	moved = false,
+): CrossFitted {
+	const before = leaveOneOut(from, ledoitWolf(from)).expected(
+		from,
+		from.mean,
+		from.n,
+	);
+	const after = leaveOneOut(to, ledoitWolf(to)).expected(
+		moved ? to : from,
+		to.mean,
+		to.n,
+	);
+	if (before === null || after === null)
+		return { ...crossFitted, scores: new Float64Array(0) };
+	return before > 0
+		? {
+				...crossFitted,
+				scores: crossFitted.scores.map((score) => (score * after) / before),
+			}
+		: crossFitted;
 }
 
 /** A [D, D] with A·before ≈ after: A = I + Bᵀ, B = (XᵀX + λI)⁻¹Xᵀ(Y − X), λ relative to the mean square of a feature times n. */
@@ -275,7 +410,8 @@ export function driftMap(before: Rows, after: Rows): Float64Array {
 		}
 	}
 	const ridge = (DRIFT_RIDGE * traceOf(gram, d)) / d || 1; // all features 0: any ridge gives A = I
-	for (let i = 0; i < d; i++) gram[i * d + i] = (gram[i * d + i] as number) + ridge;
+	for (let i = 0; i < d; i++)
+		gram[i * d + i] = (gram[i * d + i] as number) + ridge;
 	const l = factor(gram, d);
 	const map = new Float64Array(d * d);
 	for (let i = 0; i < d; i++) {
@@ -289,12 +425,20 @@ function mapRows(rows: Rows, a: Float64Array): Rows {
 	const { n, d } = rows;
 	const data = new Float64Array(n * d);
 	for (let r = 0; r < n; r++)
-		for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) data[r * d + i] = (data[r * d + i] as number) + (a[i * d + j] as number) * (rows.data[r * d + j] as number);
+		for (let i = 0; i < d; i++)
+			for (let j = 0; j < d; j++)
+				data[r * d + i] =
+					(data[r * d + i] as number) +
+					(a[i * d + j] as number) * (rows.data[r * d + j] as number);
 	return { n, d, data: normalised({ n, d, data }).data.map(Math.fround) };
 }
 
 function standardNormals(random: Random, n: number, d: number): Rows {
-	return { n, d, data: Float64Array.from({ length: n * d }, () => random.normal()) };
+	return {
+		n,
+		d,
+		data: Float64Array.from({ length: n * d }, () => random.normal()),
+	};
 }
 
 const noRows = (d: number): Rows => ({ n: 0, d, data: new Float64Array(0) });
@@ -304,27 +448,53 @@ const joined = (a: Float64Array, b: Float64Array): Float64Array => {
 	out.set(b, a.length);
 	return out;
 };
-const mean = (values: Float64Array): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+const mean = (values: Float64Array): number =>
+	values.reduce((sum, value) => sum + value, 0) / values.length;
 const bytesOf = (text: string) => {
 	const data = new TextEncoder().encode(text);
 	return uint8([data.length], data);
 };
 
-const storeNewest = ({ learnt, trained, heldOut }: Newest): Record<string, AnyTensor> => ({
-	"newest.learnt": float32([learnt.n, learnt.d], Float32Array.from(learnt.data)),
+const storeNewest = ({
+	learnt,
+	trained,
+	heldOut,
+}: Newest): Record<string, AnyTensor> => ({
+	"newest.learnt": float32(
+		[learnt.n, learnt.d],
+		Float32Array.from(learnt.data),
+	),
 	"newest.trained": uint8([trained.length], Uint8Array.from(trained, Number)),
-	"newest.heldOut": float32([heldOut.n, heldOut.d], Float32Array.from(heldOut.data)),
+	"newest.heldOut": float32(
+		[heldOut.n, heldOut.d],
+		Float32Array.from(heldOut.data),
+	),
 });
 
 function restoreNewest(id: string, tensors: Stored, d: number): Newest | null {
 	if (!Object.hasOwn(tensors, "newest.learnt")) return null;
 	const rows = (tensor: string): Rows => {
-		const data = Float64Array.from(restoreArray(id, tensors, tensor, "float32"));
-		if (data.length % d !== 0 || !data.every(Number.isFinite)) throw fail("MEMORY_DAMAGED", { id, tensor, problem: `is not a finite [n, ${d}]` });
+		const data = Float64Array.from(
+			restoreArray(id, tensors, tensor, "float32"),
+		);
+		if (data.length % d !== 0 || !data.every(Number.isFinite))
+			throw fail("MEMORY_DAMAGED", {
+				id,
+				tensor,
+				problem: `is not a finite [n, ${d}]`,
+			});
 		return { n: data.length / d, d, data };
 	};
 	const learnt = rows("newest.learnt");
-	const trained = Array.from(restoreArray(id, tensors, "newest.trained", "uint8"), Boolean);
-	if (trained.length !== learnt.n) throw fail("MEMORY_DAMAGED", { id, tensor: "newest.trained", problem: `has ${trained.length} values instead of ${learnt.n}` });
+	const trained = Array.from(
+		restoreArray(id, tensors, "newest.trained", "uint8"),
+		Boolean,
+	);
+	if (trained.length !== learnt.n)
+		throw fail("MEMORY_DAMAGED", {
+			id,
+			tensor: "newest.trained",
+			problem: `has ${trained.length} values instead of ${learnt.n}`,
+		});
 	return { learnt, trained, heldOut: rows("newest.heldOut") };
 }

@@ -72,19 +72,38 @@ export const defineMemory = <Schema extends z.ZodType>(definition: {
 	options: Schema;
 	augmented?(options: z.output<Schema>): boolean;
 	create(options: z.output<Schema>, context: MemoryContext): Memory;
-}): MemoryDefinition<z.output<Schema>> => definition as unknown as MemoryDefinition<z.output<Schema>>;
+}): MemoryDefinition<z.output<Schema>> =>
+	definition as unknown as MemoryDefinition<z.output<Schema>>;
 
 /**
  * Rows of length 1, rounded to float32 so that storing them changes nothing. A row of zeros stays zeros.
  * Refuses what would spoil every later number: no images, a foreign width, a value that is not finite.
  */
-export function unitRows(id: string, ids: readonly string[], tensor: Tensor, d: number): Rows {
+export function unitRows(
+	id: string,
+	ids: readonly string[],
+	tensor: Tensor,
+	d: number,
+): Rows {
 	const [n, width] = tensor.shape;
-	if (tensor.shape.length !== 2 || width !== d || n !== ids.length || tensor.data.length !== ids.length * d)
-		throw fail("FEATURES_UNUSABLE", { id, problem: `their shape is [${tensor.shape.join(", ")}], not [${ids.length}, ${d}]` });
-	if (n === 0) throw fail("FEATURES_UNUSABLE", { id, problem: "there are no images" });
+	if (
+		tensor.shape.length !== 2 ||
+		width !== d ||
+		n !== ids.length ||
+		tensor.data.length !== ids.length * d
+	)
+		throw fail("FEATURES_UNUSABLE", {
+			id,
+			problem: `their shape is [${tensor.shape.join(", ")}], not [${ids.length}, ${d}]`,
+		});
+	if (n === 0)
+		throw fail("FEATURES_UNUSABLE", { id, problem: "there are no images" });
 	const bad = tensor.data.findIndex((value) => !Number.isFinite(value));
-	if (bad >= 0) throw fail("FEATURES_UNUSABLE", { id, problem: `image ${ids[Math.floor(bad / d)]} has the value ${tensor.data[bad]}` });
+	if (bad >= 0)
+		throw fail("FEATURES_UNUSABLE", {
+			id,
+			problem: `image ${ids[Math.floor(bad / d)]} has the value ${tensor.data[bad]}`,
+		});
 	const rows = normalised({ n, d, data: Float64Array.from(tensor.data) });
 	return { ...rows, data: rows.data.map(Math.fround) };
 }
@@ -95,7 +114,8 @@ export function normalised({ n, d, data }: Rows): Rows {
 	for (let r = 0; r < n; r++) {
 		const row = data.subarray(r * d, (r + 1) * d);
 		const length = Math.sqrt(dot(row, row));
-		if (length > 0) for (let i = 0; i < d; i++) out[r * d + i] = (row[i] as number) / length;
+		if (length > 0)
+			for (let i = 0; i < d; i++) out[r * d + i] = (row[i] as number) / length;
 	}
 	return { n, d, data: out };
 }
@@ -103,9 +123,15 @@ export function normalised({ n, d, data }: Rows): Rows {
 /** The entry of `id`, or the error that names the known ones. */
 export function known<T>(kept: ReadonlyMap<string, T>, id: string): T {
 	const value = kept.get(id);
-	if (value === undefined) throw fail("CATEGORY_NOT_LEARNT", { id, known: [...kept.keys()] });
+	if (value === undefined)
+		throw fail("CATEGORY_NOT_LEARNT", { id, known: [...kept.keys()] });
 	return value;
 }
 
-export const sumBytes = (tensors: Readonly<Record<string, AnyTensor>>): number =>
-	Object.values(tensors).reduce((sum, tensor) => sum + tensor.data.byteLength, 0);
+export const sumBytes = (
+	tensors: Readonly<Record<string, AnyTensor>>,
+): number =>
+	Object.values(tensors).reduce(
+		(sum, tensor) => sum + tensor.data.byteLength,
+		0,
+	);

@@ -5,7 +5,7 @@
  * each category's own would need their log-determinant and confuse small categories. With one category it is a plain Gaussian.
  *
  * Unknown product: the distance is out when it exceeds limit = max + (max − median) of the category's own leave-one-out
- * distances: beyond its furthest normal by as much again as that one lies beyond the middle. A category with fewer than 8 of
+ * distances: beyond its furthest normal by as much again as that one lies beyond the middle. A category with fewer than 20 of
  * them borrows the others' (each relative to its own mean); while there are none at all, nothing is out.
  * The other half of the rule, the share of unfamiliar patches, belongs to the patch memory.
  *
@@ -14,9 +14,26 @@
  */
 import type { AnyTensor, Tensor } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
-import { type Gaussian, gaussianOf, ledoitWolf, leaveOneOut, type LeaveOneOut, type Moments, mergeMoments, momentsOf, type Rows, squaredDistances } from "../linalg/covariance.ts";
+import {
+	type Gaussian,
+	gaussianOf,
+	ledoitWolf,
+	leaveOneOut,
+	type LeaveOneOut,
+	type Moments,
+	mergeMoments,
+	momentsOf,
+	type Rows,
+	squaredDistances,
+} from "../linalg/covariance.ts";
 import { type Features, known, sumBytes, unitRows } from "./memory.ts";
-import { list, restoreMoments, restoreReals, type Stored, storeMoments } from "./stored.ts";
+import {
+	list,
+	restoreMoments,
+	restoreReals,
+	type Stored,
+	storeMoments,
+} from "./stored.ts";
 
 export interface Route {
 	/** The nearest category. */
@@ -38,7 +55,7 @@ export interface RoutingLimit {
 	readonly limit: number;
 }
 
-const ENOUGH = 8;
+const ENOUGH = 20;
 
 interface Kept {
 	readonly moments: Moments;
@@ -81,22 +98,41 @@ export class Router {
 		const kept = known(this.#kept, id);
 		const rows = this.#rows(id, features);
 		const moments = mergeMoments(kept.moments, momentsOf(rows));
-		this.#set(id, { moments, relative: Float64Array.from([...kept.relative, ...this.#relative(id, rows, moments)]) });
+		this.#set(id, {
+			moments,
+			relative: Float64Array.from([
+				...kept.relative,
+				...this.#relative(id, rows, moments),
+			]),
+		});
 	}
 
 	/** Each image on its own; `frozen` is not normalised yet. */
 	route(frozen: Tensor): readonly Route[] {
 		const { gaussians, limits } = this.#derive();
 		const { ids } = this;
-		if (ids.length === 0) throw fail("CATEGORY_NOT_LEARNT", { id: "any product", known: ids });
-		const names = Array.from({ length: frozen.shape[0] ?? 0 }, (_, i) => String(i + 1));
+		if (ids.length === 0)
+			throw fail("CATEGORY_NOT_LEARNT", { id: "any product", known: ids });
+		const names = Array.from({ length: frozen.shape[0] ?? 0 }, (_, i) =>
+			String(i + 1),
+		);
 		const rows = unitRows("the images to be routed", names, frozen, this.#d);
-		const columns = ids.map((id) => squaredDistances(known(gaussians, id), rows));
+		const columns = ids.map((id) =>
+			squaredDistances(known(gaussians, id), rows),
+		);
 		return names.map((_, r) => {
-			const distances = Float64Array.from(columns, (column) => column[r] as number);
+			const distances = Float64Array.from(
+				columns,
+				(column) => column[r] as number,
+			);
 			const distance = Math.min(...distances);
 			const id = ids[distances.indexOf(distance)] as string;
-			return { id, distance, out: distance > known(limits, id).limit, distances };
+			return {
+				id,
+				distance,
+				out: distance > known(limits, id).limit,
+				distances,
+			};
 		});
 	}
 
@@ -110,7 +146,10 @@ export class Router {
 	}
 
 	restore(id: string, tensors: Stored): void {
-		this.#set(id, { moments: restoreMoments(id, tensors, this.#d), relative: restoreReals(id, tensors, "crossFitted.relative") });
+		this.#set(id, {
+			moments: restoreMoments(id, tensors, this.#d),
+			relative: restoreReals(id, tensors, "crossFitted.relative"),
+		});
 	}
 
 	bytes(id: string): number {
@@ -128,25 +167,45 @@ export class Router {
 
 	/** Leave-one-out distances of `rows`, which are among the samples behind `moments`, over their expected mean. */
 	#relative(id: string, rows: Rows, moments: Moments): Float64Array {
-		const within = pooled([...[...this.#kept].filter(([other]) => other !== id).map(([, kept]) => kept.moments), moments]);
+		const within = pooled([
+			...[...this.#kept]
+				.filter(([other]) => other !== id)
+				.map(([, kept]) => kept.moments),
+			moments,
+		]);
 		const loo = leaveOneOut(within, ledoitWolf(within));
 		const expected = loo.expected(moments, moments.mean, moments.n);
 		const scores = loo.squaredDistances(rows, moments.mean, moments.n);
-		return expected === null || expected <= 0 ? new Float64Array(0) : scores.map((score) => score / expected);
+		return expected === null || expected <= 0
+			? new Float64Array(0)
+			: scores.map((score) => score / expected);
 	}
 
 	/** Sorted by id, so that sums don't depend on the order of restoring. */
 	#derive(): Derived {
 		if (this.#derived) return this.#derived;
-		if (this.#kept.size === 0) return { gaussians: new Map(), limits: new Map() };
+		if (this.#kept.size === 0)
+			return { gaussians: new Map(), limits: new Map() };
 		const all = [...this.#kept].sort(([a], [b]) => (a < b ? -1 : 1));
 		const within = pooled(all.map(([, kept]) => kept.moments));
 		const shrinkage = ledoitWolf(within);
 		const shared = gaussianOf(within, shrinkage);
 		const loo = leaveOneOut(within, shrinkage);
 		this.#derived = {
-			gaussians: new Map(all.map(([id, kept]) => [id, { ...shared, mean: kept.moments.mean }])),
-			limits: new Map(all.map(([id, kept]) => [id, limitOf(kept, within, loo, all.map(([, other]) => other.relative))])),
+			gaussians: new Map(
+				all.map(([id, kept]) => [id, { ...shared, mean: kept.moments.mean }]),
+			),
+			limits: new Map(
+				all.map(([id, kept]) => [
+					id,
+					limitOf(
+						kept,
+						within,
+						loo,
+						all.map(([, other]) => other.relative),
+					),
+				]),
+			),
 		};
 		return this.#derived;
 	}
@@ -161,27 +220,58 @@ function pooled(parts: readonly Moments[]): Moments {
 	let fourth = 0;
 	for (const part of parts) {
 		const share = part.n / n;
-		for (let i = 0; i < mean.length; i++) mean[i] = (mean[i] as number) + share * (part.mean[i] as number);
-		for (let i = 0; i < covariance.length; i++) covariance[i] = (covariance[i] as number) + share * (part.covariance[i] as number);
+		for (let i = 0; i < mean.length; i++)
+			mean[i] = (mean[i] as number) + share * (part.mean[i] as number);
+		for (let i = 0; i < covariance.length; i++)
+			covariance[i] =
+				(covariance[i] as number) + share * (part.covariance[i] as number);
 		fourth += part.fourth;
 	}
 	return { n, mean, covariance, third: new Float64Array(mean.length), fourth };
 }
 
-function limitOf(kept: Kept, within: Moments, loo: LeaveOneOut, everyone: readonly Float64Array[]): RoutingLimit {
+function limitOf(
+	kept: Kept,
+	within: Moments,
+	loo: LeaveOneOut,
+	everyone: readonly Float64Array[],
+): RoutingLimit {
 	const enough = kept.relative.length >= ENOUGH;
-	const relative = (enough ? kept.relative : Float64Array.from(everyone.flatMap((values) => [...values]))).toSorted();
-	const own = loo.expected(kept.moments, kept.moments.mean, kept.moments.n) ?? 0;
-	const average = loo.expected({ ...within, mean: kept.moments.mean }, kept.moments.mean, within.n) ?? 0;
-	const scale = enough ? own : Math.max(own, average);
-	if (relative.length === 0 || scale === 0) return { maximum: Number.POSITIVE_INFINITY, quantile: Number.POSITIVE_INFINITY, limit: Number.POSITIVE_INFINITY };
+	const relative = (
+		enough
+			? kept.relative
+			: Float64Array.from(everyone.flatMap((values) => [...values]))
+	).toSorted();
+	const own =
+		loo.expected(kept.moments, kept.moments.mean, kept.moments.n) ?? 0;
+	const average =
+		loo.expected(
+			{ ...within, mean: kept.moments.mean },
+			kept.moments.mean,
+			within.n,
+		) ?? 0;
+	const scale = enough
+		? own
+		: Math.max(own, average * (1 + 1 / kept.moments.n)); // a mean of n images is itself off by 1/n of the spread
+	if (relative.length === 0 || scale === 0)
+		return {
+			maximum: Number.POSITIVE_INFINITY,
+			quantile: Number.POSITIVE_INFINITY,
+			limit: Number.POSITIVE_INFINITY,
+		};
 	const maximum = scale * quantileOf(relative, 1);
-	return { maximum, quantile: scale * quantileOf(relative, 0.99), limit: 2 * maximum - scale * quantileOf(relative, 0.5) };
+	return {
+		maximum,
+		quantile: scale * quantileOf(relative, 0.99),
+		limit: 2 * maximum - scale * quantileOf(relative, 0.5),
+	};
 }
 
 /** Of sorted values, linearly interpolated. */
 function quantileOf(sorted: Float64Array, q: number): number {
 	const at = q * (sorted.length - 1);
 	const low = sorted[Math.floor(at)] as number;
-	return low + ((sorted[Math.ceil(at)] as number) - low) * (at - Math.floor(at));
+	return (
+		low + ((sorted[Math.ceil(at)] as number) - low) * (at - Math.floor(at))
+	);
 }

@@ -4,28 +4,60 @@
  * matrix, but no rounding, so a restored memory and any number of merges stay exact. In Python:
  * `S = np.zeros((D, D)); S[np.tril_indices(D)] = t; S += np.tril(S, -1).T`.
  */
-import { type AnyTensor, type Arrays, type DType, float64, type Tensor } from "../engine/tensor.ts";
+import {
+	type AnyTensor,
+	type Arrays,
+	type DType,
+	float64,
+	type Tensor,
+} from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import type { Moments } from "../linalg/covariance.ts";
 
 export type Stored = Readonly<Record<string, AnyTensor>>;
 
-export const list = (values: Float64Array): Tensor<"float64"> => float64([values.length], values);
-export const integer = (value: number): Tensor<"int32"> => ({ dtype: "int32", shape: [1], data: Int32Array.of(value) });
+export const list = (values: Float64Array): Tensor<"float64"> =>
+	float64([values.length], values);
+export const integer = (value: number): Tensor<"int32"> => ({
+	dtype: "int32",
+	shape: [1],
+	data: Int32Array.of(value),
+});
 
-export function storeMoments({ n, mean, covariance, third, fourth }: Moments): Record<string, AnyTensor> {
+export function storeMoments({
+	n,
+	mean,
+	covariance,
+	third,
+	fourth,
+}: Moments): Record<string, AnyTensor> {
 	const d = mean.length;
 	const triangle = new Float64Array((d * (d + 1)) / 2);
-	for (let i = 0, at = 0; i < d; i++) for (let j = 0; j <= i; j++) triangle[at++] = covariance[i * d + j] as number;
-	return { n: integer(n), mean: list(mean), covariance: list(triangle), third: list(third), fourth: list(Float64Array.of(fourth)) };
+	for (let i = 0, at = 0; i < d; i++)
+		for (let j = 0; j <= i; j++)
+			triangle[at++] = covariance[i * d + j] as number;
+	return {
+		n: integer(n),
+		mean: list(mean),
+		covariance: list(triangle),
+		third: list(third),
+		fourth: list(Float64Array.of(fourth)),
+	};
 }
 
-export function restoreMoments(id: string, tensors: Stored, d: number): Moments {
+export function restoreMoments(
+	id: string,
+	tensors: Stored,
+	d: number,
+): Moments {
 	const n = restoreInteger(id, tensors, "n");
-	if (n < 1) throw fail("MEMORY_DAMAGED", { id, tensor: "n", problem: `is ${n}` });
+	if (n < 1)
+		throw fail("MEMORY_DAMAGED", { id, tensor: "n", problem: `is ${n}` });
 	const triangle = restoreReals(id, tensors, "covariance", (d * (d + 1)) / 2);
 	const covariance = new Float64Array(d * d);
-	for (let i = 0, at = 0; i < d; i++) for (let j = 0; j <= i; j++) covariance[i * d + j] = covariance[j * d + i] = triangle[at++] as number;
+	for (let i = 0, at = 0; i < d; i++)
+		for (let j = 0; j <= i; j++)
+			covariance[i * d + j] = covariance[j * d + i] = triangle[at++] as number;
 	return {
 		n,
 		mean: restoreReals(id, tensors, "mean", d),
@@ -36,23 +68,53 @@ export function restoreMoments(id: string, tensors: Stored, d: number): Moments 
 }
 
 /** A copy of a stored float64 list of this length (any length if undefined); all its values are finite. */
-export function restoreReals(id: string, tensors: Stored, tensor: string, length?: number): Float64Array {
+export function restoreReals(
+	id: string,
+	tensors: Stored,
+	tensor: string,
+	length?: number,
+): Float64Array {
 	const data = restoreArray(id, tensors, tensor, "float64");
 	if (length !== undefined && data.length !== length)
-		throw fail("MEMORY_DAMAGED", { id, tensor, problem: `has ${data.length} values instead of ${length}` });
-	if (!data.every(Number.isFinite)) throw fail("MEMORY_DAMAGED", { id, tensor, problem: "holds a value that is not finite" });
+		throw fail("MEMORY_DAMAGED", {
+			id,
+			tensor,
+			problem: `has ${data.length} values instead of ${length}`,
+		});
+	if (!data.every(Number.isFinite))
+		throw fail("MEMORY_DAMAGED", {
+			id,
+			tensor,
+			problem: "holds a value that is not finite",
+		});
 	return data.slice();
 }
 
-export function restoreInteger(id: string, tensors: Stored, tensor: string): number {
+export function restoreInteger(
+	id: string,
+	tensors: Stored,
+	tensor: string,
+): number {
 	const value = restoreArray(id, tensors, tensor, "int32")[0];
-	if (value === undefined) throw fail("MEMORY_DAMAGED", { id, tensor, problem: "is empty" });
+	if (value === undefined)
+		throw fail("MEMORY_DAMAGED", { id, tensor, problem: "is empty" });
 	return value;
 }
 
-export function restoreArray<T extends DType>(id: string, tensors: Stored, tensor: string, dtype: T): Arrays[T] {
+export function restoreArray<T extends DType>(
+	id: string,
+	tensors: Stored,
+	tensor: string,
+	dtype: T,
+): Arrays[T] {
 	const found = Object.hasOwn(tensors, tensor) ? tensors[tensor] : undefined;
-	if (found === undefined) throw fail("MEMORY_DAMAGED", { id, tensor, problem: "is missing" });
-	if (found.dtype !== dtype) throw fail("MEMORY_DAMAGED", { id, tensor, problem: `is ${found.dtype} instead of ${dtype}` });
+	if (found === undefined)
+		throw fail("MEMORY_DAMAGED", { id, tensor, problem: "is missing" });
+	if (found.dtype !== dtype)
+		throw fail("MEMORY_DAMAGED", {
+			id,
+			tensor,
+			problem: `is ${found.dtype} instead of ${dtype}`,
+		});
 	return found.data as Arrays[T];
 }

@@ -6,4 +6,10 @@ import { kit } from "./kit.ts";
 import type { Family } from "./product.ts";
 import { tablet } from "./tablet.ts";
 
-export const families: readonly Family[] = [fabric, flange, tablet, kit, bottle];
+export const families: readonly Family[] = [
+	fabric,
+	flange,
+	tablet,
+	kit,
+	bottle,
+];

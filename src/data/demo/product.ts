@@ -17,10 +17,15 @@ export interface Region {
 
 export interface Product {
 	/**
-	 * Paints one part. The same `random` gives the same part with and without a defect, but for the defect: whatever is drawn by
-	 * chance uses `random.derive(purpose)`, and a defect its own purpose. The mask is where both pictures differ.
+	 * Paints one part. The same `shot` gives the same part with and without a defect, but for the defect, which is drawn by `flaw`:
+	 * the mask is where both pictures differ. What is drawn by chance uses `shot.derive(purpose)`, so that nothing shifts the rest.
 	 */
-	draw(scene: Scene, random: Random, defect: string | null): Region | undefined;
+	draw(
+		scene: Scene,
+		shot: Random,
+		defect: string | null,
+		flaw: Random,
+	): Region | undefined;
 }
 
 export interface Family {

@@ -25,7 +25,12 @@ export interface Material {
 	/** How much of the new values is laid over the old; 1 when the brush is called. */
 	alpha: number;
 }
-export type Brush = (m: Material, x: number, y: number, distance: number) => void;
+export type Brush = (
+	m: Material,
+	x: number,
+	y: number,
+	distance: number,
+) => void;
 
 export interface Pose {
 	readonly x: number;
@@ -64,7 +69,15 @@ export class Scene {
 	}
 
 	clear(): void {
-		for (const plane of [this.r, this.g, this.b, this.height, this.gloss, this.metal]) plane.fill(0);
+		for (const plane of [
+			this.r,
+			this.g,
+			this.b,
+			this.height,
+			this.gloss,
+			this.metal,
+		])
+			plane.fill(0);
 		this.#pose = upright;
 	}
 
@@ -72,7 +85,12 @@ export class Scene {
 	placed(pose: Pose, draw: () => void): void {
 		const outer = this.#pose;
 		const [x, y] = toScreen(outer, pose.x, pose.y);
-		this.#pose = { x, y, angle: outer.angle + pose.angle, scale: outer.scale * pose.scale };
+		this.#pose = {
+			x,
+			y,
+			angle: outer.angle + pose.angle,
+			scale: outer.scale * pose.scale,
+		};
 		draw();
 		this.#pose = outer;
 	}
@@ -83,12 +101,27 @@ export class Scene {
 		const pose = this.#pose;
 		const c = Math.cos(pose.angle) / pose.scale;
 		const s = Math.sin(pose.angle) / pose.scale;
-		const corners = [toScreen(pose, box[0], box[1]), toScreen(pose, box[2], box[1]), toScreen(pose, box[0], box[3]), toScreen(pose, box[2], box[3])];
+		const corners = [
+			toScreen(pose, box[0], box[1]),
+			toScreen(pose, box[2], box[1]),
+			toScreen(pose, box[0], box[3]),
+			toScreen(pose, box[2], box[3]),
+		];
 		const xs = corners.map((p) => p[0]);
 		const ys = corners.map((p) => p[1]);
-		const low = (v: readonly number[]) => Math.max(0, Math.floor((Math.min(...v) + 128) / pixel) - 1);
-		const high = (v: readonly number[]) => Math.min(size, Math.ceil((Math.max(...v) + 128) / pixel) + 1);
-		const m: Material = { r: 0, g: 0, b: 0, height: 0, gloss: 0, metal: 0, alpha: 1 };
+		const low = (v: readonly number[]) =>
+			Math.max(0, Math.floor((Math.min(...v) + 128) / pixel) - 1);
+		const high = (v: readonly number[]) =>
+			Math.min(size, Math.ceil((Math.max(...v) + 128) / pixel) + 1);
+		const m: Material = {
+			r: 0,
+			g: 0,
+			b: 0,
+			height: 0,
+			gloss: 0,
+			metal: 0,
+			alpha: 1,
+		};
 		const edge = pixel / pose.scale; // a pixel, in the shape's units
 		const x1 = high(xs);
 		const y1 = high(ys);
@@ -136,10 +169,17 @@ function toScreen(pose: Pose, x: number, y: number): [number, number] {
 // ---- colours ----
 
 /** sRGB in 0..255 to linear light. */
-export const rgb = (r: number, g: number, b: number): Colour => [(r / 255) ** 2.2, (g / 255) ** 2.2, (b / 255) ** 2.2];
-export const tinted = (c: Colour, by: number): Colour => [c[0] * by, c[1] * by, c[2] * by];
+export const rgb = (r: number, g: number, b: number): Colour => [
+	(r / 255) ** 2.2,
+	(g / 255) ** 2.2,
+	(b / 255) ** 2.2,
+];
 export function mix(a: Colour, b: Colour, t: number): Colour {
-	return [a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]), a[2] + t * (b[2] - a[2])];
+	return [
+		a[0] + t * (b[0] - a[0]),
+		a[1] + t * (b[1] - a[1]),
+		a[2] + t * (b[2] - a[2]),
+	];
 }
 export function setColour(m: Material, c: Colour, by = 1): void {
 	m.r = c[0] * by;
@@ -170,12 +210,20 @@ export function rectangle([x0, y0, x1, y1]: Box, corner = 0): Distance {
 		const dy = Math.abs(y - cy) - hy;
 		const ox = dx > 0 ? dx : 0;
 		const oy = dy > 0 ? dy : 0;
-		return Math.sqrt(ox * ox + oy * oy) + Math.min(Math.max(dx, dy), 0) - corner;
+		return (
+			Math.sqrt(ox * ox + oy * oy) + Math.min(Math.max(dx, dy), 0) - corner
+		);
 	};
 }
 
 /** A stroke with round ends. */
-export function stroke(x0: number, y0: number, x1: number, y1: number, width: number): Distance {
+export function stroke(
+	x0: number,
+	y0: number,
+	x1: number,
+	y1: number,
+	width: number,
+): Distance {
 	const vx = x1 - x0;
 	const vy = y1 - y0;
 	const length2 = vx * vx + vy * vy || 1e-9;
@@ -189,8 +237,21 @@ export function stroke(x0: number, y0: number, x1: number, y1: number, width: nu
 }
 
 /** Strokes through the points. */
-export function polyline(points: readonly (readonly [number, number])[], width: number): Distance {
-	const strokes = points.slice(1).map(([x, y], i) => stroke((points[i] as readonly [number, number])[0], (points[i] as readonly [number, number])[1], x, y, width));
+export function polyline(
+	points: readonly (readonly [number, number])[],
+	width: number,
+): Distance {
+	const strokes = points
+		.slice(1)
+		.map(([x, y], i) =>
+			stroke(
+				(points[i] as readonly [number, number])[0],
+				(points[i] as readonly [number, number])[1],
+				x,
+				y,
+				width,
+			),
+		);
 	return (x, y) => {
 		let d = 1e9;
 		for (const s of strokes) d = Math.min(d, s(x, y));
@@ -200,7 +261,14 @@ export function polyline(points: readonly (readonly [number, number])[], width: 
 
 /** A regular polygon around the origin with n sides; `inner` is the distance of its sides. */
 export function polygon(n: number, inner: number): Distance {
-	const normals = Array.from({ length: n }, (_, k) => [Math.cos((2 * Math.PI * k) / n), Math.sin((2 * Math.PI * k) / n)] as const);
+	const normals = Array.from(
+		{ length: n },
+		(_, k) =>
+			[
+				Math.cos((2 * Math.PI * k) / n),
+				Math.sin((2 * Math.PI * k) / n),
+			] as const,
+	);
 	return (x, y) => {
 		let d = -1e9;
 		for (const [nx, ny] of normals) d = Math.max(d, x * nx + y * ny);
@@ -227,10 +295,22 @@ export const within =
 	(x, y) =>
 		Math.max(a(x, y), b(x, y));
 /** A shape with a ragged outline: no real chip or stain is a circle. */
-export function ragged(shape: Distance, amount: number, grain: number, seed: number): Distance {
-	return (x, y) => shape(x, y) + amount * (noise(x / grain + seed, y / grain - seed) - 0.5) * 2;
+export function ragged(
+	shape: Distance,
+	amount: number,
+	grain: number,
+	seed: number,
+): Distance {
+	return (x, y) =>
+		shape(x, y) +
+		amount * (noise(x / grain + seed, y / grain - seed) - 0.5) * 2;
 }
-export const around = (x: number, y: number, radius: number): Box => [x - radius, y - radius, x + radius, y + radius];
+export const around = (x: number, y: number, radius: number): Box => [
+	x - radius,
+	y - radius,
+	x + radius,
+	y + radius,
+];
 
 // ---- noise ----
 
@@ -259,11 +339,16 @@ export function noise(x: number, y: number): number {
 	return a + u * (b - a) + v * (c - a + u * (a - b - c + d));
 }
 /** Two octaves more: cloudy. */
-export const clouds = (x: number, y: number): number => 0.55 * noise(x, y) + 0.3 * noise(2.1 * x + 17, 2.1 * y + 5) + 0.15 * noise(4.3 * x + 3, 4.3 * y + 41);
+export const clouds = (x: number, y: number): number =>
+	0.55 * noise(x, y) +
+	0.3 * noise(2.1 * x + 17, 2.1 * y + 5) +
+	0.15 * noise(4.3 * x + 3, 4.3 * y + 41);
 /** 0..1, of a whole number; for what varies by yarn or by row. */
-export const hash = (i: number, j: number): number => lattice[(((j * 37 + 11) & 255) << 8) | ((i * 101 + 7) & 255)] as number;
+export const hash = (i: number, j: number): number =>
+	lattice[(((j * 37 + 11) & 255) << 8) | ((i * 101 + 7) & 255)] as number;
 
-export const clamp = (v: number, low = 0, high = 1): number => (v < low ? low : v > high ? high : v);
+export const clamp = (v: number, low = 0, high = 1): number =>
+	v < low ? low : v > high ? high : v;
 export function smooth(low: number, high: number, v: number): number {
 	const t = clamp((v - low) / (high - low));
 	return t * t * (3 - 2 * t);

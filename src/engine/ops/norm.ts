@@ -30,7 +30,7 @@ export const norm = {
 				const g = mul(dy, w);
 				const m1 = mul(reduceSum(g, [last]), 1 / d);
 				const m2 = mul(reduceSum(mul(g, z), [last]), 1 / d);
-				return mul(sub(sub(g, m1), mul(z, m2)), inverse);
+				return mul(sub(g, add(m1, mul(z, m2))), inverse); // this order rounds least
 			};
 			return [needs[0] ? dz() : null, needs[1] ? reshape(reduceSum(mul(dy, z), lead), w.shape) : null, needs[2] ? reshape(reduceSum(dy, lead), b.shape) : null];
 		},
