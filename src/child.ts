@@ -17,6 +17,7 @@ if (process.send) {
 	const watchdog = new Worker(new URL("./watchdog.js", import.meta.url), { workerData: { parent: process.ppid } });
 	watchdog.unref();
 	process.once("disconnect", () => process.kill(process.pid, "SIGKILL"));
+	if (!process.connected) process.kill(process.pid, "SIGKILL"); // it went while this file was loading
 
 	const stop = { requested: false };
 	process.on("message", (message: ToChild) => {

@@ -30,7 +30,8 @@ export interface LaunchOptions {
 /** Runs a job in a process of its own. Rejects with the child's KeepsightError, or with CHILD_LOST where it was killed. */
 export function launch(job: Job, { onEvent, signal }: LaunchOptions = {}): Promise<JobResult> {
 	return new Promise((resolve, reject) => {
-		const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), { stdio: ["ignore", "ignore", "inherit", "ipc"], serialization: "advanced" });
+		// A process group of its own: a terminal's Ctrl-C reaches the parent alone, at whatever moment it comes.
+		const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), { stdio: ["ignore", "ignore", "inherit", "ipc"], serialization: "advanced", detached: true });
 		const stop = () => child.connected && child.send({ type: "stop" } satisfies ToChild);
 		let ended = false;
 		let last = "it had not begun";

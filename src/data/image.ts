@@ -12,7 +12,7 @@
  * above all: they are programs more than pictures. The format is found from the bytes, never from the file's name.
  *
  * Resizing is Pillow's bicubic: the whole picture, no crop, antialiased. Measured against Pillow 13 on real parts: shrinking by
- * libvips mean difference 0.03-0.6 of 255, at most 4; enlarging by resample.ts at most 1 (5 where the two JPEG decoders differ).
+ * libvips mean difference 0.03-0.6 of 255, at most 4; enlarging by resample.ts at most 1.
  */
 import { readFile } from "node:fs/promises";
 import sharp, { type Sharp } from "sharp";

@@ -1,0 +1,294 @@
+/** The built program on tiny drawn images: from a config to the saved memory, stopped, killed, resumed, copied, damaged. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { encodePng } from "../src/data/image.ts";
+import { uint8 } from "../src/engine/tensor.ts";
+import { Random } from "../src/random.ts";
+
+const cli = resolve(import.meta.dirname, "../dist/cli.js");
+const work = mkdtempSync(join(tmpdir(), "keepsight-e2e-"));
+const data = join(work, "data");
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+const size = 32;
+async function drawCategory(dir: string, kind: number, train: number, test: number): Promise<void> {
+	const write = async (path: string, seed: number, defect: boolean) => {
+		const r = new Random("e2e", kind, path, seed);
+		const pixels = new Uint8Array(size * size * 3);
+		const phase = r.uniform(0, 6);
+		for (let y = 0; y < size; y++)
+			for (let x = 0; x < size; x++)
+				for (let c = 0; c < 3; c++) {
+					const inside = defect && x > 8 && x < 18 && y > 8 && y < 18;
+					pixels[(y * size + x) * 3 + c] = Math.max(0, Math.min(255, (inside ? 30 : 128) + 70 * Math.sin((kind ? x : y) * 0.7 + phase) + r.normal(0, 10)));
+				}
+		mkdirSync(join(path, ".."), { recursive: true });
+		writeFileSync(path, await encodePng(uint8([size, size, 3], pixels)));
+	};
+	for (let i = 0; i < train; i++) await write(join(dir, "train/good", `${i}.png`), i, false);
+	for (let i = 0; i < test; i++) await write(join(dir, "test/good", `${i}.png`), 1000 + i, false);
+	for (let i = 0; i < test; i++) await write(join(dir, "test/spot", `${i}.png`), 2000 + i, true);
+}
+
+const config = join(work, "run.yaml");
+beforeAll(async () => {
+	await drawCategory(join(data, "mvtec/a"), 0, 16, 5);
+	await drawCategory(join(data, "mvtec/b"), 1, 14, 5);
+	writeFileSync(
+		config,
+		`name: tiny
+data: { root: ${data}, tasks: [mvtec/a, mvtec/b] }
+image_size: ${size}
+backbone: { name: vit, width: 24, depth: 3, heads: 2, patch: 8 }
+trainable: { last: 2 }
+pretext: { name: cutpaste }
+strategy: { name: gpm, images: 6 }
+memory: [ { name: dne } ]
+train: { epochs: 3, batch_size: 8, optimizer: { name: adam, lr: 1.0e-3 } }
+out: ${join(work, "out")}
+threads: 1
+`,
+	);
+});
+
+const keepsight = (...args: string[]) => {
+	const { status, stdout, stderr } = spawnSync(process.execPath, [cli, ...args], { encoding: "utf8" });
+	return { status, stdout, stderr };
+};
+const dirOf = (name: string) => join(work, "out", name, "Anomaly");
+const train = (name: string, ...args: string[]) => keepsight("train", "--config", config, "--set", `name=${name}`, ...args);
+
+/** Path -> bytes of everything that must not depend on time: memory/, scores/, metrics. */
+function bytesOf(run: string, parts = ["memory", "scores", "metrics.json", "metrics.csv"]): Record<string, string> {
+	const out: Record<string, string> = {};
+	const walk = (path: string) => {
+		if (statSync(path).isDirectory()) for (const name of readdirSync(path).sort()) walk(join(path, name));
+		else out[relative(run, path)] = readFileSync(path).toString("base64");
+	};
+	for (const part of parts) if (existsSync(join(run, part))) walk(join(run, part));
+	return out;
+}
+const expectSameBytes = (a: string, b: string, parts?: string[]) => {
+	const [x, y] = [bytesOf(a, parts), bytesOf(b, parts)];
+	expect(Object.keys(y)).toEqual(Object.keys(x));
+	for (const [path, bytes] of Object.entries(x)) expect(y[path] === bytes, `${path} differs`).toBe(true);
+};
+
+describe("train and eval", () => {
+	it("learns the tasks in order and writes the run folder", () => {
+		const { status, stdout, stderr } = train("whole");
+		expect(stderr).not.toContain("error");
+		expect(status).toBe(0);
+		expect(stdout).toMatch(/mvtec\/a +AUC = [\d.]+/);
+		const run = dirOf("whole");
+		for (const path of ["run.json", "metrics.json", "metrics.csv", "log.jsonl", "memory/manifest.json", "scores/after-01/mvtec.a.csv", "scores/after-02/mvtec.b.csv"]) expect(existsSync(join(run, path)), path).toBe(true);
+		expect(existsSync(join(run, "scores/after-01/mvtec.b.csv"))).toBe(false);
+		expect(existsSync(join(run, "checkpoint/manifest.json"))).toBe(false);
+		const metrics = JSON.parse(readFileSync(join(run, "metrics.json"), "utf8"));
+		expect(metrics.tasks).toEqual(["mvtec/a", "mvtec/b"]);
+		expect(metrics.matrices.imageAuroc[0][1]).toBeNull();
+		expect(metrics.matrices.imageAuroc[1][1]).toBeGreaterThan(0.5);
+		expect(metrics.learning[1].weightChange).toBeGreaterThan(0);
+		expect(metrics.learning[1].pretextAccuracyHeldOut).toBeGreaterThanOrEqual(0);
+		const text = JSON.stringify(readdirSync(join(run, "memory"), { recursive: true })) + readFileSync(join(run, "memory/manifest.json"), "utf8");
+		expect(text).not.toContain(work);
+	});
+
+	it("refuses the folder of a finished run, resumes it at once, and starts anew with --fresh to the same bytes", () => {
+		expect(train("whole").status).toBe(2);
+		expect(train("whole").stderr).toContain("--resume");
+		expect(train("whole", "--resume").status).toBe(0);
+		cpSync(dirOf("whole"), join(work, "before"), { recursive: true });
+		expect(train("whole", "--fresh").status).toBe(0);
+		expectSameBytes(join(work, "before"), dirOf("whole"));
+	});
+
+	it("eval on a copy gives the numbers that train wrote", () => {
+		const copy = join(work, "copied");
+		cpSync(dirOf("whole"), copy, { recursive: true });
+		const { status, stdout } = keepsight("eval", "--mem_dir", copy, "--trivial", "--oracle-task");
+		expect(status).toBe(0);
+		expect(stdout).toContain("Trivial baselines");
+		expect(stdout).toContain("Task told (oracle)");
+		expectSameBytes(dirOf("whole"), copy, ["memory", "scores", "metrics.csv"]);
+	});
+
+	it("eval --scores gives the same matrices from the score files alone", () => {
+		const { status, stdout } = keepsight("eval", "--scores", join(dirOf("whole"), "scores"), "--json");
+		expect(status).toBe(0);
+		const metrics = JSON.parse(readFileSync(join(dirOf("whole"), "metrics.json"), "utf8"));
+		expect(JSON.parse(stdout).matrices.imageAuroc).toEqual(metrics.matrices.imageAuroc);
+	});
+
+	it("test images change no byte of memory/", () => {
+		const hidden = join(work, "hidden");
+		renameSync(join(data, "mvtec/a/test"), hidden);
+		try {
+			expect(train("blind").status).toBe(0);
+			expectSameBytes(dirOf("whole"), dirOf("blind"), ["memory"]);
+		} finally {
+			renameSync(hidden, join(data, "mvtec/a/test"));
+		}
+	});
+
+	it.each([
+		["frozen", ["strategy={ name: frozen }"]],
+		["none", ["trainable=none"]],
+		["finetune", ["strategy={ name: finetune }", "trainable=all"]],
+		["isolated", ["strategy={ name: isolated }"]],
+		["joint", ["strategy={ name: joint }"]],
+		["cumulative", ["strategy={ name: joint, cumulative: true }"]],
+		["paper", ["memory=[{ name: dne, form: paper }]", "pretext={ name: cutpaste, head: firstTask }"]],
+		["nsa", ["pretext={ name: nsa }", "evaluate={ untrained: true }"]],
+		["grouped", ["data.tasks=[[mvtec/a, mvtec/b]]"]],
+	])("runs %s", (name, sets) => {
+		const { status, stderr } = train(name, ...sets.flatMap((s) => ["--set", s]));
+		expect(stderr).not.toMatch(/^error/m);
+		expect(status).toBe(0);
+		const metrics = JSON.parse(readFileSync(join(dirOf(name), "metrics.json"), "utf8"));
+		const rows = metrics.matrices.imageAuroc;
+		expect(rows.at(-1).every((x: number | null) => x !== null)).toBe(true);
+		if (name === "joint") expect(rows[0]).toEqual([null, null]);
+		if (name === "cumulative") expect(rows[0][0]).not.toBeNull();
+		if (name === "nsa") expect(metrics.summary.imageAuroc.forwardTransfer).not.toBeNull();
+		if (name === "none" || name === "frozen") expect(metrics.learning[0].weightChange).toBeUndefined();
+	});
+});
+
+describe("stopped runs", () => {
+	/** Starts a run in the background; its process group is its own. */
+	const start = (name: string, ...args: string[]): ChildProcess => spawn(process.execPath, [cli, "train", "--config", config, "--set", `name=${name}`, ...args], { stdio: ["ignore", "ignore", "pipe"], detached: true });
+	const ended = (child: ChildProcess) => new Promise<number | null>((done) => child.once("exit", (code) => done(code)));
+	const wait = (ms: number) => new Promise((done) => setTimeout(done, ms));
+	const childrenOf = (pid: number) =>
+		readdirSync("/proc").filter((name) => {
+			if (!/^\d+$/.test(name)) return false;
+			try {
+				return readFileSync(`/proc/${name}/stat`, "utf8").replace(/^.*\) /, "").split(" ")[1] === String(pid);
+			} catch {
+				return false;
+			}
+		});
+	const alive = (pid: string) => existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+
+	const kills = process.env.KEEPSIGHT_SOAK ? 10 : 4;
+	it(`killed ${kills} times at random moments and resumed, a run ends in the same bytes`, async () => {
+		const random = new Random("kills", process.env.KEEPSIGHT_SOAK ? Date.now() : 1);
+		let killed = 0;
+		for (let i = 0; i < kills; i++) {
+			const child = start("killed", "--resume");
+			const exit = ended(child);
+			await wait(300 + random.uniform(0, 1800));
+			const workers = childrenOf(child.pid as number);
+			for (const pid of [...workers, String(child.pid)]) {
+				try {
+					process.kill(Number(pid), "SIGKILL");
+					killed++;
+				} catch {
+					// it had already ended
+				}
+			}
+			await exit;
+		}
+		expect(killed).toBeGreaterThan(0);
+		expect(train("killed", "--resume").status).toBe(0);
+		expectSameBytes(dirOf("whole"), dirOf("killed"));
+	}, 120_000);
+
+	it("Ctrl-C finishes the step, saves, exits 130, and --resume goes on to the same bytes", async () => {
+		const child = start("interrupted", "--set", "train.epochs=3");
+		let text = "";
+		child.stderr?.on("data", (chunk) => {
+			text += chunk;
+		});
+		const exit = ended(child);
+		await wait(1500);
+		process.kill(-(child.pid as number), "SIGINT"); // as a terminal does: the whole group
+		expect([130, 0]).toContain(await exit);
+		expect(train("interrupted", "--resume").status).toBe(0);
+		expectSameBytes(dirOf("whole"), dirOf("interrupted"));
+		if (text.includes("Stopping")) expect(text).toContain("--resume");
+	}, 60_000);
+
+	it("a child whose parent is gone stops within a second", async () => {
+		const child = start("orphan", "--set", "train.epochs=400");
+		let workers: string[] = [];
+		for (let i = 0; i < 100 && workers.length === 0; i++) {
+			await wait(100);
+			workers = childrenOf(child.pid as number);
+		}
+		await wait(1500);
+		expect(workers.length).toBeGreaterThan(0);
+		process.kill(child.pid as number, "SIGKILL");
+		await wait(1000);
+		expect(workers.filter(alive)).toEqual([]);
+	}, 60_000);
+});
+
+describe("bad input is one clear error, exit 2, with earlier results intact", () => {
+	it.each([
+		["unknown key", ["--set", "train.epoch=3"], "epochs"],
+		["unknown strategy", ["--set", "strategy={ name: gmp }"], "gpm"],
+		["unknown task", ["--set", "data.tasks=[mvtec/aa]"], "mvtec/a"],
+		["missing data root", ["--set", `data.root=${join("/nonexistent", "data")}`], "/nonexistent/data"],
+		["unknown backbone", ["--set", "backbone={ name: dinov9 }"], "dinov9"],
+		["image size", ["--set", "image_size=33"], "patch"],
+		["learning rate too high", ["--set", "train.optimizer.lr=1e38"], "lr"],
+	])("%s", (name, args, text) => {
+		const { status, stderr } = train(`bad ${name}`.replaceAll(" ", "-"), ...args);
+		expect(stderr).toContain(text);
+		expect(stderr).not.toContain("    at ");
+		expect(status).toBe(2);
+	});
+
+	it("truncated image: names the path", () => {
+		const broken = join(work, "broken");
+		cpSync(data, broken, { recursive: true });
+		truncateSync(join(broken, "mvtec/a/train/good/3.png"), 200);
+		const { status, stderr } = train("bad-image", "--set", `data.root=${broken}`);
+		expect(status).toBe(2);
+		expect(stderr).toContain("train/good/3.png");
+		rmSync(join(broken, "mvtec/a/train"), { recursive: true });
+		expect(train("bad-empty", "--set", `data.root=${broken}`).status).toBe(2);
+	});
+
+	it("damaged memory and another format version", () => {
+		const copy = join(work, "damaged");
+		cpSync(dirOf("whole"), copy, { recursive: true });
+		const file = readdirSync(join(copy, "memory")).find((n) => n.startsWith("backbone")) as string;
+		truncateSync(join(copy, "memory", file), 1000);
+		const damaged = keepsight("eval", "--mem_dir", copy);
+		expect(damaged.status).toBe(2);
+		expect(damaged.stderr).toContain(file);
+		const json = JSON.parse(readFileSync(join(copy, "run.json"), "utf8"));
+		writeFileSync(join(copy, "run.json"), JSON.stringify({ ...json, format: 99 }));
+		const other = keepsight("eval", "--mem_dir", copy);
+		expect(other.status).toBe(2);
+		expect(other.stderr).toContain("99");
+	});
+
+	it("a run folder in use names its owner", async () => {
+		const child = spawn(process.execPath, [cli, "train", "--config", config, "--set", "name=busy", "--set", "train.epochs=400"], { stdio: "ignore" });
+		try {
+			for (let i = 0; i < 100 && !existsSync(join(dirOf("busy"), "run.json")); i++) await new Promise((done) => setTimeout(done, 100));
+			const { status, stderr } = train("busy", "--resume", "--set", "train.epochs=400");
+			expect(status).toBe(2);
+			expect(stderr).toMatch(/process \d+|pid \d+/i);
+		} finally {
+			child.kill("SIGKILL");
+		}
+	}, 60_000);
+
+	it("weights that do not fit", () => {
+		const folder = join(work, "backbone");
+		mkdirSync(folder, { recursive: true });
+		writeFileSync(join(folder, "config.json"), "{}");
+		writeFileSync(join(folder, "model.safetensors"), "short");
+		const { status, stderr } = train("bad-weights", "--set", `backbone={ name: ${folder} }`);
+		expect(status).toBe(2);
+		expect(stderr).toContain("model.safetensors");
+	});
+});
