@@ -77,7 +77,7 @@ export async function train(job: TrainJob, { emit, stop }: Watcher): Promise<{ r
 		const trunk = new Trunk(network);
 		const eyes = new Eyes(trunk);
 		const initial: TensorDict | null = trains
-			? { ...trainableWeights(network), ...initialHead(createPretext({ name: config.pretext.name, options: optionsOf(config.pretext) }).classes.length, backbone.config.width, new Random(config.seed, "head")) }
+			? { ...trainableWeights(network), ...initialHead(createPretext({ name: config.pretext.name, options: optionsOf(config.pretext) }).classes.length, backbone.config.width) }
 			: null;
 
 		const testTasks = (await readTasks(config.data.root, config.data.tasks)) as Task[];

@@ -1,7 +1,7 @@
 /**
  * Cubic resampling as Pillow 13 does it (BICUBIC): Keys' kernel with a = -0.5, widened when it shrinks, weights renormalised at the
- * border, one axis after the other with rounding to 8 bits in between, first the axis that leaves the smaller picture (across on a tie;
- * inferred from Pillow's results, not from its source).
+ * border, one axis after the other with rounding to 8 bits in between: across first, but down first where it shrinks while the width grows
+ * (found by comparing 4000 random sizes with Pillow's results, not read in its source; where both shrink Pillow's order is less simple).
  * Used where an image is enlarged along either axis: there libvips interpolates about half a pixel off (on five real parts its worst
  * pixel was 36 to 111 of 255 away from Pillow; here 1). Where an image shrinks libvips agrees and runs on its own threads.
  */
@@ -46,7 +46,7 @@ export function resample(
 	[toH, toW]: readonly [number, number],
 ): Uint8Array {
 	// the order decides where the rounding in between falls
-	return h * toW <= toH * w
+	return toH >= h || toW <= w
 		? down(across(pixels, h, w, toW), h, toW, toH)
 		: across(down(pixels, h, w, toH), toH, w, toW);
 }

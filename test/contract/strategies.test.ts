@@ -21,7 +21,7 @@ afterAll(() => rmSync(work, { recursive: true, force: true }));
 
 const size: [number, number] = [32, 32];
 const network: Network = { backbone: loadBackbone({ name: "vit", width: 24, depth: 3, heads: 2, patch: 8 }, size, 1), from: 1, threads: 1 };
-const start: TensorDict = { ...trainableWeights(network), ...initialHead(2, 24, new Random(1, "head")) };
+const start: TensorDict = { ...trainableWeights(network), ...initialHead(2, 24) };
 const settings: LearnSettings = {
 	epochs: 2,
 	batchSize: 8,
