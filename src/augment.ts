@@ -60,16 +60,33 @@ export interface WorkerRequest {
 }
 export interface WorkerReply {
 	readonly id: number;
-	readonly error?: { readonly message: string; readonly code?: string; readonly stack?: string };
+	readonly error?: {
+		readonly message: string;
+		readonly code?: string;
+		readonly stack?: string;
+	};
 }
 
 /** Writes the views of `jobs`, [n, K, H, W, 3], to `output`. The workers and the in-process augmenter both call this. */
-export function makeJobs(pretext: PretextTask, images: readonly Image[], seed: number, jobs: readonly AugmentJob[], output: Uint8Array): void {
+export function makeJobs(
+	pretext: PretextTask,
+	images: readonly Image[],
+	seed: number,
+	jobs: readonly AugmentJob[],
+	output: Uint8Array,
+): void {
 	let offset = 0;
 	for (const job of jobs) {
 		const [image, other] = [images[job.image], images[job.other]];
-		if (!image || !other) throw new RangeError(`augment: no image ${image ? job.other : job.image} among ${images.length}`);
-		for (const view of pretext.augment(image, new Random(seed, ...job.key), other)) {
+		if (!image || !other)
+			throw new RangeError(
+				`augment: no image ${image ? job.other : job.image} among ${images.length}`,
+			);
+		for (const view of pretext.augment(
+			image,
+			new Random(seed, ...job.key),
+			other,
+		)) {
 			output.set(view.data, offset);
 			offset += view.data.length;
 		}
@@ -79,29 +96,50 @@ export function makeJobs(pretext: PretextTask, images: readonly Image[], seed: n
 /** The images as views of one piece of shared memory. */
 export function viewImages(memory: SharedArrayBuffer, shape: Shape): Image[] {
 	const size = sizeOf(shape);
-	return Array.from({ length: memory.byteLength / size }, (_, i) => uint8(shape, new Uint8Array(memory, i * size, size)));
+	return Array.from({ length: memory.byteLength / size }, (_, i) =>
+		uint8(shape, new Uint8Array(memory, i * size, size)),
+	);
 }
 
-export function createAugmenter({ pretext: choice, images, workers: wanted, seed, workerFile }: AugmenterOptions): Augmenter {
+export function createAugmenter({
+	pretext: choice,
+	images,
+	workers: wanted,
+	seed,
+	workerFile,
+}: AugmenterOptions): Augmenter {
 	const pretext = createPretext(choice);
 	const shape = images[0]?.shape ?? [0, 0, 3];
 	const odd = images.find((image) => image.shape.join() !== shape.join());
-	if (odd) throw fail("SHAPE_MISMATCH", { op: "augment", shapes: [shape, odd.shape], hint: "All images of a task are resized to one size." });
+	if (odd)
+		throw fail("SHAPE_MISMATCH", {
+			op: "augment",
+			shapes: [shape, odd.shape],
+			hint: "All images of a task are resized to one size.",
+		});
 	const size = sizeOf(shape);
 	const memory = new SharedArrayBuffer(images.length * size);
 	const shared = new Uint8Array(memory);
 	for (const [i, image] of images.entries()) shared.set(image.data, i * size);
 
 	const file = workerFile ?? new URL("./augment.worker.js", import.meta.url);
-	const count = existsSync(fileURLToPath(file)) ? wanted : sourcesOnly(file, wanted);
-	const base = { classes: pretext.classes, images: viewImages(memory, shape), workers: count };
+	const count = existsSync(fileURLToPath(file))
+		? wanted
+		: sourcesOnly(file, wanted);
+	const base = {
+		classes: pretext.classes,
+		images: viewImages(memory, shape),
+		workers: count,
+	};
 	if (count === 0) {
 		let closed = false;
 		return {
 			...base,
 			async views(jobs) {
 				if (closed) throw new Error("The augmenter is closed.");
-				const output = new Uint8Array(jobs.length * pretext.classes.length * size);
+				const output = new Uint8Array(
+					jobs.length * pretext.classes.length * size,
+				);
 				makeJobs(pretext, base.images, seed, jobs, output);
 				return output;
 			},
@@ -110,24 +148,36 @@ export function createAugmenter({ pretext: choice, images, workers: wanted, seed
 			},
 		};
 	}
-	const threads = Array.from({ length: count }, () => startThread(file, { pretext: choice, shape, memory, seed }));
+	const threads = Array.from({ length: count }, () =>
+		startThread(file, { pretext: choice, shape, memory, seed }),
+	);
 	return { ...base, ...spread(threads, pretext.classes.length * size) };
 }
 
 /** Sources run as they are (tests) have no worker file; a compiled program without one is broken. */
 function sourcesOnly(file: URL, wanted: number): number {
-	if (wanted > 0 && !import.meta.url.endsWith(".ts")) throw new Error(`${fileURLToPath(file)} is missing: the build is incomplete.`);
+	if (wanted > 0 && !import.meta.url.endsWith(".ts"))
+		throw new Error(
+			`${fileURLToPath(file)} is missing: the build is incomplete.`,
+		);
 	return 0;
 }
 
 interface Thread {
-	run(jobs: readonly AugmentJob[], output: SharedArrayBuffer, offset: number): Promise<void>;
+	run(
+		jobs: readonly AugmentJob[],
+		output: SharedArrayBuffer,
+		offset: number,
+	): Promise<void>;
 	end(): Promise<unknown>;
 }
 
 function startThread(file: URL, setup: WorkerSetup): Thread {
 	const worker = new Worker(file, { workerData: setup });
-	const waiting = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
+	const waiting = new Map<
+		number,
+		{ resolve: () => void; reject: (error: Error) => void }
+	>();
 	let ids = 0;
 	let dead: Error | undefined;
 	const die = (error: Error) => {
@@ -142,21 +192,35 @@ function startThread(file: URL, setup: WorkerSetup): Thread {
 		else request?.resolve();
 	});
 	worker.on("error", die);
-	worker.on("exit", (code) => die(new Error(`An augmentation thread ended with code ${code}.`)));
+	worker.on("exit", (code) =>
+		die(new Error(`An augmentation thread ended with code ${code}.`)),
+	);
 	return {
 		run: (jobs, output, offset) =>
 			new Promise<void>((resolve, reject) => {
 				if (dead) return reject(dead);
 				const id = ids++;
 				waiting.set(id, { resolve, reject });
-				worker.postMessage({ id, jobs, output, offset } satisfies WorkerRequest);
+				worker.postMessage({
+					id,
+					jobs,
+					output,
+					offset,
+				} satisfies WorkerRequest);
 			}),
 		end: () => worker.terminate(),
 	};
 }
 
-function restore({ message, code, stack }: NonNullable<WorkerReply["error"]>): Error {
-	const error = code === undefined ? new Error(message) : new KeepsightError(code as ErrorCode, message);
+function restore({
+	message,
+	code,
+	stack,
+}: NonNullable<WorkerReply["error"]>): Error {
+	const error =
+		code === undefined
+			? new Error(message)
+			: new KeepsightError(code as ErrorCode, message);
 	if (stack !== undefined) error.stack = stack;
 	return error;
 }
@@ -165,7 +229,10 @@ function restore({ message, code, stack }: NonNullable<WorkerReply["error"]>): E
  * Deals a batch out at once, an even share to each thread: while session.run blocks this thread nobody could hand out
  * more. onnxruntime refuses shared memory, so the finished batch is copied out (2 ms for 10 MB) and the memory reused.
  */
-function spread(threads: readonly Thread[], bytesPerJob: number): Pick<Augmenter, "views" | "close"> {
+function spread(
+	threads: readonly Thread[],
+	bytesPerJob: number,
+): Pick<Augmenter, "views" | "close"> {
 	const free: SharedArrayBuffer[] = [];
 	const underWay = new Set<Promise<unknown>>();
 	let closed = false;
@@ -173,10 +240,15 @@ function spread(threads: readonly Thread[], bytesPerJob: number): Pick<Augmenter
 		if (closed) throw new Error("The augmenter is closed.");
 		const bytes = jobs.length * bytesPerJob;
 		const fitting = free.findIndex((memory) => memory.byteLength === bytes);
-		const memory = free.splice(fitting, fitting < 0 ? 0 : 1)[0] ?? new SharedArrayBuffer(bytes);
+		const memory =
+			free.splice(fitting, fitting < 0 ? 0 : 1)[0] ??
+			new SharedArrayBuffer(bytes);
 		const shares = threads.map(async (thread, t) => {
-			const [from, to] = [t, t + 1].map((part) => Math.floor((part * jobs.length) / threads.length)) as [number, number];
-			if (to > from) await thread.run(jobs.slice(from, to), memory, from * bytesPerJob);
+			const [from, to] = [t, t + 1].map((part) =>
+				Math.floor((part * jobs.length) / threads.length),
+			) as [number, number];
+			if (to > from)
+				await thread.run(jobs.slice(from, to), memory, from * bytesPerJob);
 		});
 		const all = Promise.allSettled(shares); // nobody writes to the memory any more when it goes back
 		underWay.add(all);
@@ -201,7 +273,10 @@ function spread(threads: readonly Thread[], bytesPerJob: number): Pick<Augmenter
  * Yields the results of `source` in order, with up to `depth` further promises already under way:
  * `for await (const batch of prefetch(batchPromises(), 2)) step(batch)`. Give a generator, so that each is started only when due.
  */
-export async function* prefetch<T>(source: Iterable<Promise<T>>, depth: number): AsyncGenerator<T, void, undefined> {
+export async function* prefetch<T>(
+	source: Iterable<Promise<T>>,
+	depth: number,
+): AsyncGenerator<T, void, undefined> {
 	const iterator = source[Symbol.iterator]();
 	const started: Promise<T>[] = [];
 	let done = false;

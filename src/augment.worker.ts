@@ -1,6 +1,12 @@
 /** One thread of the augmenter: takes a share of a batch, writes its views into the shared output, answers with the id. */
 import { parentPort, workerData } from "node:worker_threads";
-import { makeJobs, viewImages, type WorkerReply, type WorkerRequest, type WorkerSetup } from "./augment.ts";
+import {
+	makeJobs,
+	viewImages,
+	type WorkerReply,
+	type WorkerRequest,
+	type WorkerSetup,
+} from "./augment.ts";
 import { KeepsightError } from "./errors.ts";
 import { createPretext } from "./pretext/index.ts";
 
@@ -14,7 +20,14 @@ parentPort?.on("message", ({ id, jobs, output, offset }: WorkerRequest) => {
 		makeJobs(pretext, images, seed, jobs, new Uint8Array(output, offset));
 	} catch (e) {
 		const error = e instanceof Error ? e : new Error(String(e));
-		reply = { id, error: { message: error.message, ...(error.stack && { stack: error.stack }), ...(e instanceof KeepsightError && { code: e.code }) } };
+		reply = {
+			id,
+			error: {
+				message: error.message,
+				...(error.stack && { stack: error.stack }),
+				...(e instanceof KeepsightError && { code: e.code }),
+			},
+		};
 	}
 	parentPort?.postMessage(reply);
 });

@@ -12,9 +12,12 @@ import { type TrainJob, train } from "./train.ts";
 const PROGRESS_EVERY_MS = 100;
 
 if (process.send) {
-	for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
+	for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+		process.on(signal, () => undefined);
 	// On a thread of its own: it sees that the parent is gone even while a session holds this one.
-	const watchdog = new Worker(new URL("./watchdog.js", import.meta.url), { workerData: { parent: process.ppid } });
+	const watchdog = new Worker(new URL("./watchdog.js", import.meta.url), {
+		workerData: { parent: process.ppid },
+	});
 	watchdog.unref();
 	process.once("disconnect", () => process.kill(process.pid, "SIGKILL"));
 	if (!process.connected) process.kill(process.pid, "SIGKILL"); // it went while this file was loading
@@ -37,12 +40,27 @@ async function work(job: Job, stop: { requested: boolean }): Promise<void> {
 		send({ type: "event", event });
 	};
 	try {
-		const result = job.kind === "train" ? await train(job as TrainJob, { emit, stop }) : await evaluateRun(job as EvaluateJob, { emit, stop });
+		const result =
+			job.kind === "train"
+				? await train(job as TrainJob, { emit, stop })
+				: await evaluateRun(job as EvaluateJob, { emit, stop });
 		send({ type: "done", result });
 	} catch (error) {
 		if (error instanceof Interrupted) send({ type: "interrupted" });
-		else if (error instanceof KeepsightError) send({ type: "failed", code: error.code, message: error.message, stack: null });
-		else send({ type: "failed", code: null, message: String((error as Error)?.message ?? error), stack: (error as Error)?.stack ?? null });
+		else if (error instanceof KeepsightError)
+			send({
+				type: "failed",
+				code: error.code,
+				message: error.message,
+				stack: null,
+			});
+		else
+			send({
+				type: "failed",
+				code: null,
+				message: String((error as Error)?.message ?? error),
+				stack: (error as Error)?.stack ?? null,
+			});
 	}
 	// The parent has everything once the channel is flushed; sessions are idle, so leaving is safe.
 	process.removeAllListeners("disconnect");

@@ -249,11 +249,9 @@ const schema = z.strictObject({
 		.prefault({}),
 	orders: z
 		.record(
-			z
-				.string()
-				.regex(/^([2-9]|[1-9]\d+)$/, {
-					error: "orders are numbered from 2; order 1 is data.tasks",
-				}),
+			z.string().regex(/^([2-9]|[1-9]\d+)$/, {
+				error: "orders are numbered from 2; order 1 is data.tasks",
+			}),
 			z.union([z.literal("seeded"), tasks], {
 				error: "expected `seeded` or a list of tasks",
 			}),

@@ -12,7 +12,13 @@ import { Knowledge } from "./knowledge.ts";
 import type { Features } from "./memory/memory.ts";
 import { auroc } from "./metrics/image.ts";
 import type { ScoreRow as MetricRow } from "./metrics/index.ts";
-import { buildResults, type CategoryScores, formatResults, metricsCsv, type Results } from "./metrics/results.ts";
+import {
+	buildResults,
+	type CategoryScores,
+	formatResults,
+	metricsCsv,
+	type Results,
+} from "./metrics/results.ts";
 import { openRun, type Run, type ScoreRow } from "./run.ts";
 import { Embedder, type Network, type Sight, Trunk } from "./trunk.ts";
 
@@ -23,7 +29,10 @@ const STATE_BUDGET = 1_500_000_000;
 export class Eyes {
 	readonly #trunk: Trunk;
 	readonly #embedder: Embedder;
-	readonly #seen = new Map<string, { frozen: Tensor; state: AnyTensor | null }>();
+	readonly #seen = new Map<
+		string,
+		{ frozen: Tensor; state: AnyTensor | null }
+	>();
 	#bytes = 0;
 
 	constructor(trunk: Trunk) {
@@ -34,20 +43,30 @@ export class Eyes {
 	async #sight(sample: Sample): Promise<Sight> {
 		const known = this.#seen.get(sample.path);
 		if (known?.state) return { state: known.state, frozen: known.frozen };
-		const sight = await this.#trunk.see(await sample.read(this.#trunk.network.backbone.config.imageSize));
+		const sight = await this.#trunk.see(
+			await sample.read(this.#trunk.network.backbone.config.imageSize),
+		);
 		const keep = this.#bytes + sight.state.data.byteLength <= STATE_BUDGET;
 		if (keep) this.#bytes += sight.state.data.byteLength;
-		this.#seen.set(sample.path, { frozen: sight.frozen, state: keep ? sight.state : null });
+		this.#seen.set(sample.path, {
+			frozen: sight.frozen,
+			state: keep ? sight.state : null,
+		});
 		return sight;
 	}
 
 	/** The frozen class token alone. */
 	async frozen(sample: Sample): Promise<Tensor> {
-		return this.#seen.get(sample.path)?.frozen ?? (await this.#sight(sample)).frozen;
+		return (
+			this.#seen.get(sample.path)?.frozen ?? (await this.#sight(sample)).frozen
+		);
 	}
 
 	/** Features of one image under the given weights; null: the pretrained ones. */
-	async features(sample: Sample, weights: TensorDict | null): Promise<Features> {
+	async features(
+		sample: Sample,
+		weights: TensorDict | null,
+	): Promise<Features> {
 		const frozen = await this.frozen(sample);
 		if (!weights) return { ids: [sample.id], embedding: frozen, frozen };
 		const { state } = await this.#sight(sample);
@@ -56,9 +75,19 @@ export class Eyes {
 	}
 
 	/** Features of an image that is no file, such as a view. */
-	async featuresOf(id: string, image: Tensor<"uint8">, weights: TensorDict | null): Promise<Features> {
+	async featuresOf(
+		id: string,
+		image: Tensor<"uint8">,
+		weights: TensorDict | null,
+	): Promise<Features> {
 		const { state, frozen } = await this.#trunk.see(image);
-		return { ids: [id], embedding: weights ? (await this.#embedder.embed(state, weights)).embedding : frozen, frozen };
+		return {
+			ids: [id],
+			embedding: weights
+				? (await this.#embedder.embed(state, weights)).embedding
+				: frozen,
+			frozen,
+		};
 	}
 
 	/** Forgets images that will not be looked at again. */
@@ -80,7 +109,11 @@ export function joinFeatures(parts: readonly Features[]): Features {
 		});
 		return { dtype: "float32", shape: [tensors.length, width], data };
 	};
-	return { ids: parts.flatMap((p) => p.ids), embedding: stack(parts.map((p) => p.embedding)), frozen: stack(parts.map((p) => p.frozen)) };
+	return {
+		ids: parts.flatMap((p) => p.ids),
+		embedding: stack(parts.map((p) => p.embedding)),
+		frozen: stack(parts.map((p) => p.frozen)),
+	};
 }
 
 export interface Progress {
@@ -91,12 +124,21 @@ export interface Progress {
 }
 
 /** Scores every test image of one category. `as`: the task is told (an oracle), instead of routing each image. */
-export async function scoreCategory(knowledge: Knowledge, eyes: Eyes, category: TestCategory, progress: Progress, as: string | null = null): Promise<ScoreRow[]> {
+export async function scoreCategory(
+	knowledge: Knowledge,
+	eyes: Eyes,
+	category: TestCategory,
+	progress: Progress,
+	as: string | null = null,
+): Promise<ScoreRow[]> {
 	const rows: ScoreRow[] = [];
 	for (const sample of category.test) {
 		if (progress.stop.requested) throw new Interrupted();
 		const routed = as ?? knowledge.route(await eyes.frozen(sample));
-		const judged = knowledge.judge(routed, await eyes.features(sample, knowledge.weightsOf(routed)));
+		const judged = knowledge.judge(
+			routed,
+			await eyes.features(sample, knowledge.weightsOf(routed)),
+		);
 		rows.push({
 			path: sample.id,
 			defect: sample.defect,
@@ -106,46 +148,109 @@ export async function scoreCategory(knowledge: Knowledge, eyes: Eyes, category: 
 			routed,
 		});
 		const { taskIndex, taskCount } = progress;
-		progress.emit({ type: "progress", phase: "evaluate", task: category.id, taskIndex, taskCount, done: rows.length, total: category.test.length, unit: "images" });
+		progress.emit({
+			type: "progress",
+			phase: "evaluate",
+			task: category.id,
+			taskIndex,
+			taskCount,
+			done: rows.length,
+			total: category.test.length,
+			unit: "images",
+		});
 		await new Promise(setImmediate);
 	}
 	return rows;
 }
 
 /** One row of the result matrix: all categories learnt so far. */
-export async function evaluateRow(run: Run, knowledge: Knowledge, eyes: Eyes, tasks: readonly Task[], after: number, progress: Progress): Promise<void> {
+export async function evaluateRow(
+	run: Run,
+	knowledge: Knowledge,
+	eyes: Eyes,
+	tasks: readonly Task[],
+	after: number,
+	progress: Progress,
+): Promise<void> {
 	for (const task of tasks) {
-		for (const category of task.categories) run.writeScores(after, category.id, await scoreCategory(knowledge, eyes, category, progress));
+		for (const category of task.categories)
+			run.writeScores(
+				after,
+				category.id,
+				await scoreCategory(knowledge, eyes, category, progress),
+			);
 	}
 }
 
 /** metrics.json from the score files of a run: what `train` and `eval` write. */
-export function writeResults(run: Run, knowledge: Knowledge, tasks: readonly Task[], extras: Readonly<Record<string, unknown>> = {}): Results {
-	const scores = run.readAllScores().flatMap(({ after, categories }) => categories.map(({ id, rows }): CategoryScores => ({ after: (after ?? 1) - 1, category: id, rows: rows.map(metricRow) })));
+export function writeResults(
+	run: Run,
+	knowledge: Knowledge,
+	tasks: readonly Task[],
+	extras: Readonly<Record<string, unknown>> = {},
+): Results {
+	const scores = run.readAllScores().flatMap(({ after, categories }) =>
+		categories.map(
+			({ id, rows }): CategoryScores => ({
+				after: (after ?? 1) - 1,
+				category: id,
+				rows: rows.map(metricRow),
+			}),
+		),
+	);
 	const results = buildResults({
-		tasks: tasks.map(({ id, categories }) => ({ id, categories: categories.map((c) => ({ id: c.id, layout: c.layout })) })),
+		tasks: tasks.map(({ id, categories }) => ({
+			id,
+			categories: categories.map((c) => ({ id: c.id, layout: c.layout })),
+		})),
 		scores,
 		falseAlarms: knowledge.setup.falseAlarms,
 		memory: knowledge.bytes(),
 	});
-	const learning = knowledge.tasks.map(({ id, learning: numbers }) => ({ task: id, ...numbers }));
+	const learning = knowledge.tasks.map(({ id, learning: numbers }) => ({
+		task: id,
+		...numbers,
+	}));
 	run.writeMetrics({ ...results, learning, ...extras }, metricsCsv(results));
 	return results;
 }
 
-export const metricRow = (row: ScoreRow): MetricRow => ({ ...row, defect: row.defect ?? "good", threshold: row.threshold ?? Number.NaN, routed: row.routed ?? "" });
+export const metricRow = (row: ScoreRow): MetricRow => ({
+	...row,
+	defect: row.defect ?? "good",
+	threshold: row.threshold ?? Number.NaN,
+	routed: row.routed ?? "",
+});
 
 /** Image AUROC of each category when the task is told: the named extra column. */
-export async function oracleAuroc(knowledge: Knowledge, eyes: Eyes, tasks: readonly Task[], progress: Progress): Promise<Record<string, number | null>> {
+export async function oracleAuroc(
+	knowledge: Knowledge,
+	eyes: Eyes,
+	tasks: readonly Task[],
+	progress: Progress,
+): Promise<Record<string, number | null>> {
 	const column: Record<string, number | null> = {};
 	for (const category of tasks.flatMap((t) => t.categories)) {
-		const rows = await scoreCategory(knowledge, eyes, category, progress, category.id);
-		column[category.id] = auroc(rows.map((r) => r.score), rows.map((r) => r.label)).value;
+		const rows = await scoreCategory(
+			knowledge,
+			eyes,
+			category,
+			progress,
+			category.id,
+		);
+		column[category.id] = auroc(
+			rows.map((r) => r.score),
+			rows.map((r) => r.label),
+		).value;
 	}
 	return column;
 }
 
-export const networkOf = (knowledge: Knowledge, threads: number): Network => ({ backbone: knowledge.backbone, from: knowledge.setup.from, threads });
+export const networkOf = (knowledge: Knowledge, threads: number): Network => ({
+	backbone: knowledge.backbone,
+	from: knowledge.setup.from,
+	threads,
+});
 
 export interface EvaluateJob {
 	readonly memDir: string;
@@ -155,20 +260,49 @@ export interface EvaluateJob {
 }
 
 /** Scores every learnt task from the stored memory alone and rewrites the last row of the results. */
-export async function evaluateRun(job: EvaluateJob, { emit, stop }: Pick<Progress, "emit" | "stop">): Promise<{ results: Results; text: string }> {
+export async function evaluateRun(
+	job: EvaluateJob,
+	{ emit, stop }: Pick<Progress, "emit" | "stop">,
+): Promise<{ results: Results; text: string }> {
 	const run = openRun(job.memDir, "update");
 	try {
-		if (run.memory.version === 0) throw fail("NOTHING_LEARNT", { dir: job.memDir });
+		if (run.memory.version === 0)
+			throw fail("NOTHING_LEARNT", { dir: job.memDir });
 		const knowledge = Knowledge.load(run.memory);
-		const config = run.record.config as { readonly data: { readonly root: string }; readonly threads: number };
-		const tasks = await readTasks(job.dataRoot ?? config.data.root, knowledge.tasks.map((t) => t.categories));
+		const config = run.record.config as {
+			readonly data: { readonly root: string };
+			readonly threads: number;
+		};
+		const tasks = await readTasks(
+			job.dataRoot ?? config.data.root,
+			knowledge.tasks.map((t) => t.categories),
+		);
 		const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
-		const progress: Progress = { emit, stop, taskIndex: tasks.length - 1, taskCount: tasks.length };
+		const progress: Progress = {
+			emit,
+			stop,
+			taskIndex: tasks.length - 1,
+			taskCount: tasks.length,
+		};
 		await evaluateRow(run, knowledge, eyes, tasks, tasks.length, progress);
-		const oracle = job.oracleTask ? await oracleAuroc(knowledge, eyes, tasks, progress) : null;
-		const results = writeResults(run, knowledge, tasks, oracle ? { oracleTask: { imageAuroc: oracle } } : {});
+		const oracle = job.oracleTask
+			? await oracleAuroc(knowledge, eyes, tasks, progress)
+			: null;
+		const results = writeResults(
+			run,
+			knowledge,
+			tasks,
+			oracle ? { oracleTask: { imageAuroc: oracle } } : {},
+		);
 		const lines = [formatResults(results).trimEnd()];
-		if (oracle) lines.push("", "Task told (oracle), image AUROC:", ...Object.entries(oracle).map(([id, value]) => `${id}   ${value === null ? "-" : value.toFixed(4)}`));
+		if (oracle)
+			lines.push(
+				"",
+				"Task told (oracle), image AUROC:",
+				...Object.entries(oracle).map(
+					([id, value]) => `${id}   ${value === null ? "-" : value.toFixed(4)}`,
+				),
+			);
 		if (job.trivial) lines.push("", await trivialTable(tasks));
 		return { results, text: lines.join("\n") };
 	} finally {
@@ -178,13 +312,21 @@ export async function evaluateRun(job: EvaluateJob, { emit, stop }: Pick<Progres
 
 /** AUROC of what needs no look at the picture; the direction is chosen after the fact, so .5 is the least. A detector below this line has learnt nothing. */
 async function trivialTable(tasks: readonly Task[]): Promise<string> {
-	const lines = [`Trivial baselines, image AUROC (direction chosen after the fact)`, ["".padEnd(24), ...trivialNames.map((n) => n.padStart(10))].join("")];
+	const lines = [
+		`Trivial baselines, image AUROC (direction chosen after the fact)`,
+		["".padEnd(24), ...trivialNames.map((n) => n.padStart(10))].join(""),
+	];
 	for (const category of tasks.flatMap((t) => t.categories)) {
 		const numbers = await trivialNumbers(category.test);
 		const labels = category.test.map((s) => (s.defect === null ? 0 : 1));
 		const cells = trivialNames.map((name) => {
-			const { value } = auroc(numbers.map((n) => n[name]), labels);
-			return (value === null ? "-" : Math.max(value, 1 - value).toFixed(4)).padStart(10);
+			const { value } = auroc(
+				numbers.map((n) => n[name]),
+				labels,
+			);
+			return (
+				value === null ? "-" : Math.max(value, 1 - value).toFixed(4)
+			).padStart(10);
 		});
 		lines.push([category.id.padEnd(24), ...cells].join(""));
 	}

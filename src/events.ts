@@ -29,4 +29,10 @@ export type RunEvent =
 			readonly diagnostics: Readonly<Record<string, number>>;
 	  }
 	/** A task is learnt and evaluated: one row of the result matrix (null: not evaluated). */
-	| { readonly type: "row"; readonly task: string; readonly taskIndex: number; readonly taskCount: number; readonly imageAuroc: readonly (number | null)[] };
+	| {
+			readonly type: "row";
+			readonly task: string;
+			readonly taskIndex: number;
+			readonly taskCount: number;
+			readonly imageAuroc: readonly (number | null)[];
+	  };

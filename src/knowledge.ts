@@ -4,14 +4,23 @@
  * meta says which file is what. What is derived (shrinkage, calibration) is computed on load, never stored.
  */
 import { z } from "zod";
-import { type Calibration, calibrate, fitTail, threshold } from "./calibration.ts";
+import {
+	type Calibration,
+	calibrate,
+	fitTail,
+	threshold,
+} from "./calibration.ts";
 import type { AnyTensor, Tensor, TensorDict } from "./engine/tensor.ts";
 import { fail } from "./errors.ts";
 import { memories } from "./memory/index.ts";
 import type { Features, Memory } from "./memory/memory.ts";
 import { Router } from "./memory/routing.ts";
 import type { Backbone } from "./models/backbone.ts";
-import { readSafetensors, toTensor, writeSafetensors } from "./models/safetensors.ts";
+import {
+	readSafetensors,
+	toTensor,
+	writeSafetensors,
+} from "./models/safetensors.ts";
 import { parameterShapes, type VitConfig } from "./models/vit.ts";
 import { hashedName, type VersionedFolder } from "./storage.ts";
 
@@ -65,7 +74,10 @@ const metaSchema = z.strictObject({
 	vit: vitSchema,
 	from: z.int().min(0),
 	falseAlarms: z.number().gt(0).lt(1),
-	memory: z.strictObject({ name: z.string(), options: z.record(z.string(), z.unknown()) }),
+	memory: z.strictObject({
+		name: z.string(),
+		options: z.record(z.string(), z.unknown()),
+	}),
 	backbone: z.string(),
 	strategy: z.string().nullable(),
 	/** The newest weights, with the pretext head: where the next task starts. */
@@ -75,7 +87,13 @@ const metaSchema = z.strictObject({
 			id: z.string(),
 			weights: z.string().nullable(),
 			learning: z.record(z.string(), z.number().nullable()),
-			categories: z.array(z.strictObject({ id: z.string(), density: z.string(), routing: z.string() })),
+			categories: z.array(
+				z.strictObject({
+					id: z.string(),
+					density: z.string(),
+					routing: z.string(),
+				}),
+			),
 		}),
 	),
 });
@@ -104,13 +122,20 @@ export class Knowledge {
 
 	/** The weights that embed a category's images; null: the pretrained ones. */
 	weightsOf(category: string): TensorDict | null {
-		return this.#tasks.find((t) => t.categories.includes(category))?.weights ?? null;
+		return (
+			this.#tasks.find((t) => t.categories.includes(category))?.weights ?? null
+		);
 	}
 
 	/** After its categories were added to memory and router. Unless each task keeps its own, all tasks now use these weights. */
-	addTask(task: LearntTask, weights: TensorDict | null, { weightsPerTask }: { readonly weightsPerTask: boolean }): void {
+	addTask(
+		task: LearntTask,
+		weights: TensorDict | null,
+		{ weightsPerTask }: { readonly weightsPerTask: boolean },
+	): void {
 		this.#tasks.push({ ...task, weights });
-		if (!weightsPerTask) this.#tasks = this.#tasks.map((t) => ({ ...t, weights }));
+		if (!weightsPerTask)
+			this.#tasks = this.#tasks.map((t) => ({ ...t, weights }));
 		this.#calibrations.clear();
 	}
 
@@ -124,7 +149,11 @@ export class Knowledge {
 	/** The calibrated score of one image as the given category. */
 	judge(category: string, features: Features): Judgement {
 		const [raw] = this.memory.score(category, features);
-		return { score: calibrate(this.calibration(category), raw as number), threshold: threshold(this.setup.falseAlarms), category };
+		return {
+			score: calibrate(this.calibration(category), raw as number),
+			threshold: threshold(this.setup.falseAlarms),
+			category,
+		};
 	}
 
 	calibration(category: string): Calibration {
@@ -137,20 +166,38 @@ export class Knowledge {
 	}
 
 	/** Bytes kept so that earlier tasks are not forgotten: contract's `memory` figures. */
-	bytes(): { bytes: number; bytesPerTask: number; weightsBytes: number; strategyBytes: number } {
-		const perCategory = this.memory.ids.reduce((sum, id) => sum + this.memory.bytes(id) + this.router.bytes(id), 0);
-		const distinct = new Set(this.#tasks.flatMap((t) => (t.weights ? [t.weights] : [])));
+	bytes(): {
+		bytes: number;
+		bytesPerTask: number;
+		weightsBytes: number;
+		strategyBytes: number;
+	} {
+		const perCategory = this.memory.ids.reduce(
+			(sum, id) => sum + this.memory.bytes(id) + this.router.bytes(id),
+			0,
+		);
+		const distinct = new Set(
+			this.#tasks.flatMap((t) => (t.weights ? [t.weights] : [])),
+		);
 		const weightsBytes = [...distinct].reduce((sum, w) => sum + size(w), 0);
 		const strategyBytes = size(this.strategyTensors);
 		const tasks = Math.max(1, this.#tasks.length);
-		return { bytes: perCategory + weightsBytes + strategyBytes, bytesPerTask: Math.round(perCategory / tasks), weightsBytes, strategyBytes };
+		return {
+			bytes: perCategory + weightsBytes + strategyBytes,
+			bytesPerTask: Math.round(perCategory / tasks),
+			weightsBytes,
+			strategyBytes,
+		};
 	}
 
 	/** Writes the next version of memory/; files that did not change are kept. */
 	save(folder: VersionedFolder, folderOf: (task: string) => string): void {
 		const add = new Map<string, Uint8Array>();
 		const written = new Map<TensorDict, string>();
-		const put = (prefix: string, tensors: Readonly<Record<string, AnyTensor>>): string => {
+		const put = (
+			prefix: string,
+			tensors: Readonly<Record<string, AnyTensor>>,
+		): string => {
 			const bytes = writeSafetensors(tensors);
 			const path = hashedName(prefix, bytes, ".safetensors");
 			add.set(path, bytes);
@@ -165,9 +212,15 @@ export class Knowledge {
 			vit: this.backbone.config as z.input<typeof vitSchema>,
 			from: this.setup.from,
 			falseAlarms: this.setup.falseAlarms,
-			memory: this.setup.memory as { name: string; options: Record<string, unknown> },
+			memory: this.setup.memory as {
+				name: string;
+				options: Record<string, unknown>;
+			},
 			backbone: put("backbone", this.backbone.weights),
-			strategy: Object.keys(this.strategyTensors).length > 0 ? put("strategy", this.strategyTensors) : null,
+			strategy:
+				Object.keys(this.strategyTensors).length > 0
+					? put("strategy", this.strategyTensors)
+					: null,
 			current: this.current ? putWeights(this.current) : null,
 			tasks: this.#tasks.map((task) => ({
 				id: task.id,
@@ -175,8 +228,14 @@ export class Knowledge {
 				learning: { ...task.learning },
 				categories: task.categories.map((id) => ({
 					id,
-					density: put(`${folderOf(task.id)}/${folderOf(id)}.${this.setup.memory.name}`, this.memory.tensors(id)),
-					routing: put(`${folderOf(task.id)}/${folderOf(id)}.routing`, this.router.tensors(id)),
+					density: put(
+						`${folderOf(task.id)}/${folderOf(id)}.${this.setup.memory.name}`,
+						this.memory.tensors(id),
+					),
+					routing: put(
+						`${folderOf(task.id)}/${folderOf(id)}.routing`,
+						this.router.tensors(id),
+					),
 				})),
 			})),
 		};
@@ -186,9 +245,18 @@ export class Knowledge {
 	/** Reads a version of memory/, every file checked against its hash. `dir` is what errors name. */
 	static load(folder: VersionedFolder): Knowledge {
 		const parsed = metaSchema.safeParse(folder.meta);
-		if (!parsed.success) throw fail("DAMAGED", { path: folder.dir, problem: `its manifest does not describe a memory (${z.prettifyError(parsed.error).split("\n")[0]})` });
+		if (!parsed.success)
+			throw fail("DAMAGED", {
+				path: folder.dir,
+				problem: `its manifest does not describe a memory (${z.prettifyError(parsed.error).split("\n")[0]})`,
+			});
 		const meta = parsed.data;
-		const read = (path: string) => Object.fromEntries(Object.entries(readSafetensors(folder.read(path), path).tensors).map(([name, t]) => [name, toTensor(t)]));
+		const read = (path: string) =>
+			Object.fromEntries(
+				Object.entries(readSafetensors(folder.read(path), path).tensors).map(
+					([name, t]) => [name, toTensor(t)],
+				),
+			);
 		const cache = new Map<string, TensorDict>();
 		const weightsAt = (path: string | null): TensorDict | null => {
 			if (path === null) return null;
@@ -199,32 +267,64 @@ export class Knowledge {
 		const config: VitConfig = meta.vit;
 		const weights = floats(read(meta.backbone), meta.backbone);
 		for (const [name, wanted] of Object.entries(parameterShapes(config))) {
-			if (weights[name]?.shape.join() !== wanted.join()) throw fail("WEIGHTS_DO_NOT_FIT", { file: meta.backbone, tensor: name, found: weights[name]?.shape ?? null, wanted });
+			if (weights[name]?.shape.join() !== wanted.join())
+				throw fail("WEIGHTS_DO_NOT_FIT", {
+					file: meta.backbone,
+					tensor: name,
+					found: weights[name]?.shape ?? null,
+					wanted,
+				});
 		}
-		const knowledge = new Knowledge({ config, weights }, { memory: meta.memory, from: meta.from, falseAlarms: meta.falseAlarms });
+		const knowledge = new Knowledge(
+			{ config, weights },
+			{ memory: meta.memory, from: meta.from, falseAlarms: meta.falseAlarms },
+		);
 		knowledge.current = weightsAt(meta.current);
-		if (meta.strategy !== null) knowledge.strategyTensors = floats(read(meta.strategy), meta.strategy);
+		if (meta.strategy !== null)
+			knowledge.strategyTensors = floats(read(meta.strategy), meta.strategy);
 		for (const task of meta.tasks) {
 			for (const { id, density, routing } of task.categories) {
 				knowledge.memory.restore(id, read(density));
 				knowledge.router.restore(id, read(routing));
 			}
-			knowledge.#tasks.push({ id: task.id, categories: task.categories.map((c) => c.id), learning: task.learning, weights: weightsAt(task.weights) });
+			knowledge.#tasks.push({
+				id: task.id,
+				categories: task.categories.map((c) => c.id),
+				learning: task.learning,
+				weights: weightsAt(task.weights),
+			});
 		}
 		return knowledge;
 	}
 }
 
-function createMemory({ memory: { name, options } }: KnowledgeSetup, embedDim: number): Memory {
-	const known: Readonly<Record<string, (typeof memories)[keyof typeof memories]>> = memories;
+function createMemory(
+	{ memory: { name, options } }: KnowledgeSetup,
+	embedDim: number,
+): Memory {
+	const known: Readonly<
+		Record<string, (typeof memories)[keyof typeof memories]>
+	> = memories;
 	const definition = Object.hasOwn(known, name) ? known[name] : undefined;
-	if (!definition) throw fail("UNKNOWN_NAME", { kind: "memory", name, where: "memory", known: Object.keys(known) });
+	if (!definition)
+		throw fail("UNKNOWN_NAME", {
+			kind: "memory",
+			name,
+			where: "memory",
+			known: Object.keys(known),
+		});
 	return definition.create(definition.options.parse(options), { embedDim });
 }
 
 function floats(tensors: Record<string, AnyTensor>, file: string): TensorDict {
-	for (const [name, t] of Object.entries(tensors)) if (t.dtype !== "float32") throw fail("DAMAGED", { path: file, problem: `tensor ${name} is ${t.dtype}, not float32` });
+	for (const [name, t] of Object.entries(tensors))
+		if (t.dtype !== "float32")
+			throw fail("DAMAGED", {
+				path: file,
+				problem: `tensor ${name} is ${t.dtype}, not float32`,
+			});
 	return tensors as TensorDict;
 }
 
-const size = (tensors: TensorDict): number => Object.values(tensors).reduce((sum, t) => sum + t.data.byteLength, 0);
+const size = (tensors: TensorDict): number =>
+	Object.values(tensors).reduce((sum, t) => sum + t.data.byteLength, 0);

@@ -6,7 +6,9 @@ import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
 import type { TrainJob } from "./train.ts";
 
-export type Job = (TrainJob & { readonly kind: "train" }) | (EvaluateJob & { readonly kind: "evaluate" });
+export type Job =
+	| (TrainJob & { readonly kind: "train" })
+	| (EvaluateJob & { readonly kind: "evaluate" });
 export interface JobResult {
 	/** The object of metrics.json. */
 	readonly results: object;
@@ -14,12 +16,19 @@ export interface JobResult {
 	readonly text: string;
 }
 
-export type ToChild = { readonly type: "start"; readonly job: Job } | { readonly type: "stop" };
+export type ToChild =
+	| { readonly type: "start"; readonly job: Job }
+	| { readonly type: "stop" };
 export type FromChild =
 	| { readonly type: "event"; readonly event: RunEvent }
 	| { readonly type: "done"; readonly result: JobResult }
 	| { readonly type: "interrupted" }
-	| { readonly type: "failed"; readonly code: string | null; readonly message: string; readonly stack: string | null };
+	| {
+			readonly type: "failed";
+			readonly code: string | null;
+			readonly message: string;
+			readonly stack: string | null;
+	  };
 
 export interface LaunchOptions {
 	readonly onEvent?: (event: RunEvent) => void;
@@ -28,11 +37,19 @@ export interface LaunchOptions {
 }
 
 /** Runs a job in a process of its own. Rejects with the child's KeepsightError, or with CHILD_LOST where it was killed. */
-export function launch(job: Job, { onEvent, signal }: LaunchOptions = {}): Promise<JobResult> {
+export function launch(
+	job: Job,
+	{ onEvent, signal }: LaunchOptions = {},
+): Promise<JobResult> {
 	return new Promise((resolve, reject) => {
 		// A process group of its own: a terminal's Ctrl-C reaches the parent alone, at whatever moment it comes.
-		const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), { stdio: ["ignore", "ignore", "inherit", "ipc"], serialization: "advanced", detached: true });
-		const stop = () => child.connected && child.send({ type: "stop" } satisfies ToChild);
+		const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), {
+			stdio: ["ignore", "ignore", "inherit", "ipc"],
+			serialization: "advanced",
+			detached: true,
+		});
+		const stop = () =>
+			child.connected && child.send({ type: "stop" } satisfies ToChild);
 		let ended = false;
 		let last = "it had not begun";
 		const settle = (finish: () => void) => {
@@ -44,21 +61,33 @@ export function launch(job: Job, { onEvent, signal }: LaunchOptions = {}): Promi
 		child.on("message", (message: FromChild) => {
 			if (message.type === "event") {
 				const { event } = message;
-				if (event.type === "progress") last = `${event.phase} of ${event.task}, ${event.done} of ${event.total} ${event.unit}`;
+				if (event.type === "progress")
+					last = `${event.phase} of ${event.task}, ${event.done} of ${event.total} ${event.unit}`;
 				onEvent?.(event);
 			} else if (message.type === "done") settle(() => resolve(message.result));
-			else if (message.type === "interrupted") settle(() => reject(new Interrupted()));
+			else if (message.type === "interrupted")
+				settle(() => reject(new Interrupted()));
 			else settle(() => reject(failure(message)));
 		});
 		child.on("error", (error) => settle(() => reject(error)));
-		child.on("exit", (code, killer) => settle(() => reject(fail("CHILD_LOST", { how: killer ?? `exit code ${code}`, last }))));
+		child.on("exit", (code, killer) =>
+			settle(() =>
+				reject(
+					fail("CHILD_LOST", { how: killer ?? `exit code ${code}`, last }),
+				),
+			),
+		);
 		signal?.addEventListener("abort", stop);
 		child.send({ type: "start", job } satisfies ToChild);
 		if (signal?.aborted) stop();
 	});
 }
 
-function failure({ code, message, stack }: Extract<FromChild, { type: "failed" }>): Error {
+function failure({
+	code,
+	message,
+	stack,
+}: Extract<FromChild, { type: "failed" }>): Error {
 	if (code !== null) return new KeepsightError(code as ErrorCode, message);
 	const error = new Error(message);
 	if (stack !== null) error.stack = stack;

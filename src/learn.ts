@@ -5,19 +5,51 @@
 import { type Augmenter, type AugmentJob, prefetch } from "./augment.ts";
 import type { LearnTask } from "./data/task.ts";
 import { input, type Value, type ValueDict } from "./engine/graph.ts";
-import { gemm, logSoftmax, mean, mul, neg, reshape, slice, sum } from "./engine/ops/index.ts";
+import {
+	gemm,
+	logSoftmax,
+	mean,
+	mul,
+	neg,
+	reshape,
+	slice,
+	sum,
+} from "./engine/ops/index.ts";
 import type { OptimizerOptions, Schedule } from "./engine/optim.ts";
 import { Session } from "./engine/runtime.ts";
 import { TrainingStep } from "./engine/step.ts";
-import { type AnyTensor, float32, sizeOf, type Tensor, type TensorDict, uint8 } from "./engine/tensor.ts";
+import {
+	type AnyTensor,
+	float32,
+	sizeOf,
+	type Tensor,
+	type TensorDict,
+	uint8,
+} from "./engine/tensor.ts";
 import { fail, Interrupted } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
-import { readSafetensors, toFloat32, writeSafetensors } from "./models/safetensors.ts";
+import {
+	readSafetensors,
+	toFloat32,
+	writeSafetensors,
+} from "./models/safetensors.ts";
 import { linearLayers } from "./models/vit.ts";
 import { Random } from "./random.ts";
 import { hashedName, type VersionedFolder } from "./storage.ts";
-import type { Probe, RowStatistics, StepGraph, Strategy } from "./strategies/strategy.ts";
-import { Embedder, headOf, type Network, stateInput, topOf, type Trunk } from "./trunk.ts";
+import type {
+	Probe,
+	RowStatistics,
+	StepGraph,
+	Strategy,
+} from "./strategies/strategy.ts";
+import {
+	Embedder,
+	headOf,
+	type Network,
+	stateInput,
+	topOf,
+	type Trunk,
+} from "./trunk.ts";
 
 export interface LearnSettings {
 	readonly epochs: number;
@@ -60,33 +92,64 @@ export interface LearnResult {
  * A fresh pretext head: zero, as Dosovitskiy et al. 2021 (section 3.2) start fine-tuning. Random weights would first have to
  * unlearn the offset that they give to the mean of the class tokens: a loss of 2.6 instead of .69, and dozens of steps.
  */
-export const initialHead = (classes: number, width: number): TensorDict => ({ "head.weight": float32([classes, width]), "head.bias": float32([classes]) });
+export const initialHead = (classes: number, width: number): TensorDict => ({
+	"head.weight": float32([classes, width]),
+	"head.bias": float32([classes]),
+});
 
 /** The draws of one epoch: the order of images, the partner of each, the key of its views. The last step wraps around. */
-export function epochJobs(seed: number, task: string, epoch: number, images: number, imagesPerStep: number): AugmentJob[][] {
+export function epochJobs(
+	seed: number,
+	task: string,
+	epoch: number,
+	images: number,
+	imagesPerStep: number,
+): AugmentJob[][] {
 	const order = new Random(seed, "order", task, epoch).permutation(images);
 	const steps = Math.ceil(images / imagesPerStep);
 	return Array.from({ length: steps }, (_, s) =>
 		Array.from({ length: imagesPerStep }, (_, k): AugmentJob => {
 			const position = s * imagesPerStep + k;
 			const image = order[position % images] as number;
-			const shift = images > 1 ? 1 + new Random(seed, "other", task, epoch, position).integer(images - 1) : 0;
-			return { image, other: (image + shift) % images, key: ["augment", task, epoch, position] };
+			const shift =
+				images > 1
+					? 1 +
+						new Random(seed, "other", task, epoch, position).integer(images - 1)
+					: 0;
+			return {
+				image,
+				other: (image + shift) % images,
+				key: ["augment", task, epoch, position],
+			};
 		}),
 	);
 }
 
 /** Mean cross entropy of one-hot labels. */
-export const crossEntropy = (logits: Value, labels: Value): Value => neg(mean(sum(mul(labels, logSoftmax(logits)), [1])));
+export const crossEntropy = (logits: Value, labels: Value): Value =>
+	neg(mean(sum(mul(labels, logSoftmax(logits)), [1])));
 
 export async function learn(job: LearnJob): Promise<LearnResult> {
-	const { network, trunk, settings, strategy, task, taskIndex, training, start } = job;
+	const {
+		network,
+		trunk,
+		settings,
+		strategy,
+		task,
+		taskIndex,
+		training,
+		start,
+	} = job;
 	const classes = training.classes.length;
 	const imagesPerStep = Math.max(1, Math.floor(settings.batchSize / classes));
 	const batch = imagesPerStep * classes;
 	const images = training.images.length;
 	const stepsPerEpoch = Math.ceil(images / imagesPerStep);
-	const schedule: Schedule = { name: settings.schedule, warmup: Math.round(settings.warmup * stepsPerEpoch * settings.epochs), total: stepsPerEpoch * settings.epochs };
+	const schedule: Schedule = {
+		name: settings.schedule,
+		warmup: Math.round(settings.warmup * stepsPerEpoch * settings.epochs),
+		total: stepsPerEpoch * settings.epochs,
+	};
 
 	const fixedHead = settings.head === "firstTask" && taskIndex > 0;
 	const params: TensorDict = {};
@@ -101,15 +164,27 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 		clipNorm: settings.clipNorm,
 		threads: network.threads,
 		build(builder) {
-			const head: ValueDict = Object.fromEntries(Object.entries(fixed).map(([name, t]) => [name, builder.constant(t)]));
+			const head: ValueDict = Object.fromEntries(
+				Object.entries(fixed).map(([name, t]) => [name, builder.constant(t)]),
+			);
 			const fed = stateInput(network, "x:state", batch);
 			const labels = builder.feed("labels", [batch, classes]);
 			const forward = (weights: ValueDict) => {
 				const { embedding } = topOf(network, weights, fed);
-				return { embedding, logits: headOf({ ...head, ...weights }, embedding) };
+				return {
+					embedding,
+					logits: headOf({ ...head, ...weights }, embedding),
+				};
 			};
 			const { embedding, logits } = forward(builder.params);
-			const graph: StepGraph = { ...builder, taskIndex, labels, logits, embedding, forward };
+			const graph: StepGraph = {
+				...builder,
+				taskIndex,
+				labels,
+				logits,
+				embedding,
+				forward,
+			};
 			const taskLoss = crossEntropy(logits, labels);
 			const loss = strategy.loss?.(taskLoss, graph) ?? taskLoss;
 			const { gradients, moves, afterUpdate } = strategy;
@@ -131,50 +206,116 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 			let loss = 0;
 			let right = 0;
 			let done = 0;
-			const jobs = epochJobs(settings.seed, task.id, epoch, images, imagesPerStep);
+			const jobs = epochJobs(
+				settings.seed,
+				task.id,
+				epoch,
+				images,
+				imagesPerStep,
+			);
 			for await (const views of prefetch(viewsOf(training, jobs), 2)) {
 				if (job.stop.requested) throw new Interrupted();
-				const state = await trunk.states(uint8([batch, ...network.backbone.config.imageSize, 3], views));
-				const result = await step.run({ state, labels }, epoch * stepsPerEpoch + done, schedule);
-				for (const [what, value] of [["loss", result.loss], ["gradient norm", result.gradientNorm]] as const) {
-					if (!Number.isFinite(value)) throw fail("NOT_FINITE", { what, task: task.id, epoch: epoch + 1, step: done + 1, value });
+				const state = await trunk.states(
+					uint8([batch, ...network.backbone.config.imageSize, 3], views),
+				);
+				const result = await step.run(
+					{ state, labels },
+					epoch * stepsPerEpoch + done,
+					schedule,
+				);
+				for (const [what, value] of [
+					["loss", result.loss],
+					["gradient norm", result.gradientNorm],
+				] as const) {
+					if (!Number.isFinite(value))
+						throw fail("NOT_FINITE", {
+							what,
+							task: task.id,
+							epoch: epoch + 1,
+							step: done + 1,
+							value,
+						});
 				}
 				done++;
 				loss += result.loss;
 				right += countRight(result.outputs.logits as Tensor, classes);
-				job.emit({ type: "progress", phase: "train", task: task.id, taskIndex, taskCount: job.taskCount, done: epoch * stepsPerEpoch + done, total: schedule.total, unit: "steps", detail: `epoch ${epoch + 1}/${settings.epochs} loss ${(loss / done).toFixed(3)}` });
+				job.emit({
+					type: "progress",
+					phase: "train",
+					task: task.id,
+					taskIndex,
+					taskCount: job.taskCount,
+					done: epoch * stepsPerEpoch + done,
+					total: schedule.total,
+					unit: "steps",
+					detail: `epoch ${epoch + 1}/${settings.epochs} loss ${(loss / done).toFixed(3)}`,
+				});
 				await new Promise(setImmediate);
 			}
-			job.emit({ type: "epoch", task: task.id, epoch: epoch + 1, epochs: settings.epochs, loss: loss / done, accuracy: right / (done * batch), seconds: (performance.now() - began) / 1000, diagnostics: {} });
-			save(job, step, epoch + 1, { loss: loss / done, accuracy: right / (done * batch) });
+			job.emit({
+				type: "epoch",
+				task: task.id,
+				epoch: epoch + 1,
+				epochs: settings.epochs,
+				loss: loss / done,
+				accuracy: right / (done * batch),
+				seconds: (performance.now() - began) / 1000,
+				diagnostics: {},
+			});
+			save(job, step, epoch + 1, {
+				loss: loss / done,
+				accuracy: right / (done * batch),
+			});
 		}
 	} finally {
 		await step.release();
 	}
-	const last = job.checkpoint.meta as { readonly loss?: number; readonly accuracy?: number };
-	const weights: TensorDict = { ...fixed, ...Object.fromEntries(Object.entries(step.params).map(([name, t]) => [name, float32(t.shape, t.data.slice())])) };
-	const report = (await strategy.endTask?.(task, { start, params: weights, layerInputs: (n) => layerStatistics(job, weights, fixedHead, n) })) ?? {};
+	const last = job.checkpoint.meta as {
+		readonly loss?: number;
+		readonly accuracy?: number;
+	};
+	const weights: TensorDict = {
+		...fixed,
+		...Object.fromEntries(
+			Object.entries(step.params).map(([name, t]) => [
+				name,
+				float32(t.shape, t.data.slice()),
+			]),
+		),
+	};
+	const report =
+		(await strategy.endTask?.(task, {
+			start,
+			params: weights,
+			layerInputs: (n) => layerStatistics(job, weights, fixedHead, n),
+		})) ?? {};
 	await trunk.releaseBatches();
 	return {
 		weights,
 		learning: {
 			pretextLoss: last.loss ?? null,
 			pretextAccuracy: last.accuracy ?? null,
-			pretextAccuracyHeldOut: job.heldOut ? await heldOutAccuracy(job, job.heldOut, weights) : null,
+			pretextAccuracyHeldOut: job.heldOut
+				? await heldOutAccuracy(job, job.heldOut, weights)
+				: null,
 			weightChange: relativeChange(start, weights),
 			...report,
 		},
 	};
 }
 
-function* viewsOf(augmenter: Augmenter, steps: readonly (readonly AugmentJob[])[]): Generator<Promise<Uint8Array>> {
+function* viewsOf(
+	augmenter: Augmenter,
+	steps: readonly (readonly AugmentJob[])[],
+): Generator<Promise<Uint8Array>> {
 	for (const jobs of steps) yield augmenter.views(jobs);
 }
 
 /** Labels by construction: every image gives one view a class, in the order of the classes. */
 function oneHot(images: number, classes: number): Tensor {
 	const labels = float32([images * classes, classes]);
-	for (let i = 0; i < images * classes; i++) labels.data[i * classes + (i % classes)] = 1;
+	for (let i = 0; i < images * classes; i++)
+		labels.data[i * classes + (i % classes)] = 1;
 	return labels;
 }
 
@@ -204,15 +345,28 @@ function relativeChange(start: TensorDict, now: TensorDict): number {
 }
 
 /** Pretext accuracy on views of normals that no step saw. */
-async function heldOutAccuracy({ network, trunk, settings, task }: LearnJob, heldOut: Augmenter, weights: TensorDict): Promise<number> {
+async function heldOutAccuracy(
+	{ network, trunk, settings, task }: LearnJob,
+	heldOut: Augmenter,
+	weights: TensorDict,
+): Promise<number> {
 	const classes = heldOut.classes.length;
 	const images = heldOut.images.length;
 	const embedder = new Embedder(network, { head: true });
 	let right = 0;
-	for (const jobs of epochJobs(settings.seed, `${task.id} held out`, 0, images, 1)) {
+	for (const jobs of epochJobs(
+		settings.seed,
+		`${task.id} held out`,
+		0,
+		images,
+		1,
+	)) {
 		const views = await heldOut.views(jobs);
 		for (const [k, view] of split(views, network).entries()) {
-			const { logits } = await embedder.embed((await trunk.see(view)).state, weights);
+			const { logits } = await embedder.embed(
+				(await trunk.see(view)).state,
+				weights,
+			);
 			const row = (logits as Tensor).data;
 			if (row.indexOf(Math.max(...row)) === k % classes) right++;
 		}
@@ -224,44 +378,79 @@ async function heldOutAccuracy({ network, trunk, settings, task }: LearnJob, hel
 export function split(views: Uint8Array, network: Network): Tensor<"uint8">[] {
 	const shape = [...network.backbone.config.imageSize, 3];
 	const bytes = sizeOf(shape);
-	return Array.from({ length: views.length / bytes }, (_, i) => uint8(shape, views.slice(i * bytes, (i + 1) * bytes)));
+	return Array.from({ length: views.length / bytes }, (_, i) =>
+		uint8(shape, views.slice(i * bytes, (i + 1) * bytes)),
+	);
 }
 
 /**
  * What the trained linear layers read, summed in float64 over images spread evenly over the task: the clean image and its views
  * of every class, class rows and other rows apart.
  */
-async function layerStatistics({ network, trunk, task, training }: LearnJob, weights: TensorDict, fixedHead: boolean, wanted: number): ReturnType<Probe["layerInputs"]> {
+async function layerStatistics(
+	{ network, trunk, task, training }: LearnJob,
+	weights: TensorDict,
+	fixedHead: boolean,
+	wanted: number,
+): ReturnType<Probe["layerInputs"]> {
 	const images = training.images.length;
-	const chosen = Array.from({ length: Math.min(wanted, images) }, (_, i) => Math.floor((i * images) / Math.min(wanted, images)));
+	const chosen = Array.from({ length: Math.min(wanted, images) }, (_, i) =>
+		Math.floor((i * images) / Math.min(wanted, images)),
+	);
 	const batch = 1 + training.classes.length;
-	const params: ValueDict = Object.fromEntries(Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]));
-	const { layerInputs, embedding } = topOf(network, params, stateInput(network, "state", batch), { forwardOnly: true });
-	const layers: Record<string, Value> = Object.fromEntries(linearLayers(network.backbone.config, network.from).flatMap((name) => (layerInputs[name] ? [[name, layerInputs[name]]] : [])));
+	const params: ValueDict = Object.fromEntries(
+		Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]),
+	);
+	const { layerInputs, embedding } = topOf(
+		network,
+		params,
+		stateInput(network, "state", batch),
+		{ forwardOnly: true },
+	);
+	const layers: Record<string, Value> = Object.fromEntries(
+		linearLayers(network.backbone.config, network.from).flatMap((name) =>
+			layerInputs[name] ? [[name, layerInputs[name]]] : [],
+		),
+	);
 	if (!fixedHead) layers.head = embedding;
 
 	const outputs: Record<string, Value> = {};
 	const result: Record<string, { width: number; rows: RowStatistics[] }> = {};
 	for (const [layer, x] of Object.entries(layers)) {
 		const width = x.shape.at(-1) as number;
-		const kinds = x.shape.length === 2 ? { class: x } : { class: slice(x, 1, 0, 1), patches: slice(x, 1, 1, x.shape[1] as number) };
+		const kinds =
+			x.shape.length === 2
+				? { class: x }
+				: {
+						class: slice(x, 1, 0, 1),
+						patches: slice(x, 1, 1, x.shape[1] as number),
+					};
 		result[layer] = { width, rows: [] };
 		for (const [name, part] of Object.entries(kinds)) {
 			const perRun = sizeOf(part.shape) / width;
 			const flat = reshape(part, [perRun, width]);
 			outputs[`gram ${layer} ${name}`] = gemm(flat, flat, { transA: true });
 			outputs[`sum ${layer} ${name}`] = sum(flat, [0]);
-			result[layer].rows.push({ name: name as RowStatistics["name"], rows: perRun * chosen.length, sum: new Float64Array(width), gram: new Float64Array(width * width) });
+			result[layer].rows.push({
+				name: name as RowStatistics["name"],
+				rows: perRun * chosen.length,
+				sum: new Float64Array(width),
+				gram: new Float64Array(width * width),
+			});
 		}
 	}
 	const session = await Session.create(outputs, { threads: network.threads });
 	for (const [i, image] of chosen.entries()) {
-		const views = await training.views([{ image, other: (image + 1) % images, key: ["layers", task.id, i] }]);
+		const views = await training.views([
+			{ image, other: (image + 1) % images, key: ["layers", task.id, i] },
+		]);
 		const clean = (training.images[image] as Tensor<"uint8">).data;
 		const pixels = new Uint8Array(clean.length + views.length);
 		pixels.set(clean);
 		pixels.set(views, clean.length);
-		const state: AnyTensor = await trunk.states(uint8([batch, ...network.backbone.config.imageSize, 3], pixels));
+		const state: AnyTensor = await trunk.states(
+			uint8([batch, ...network.backbone.config.imageSize, 3], pixels),
+		);
 		const now = await session.run({ ...weights, state });
 		for (const [layer, { rows }] of Object.entries(result)) {
 			for (const part of rows) {
@@ -275,27 +464,59 @@ async function layerStatistics({ network, trunk, task, training }: LearnJob, wei
 }
 
 function accumulate(total: Float64Array, { data }: Tensor): void {
-	for (let i = 0; i < total.length; i++) total[i] = (total[i] as number) + (data[i] as number);
+	for (let i = 0; i < total.length; i++)
+		total[i] = (total[i] as number) + (data[i] as number);
 }
 
 /** Restores the state after the last finished epoch of this task; the number of epochs done. */
-function restore({ checkpoint, task, settings }: LearnJob, step: TrainingStep): number {
-	const { task: of, epoch, file } = checkpoint.meta as { task?: string; epoch?: number; file?: string };
-	if (of !== task.id || epoch === undefined || file === undefined || epoch > settings.epochs) return 0;
+function restore(
+	{ checkpoint, task, settings }: LearnJob,
+	step: TrainingStep,
+): number {
+	const {
+		task: of,
+		epoch,
+		file,
+	} = checkpoint.meta as { task?: string; epoch?: number; file?: string };
+	if (
+		of !== task.id ||
+		epoch === undefined ||
+		file === undefined ||
+		epoch > settings.epochs
+	)
+		return 0;
 	const { tensors } = readSafetensors(checkpoint.read(file), file);
-	for (const [prefix, live] of [["p:", step.params], ["", step.states]] as const) {
+	for (const [prefix, live] of [
+		["p:", step.params],
+		["", step.states],
+	] as const) {
 		for (const [name, target] of Object.entries(live)) {
 			const saved = tensors[prefix + name];
-			if (!saved || saved.data.length !== target.data.length) throw fail("DAMAGED", { path: file, problem: `it has no tensor ${prefix}${name} of ${target.data.length} numbers` });
+			if (!saved || saved.data.length !== target.data.length)
+				throw fail("DAMAGED", {
+					path: file,
+					problem: `it has no tensor ${prefix}${name} of ${target.data.length} numbers`,
+				});
 			target.data.set(toFloat32(saved).data);
 		}
 	}
 	return epoch;
 }
 
-function save({ checkpoint, task }: LearnJob, step: TrainingStep, epoch: number, numbers: { loss: number; accuracy: number }): void {
-	const params = Object.fromEntries(Object.entries(step.params).map(([name, t]) => [`p:${name}`, t]));
+function save(
+	{ checkpoint, task }: LearnJob,
+	step: TrainingStep,
+	epoch: number,
+	numbers: { loss: number; accuracy: number },
+): void {
+	const params = Object.fromEntries(
+		Object.entries(step.params).map(([name, t]) => [`p:${name}`, t]),
+	);
 	const bytes = writeSafetensors({ ...params, ...step.states });
 	const file = hashedName("state", bytes, ".safetensors");
-	checkpoint.commit({ add: new Map([[file, bytes]]), keep: () => false, meta: { task: task.id, epoch, file, ...numbers } });
+	checkpoint.commit({
+		add: new Map([[file, bytes]]),
+		keep: () => false,
+		meta: { task: task.id, epoch, file, ...numbers },
+	});
 }

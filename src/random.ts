@@ -38,7 +38,9 @@ export class Random {
 
 	/** Uniform in [from, to), 53 bits. */
 	uniform(from = 0, to = 1): number {
-		const u = ((this.uint32() >>> 5) * 67108864 + (this.uint32() >>> 6)) / 9007199254740992;
+		const u =
+			((this.uint32() >>> 5) * 67108864 + (this.uint32() >>> 6)) /
+			9007199254740992;
 		return from + (to - from) * u;
 	}
 
@@ -74,7 +76,11 @@ export class Random {
 			const x = this.normal();
 			const v = (1 + c * x) ** 3;
 			if (v <= 0) continue;
-			if (Math.log(1 - this.uniform()) < 0.5 * x * x + d - d * v + d * Math.log(v)) return d * v * scale;
+			if (
+				Math.log(1 - this.uniform()) <
+				0.5 * x * x + d - d * v + d * Math.log(v)
+			)
+				return d * v * scale;
 		}
 	}
 

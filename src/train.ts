@@ -9,10 +9,23 @@ import type { Category, Image, LearnTask, Sample, Task } from "./data/task.ts";
 import { runtimeVersion } from "./engine/runtime.ts";
 import type { TensorDict } from "./engine/tensor.ts";
 import { fail, Interrupted } from "./errors.ts";
-import { Eyes, evaluateRow, joinFeatures, scoreCategory, writeResults } from "./evaluate.ts";
+import {
+	Eyes,
+	evaluateRow,
+	joinFeatures,
+	scoreCategory,
+	writeResults,
+} from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
 import { Knowledge } from "./knowledge.ts";
-import { epochJobs, initialHead, type LearnResult, type LearnSettings, learn, split } from "./learn.ts";
+import {
+	epochJobs,
+	initialHead,
+	type LearnResult,
+	type LearnSettings,
+	learn,
+	split,
+} from "./learn.ts";
 import { memories } from "./memory/index.ts";
 import type { Features, MemoryDefinition } from "./memory/memory.ts";
 import { formatResults, type Results } from "./metrics/results.ts";
@@ -22,7 +35,12 @@ import { Random } from "./random.ts";
 import { describeMachine, openRun, type Run, taskFolder } from "./run.ts";
 import { strategies } from "./strategies/index.ts";
 import type { StrategyDefinition } from "./strategies/strategy.ts";
-import { firstTrained, type Network, Trunk, trainableWeights } from "./trunk.ts";
+import {
+	firstTrained,
+	type Network,
+	Trunk,
+	trainableWeights,
+} from "./trunk.ts";
 import { version } from "./version.ts";
 
 export interface TrainJob {
@@ -50,67 +68,125 @@ interface Stage {
 	readonly anew: boolean;
 }
 
-export async function train(job: TrainJob, { emit, stop }: Watcher): Promise<{ results: Results; text: string }> {
+export async function train(
+	job: TrainJob,
+	{ emit, stop }: Watcher,
+): Promise<{ results: Results; text: string }> {
 	const { config } = job;
-	const definition = lookUp<StrategyDefinition>(strategies, config.strategy.name, "strategy");
+	const definition = lookUp<StrategyDefinition>(
+		strategies,
+		config.strategy.name,
+		"strategy",
+	);
 	const options = definition.options.parse(optionsOf(config.strategy));
 	const trains = config.trainable !== "none" && definition.trains !== false;
-	if (config.trainable === "none" && definition.trains !== false) emit({ type: "notice", text: `trainable is none: nothing trains, so strategy ${config.strategy.name} has no effect.` });
+	if (config.trainable === "none" && definition.trains !== false)
+		emit({
+			type: "notice",
+			text: `trainable is none: nothing trains, so strategy ${config.strategy.name} has no effect.`,
+		});
 
-	emit({ type: "progress", phase: "read", task: "data", taskIndex: 0, taskCount: 1, done: 0, total: 1, unit: "data set" });
+	emit({
+		type: "progress",
+		phase: "read",
+		task: "data",
+		taskIndex: 0,
+		taskCount: 1,
+		done: 0,
+		total: 1,
+		unit: "data set",
+	});
 	const tasks = await readLearnTasks(config.data.root, config.data.tasks);
 	const backbone = loadBackbone(config.backbone, config.imageSize, config.seed); // before the folder is touched: a missing file must not cost an earlier run
-	createPretext({ name: config.pretext.name, options: optionsOf(config.pretext) });
+	createPretext({
+		name: config.pretext.name,
+		options: optionsOf(config.pretext),
+	});
 	const run = openRun(
 		job.dir,
 		job.mode,
-		{ config: config as unknown as Record<string, unknown>, seed: config.seed, versions: { keepsight: version, node: process.versions.node, onnxruntime: runtimeVersion }, machine: describeMachine(), order: tasks.map((t) => t.id) },
+		{
+			config: config as unknown as Record<string, unknown>,
+			seed: config.seed,
+			versions: {
+				keepsight: version,
+				node: process.versions.node,
+				onnxruntime: runtimeVersion,
+			},
+			machine: describeMachine(),
+			order: tasks.map((t) => t.id),
+		},
 		{ force: job.force },
 	);
 	try {
 		const [first] = config.memory;
-		if (!first) throw new Error("train: the schema let an empty memory list through");
-		const from = firstTrained(backbone.config, trains ? config.trainable : "none");
-		const setup = { memory: { name: first.name, options: optionsOf(first) }, from, falseAlarms: config.evaluate.falseAlarms };
-		let knowledge = run.memory.version > 0 ? Knowledge.load(run.memory) : new Knowledge(backbone, setup);
-		const network: Network = { backbone: knowledge.backbone, from, threads: config.threads };
+		if (!first)
+			throw new Error("train: the schema let an empty memory list through");
+		const from = firstTrained(
+			backbone.config,
+			trains ? config.trainable : "none",
+		);
+		const setup = {
+			memory: { name: first.name, options: optionsOf(first) },
+			from,
+			falseAlarms: config.evaluate.falseAlarms,
+		};
+		let knowledge =
+			run.memory.version > 0
+				? Knowledge.load(run.memory)
+				: new Knowledge(backbone, setup);
+		const network: Network = {
+			backbone: knowledge.backbone,
+			from,
+			threads: config.threads,
+		};
 		const trunk = new Trunk(network);
 		const eyes = new Eyes(trunk);
 		const initial: TensorDict | null = trains
-			? { ...trainableWeights(network), ...initialHead(createPretext({ name: config.pretext.name, options: optionsOf(config.pretext) }).classes.length, backbone.config.width) }
+			? {
+					...trainableWeights(network),
+					...initialHead(
+						createPretext({
+							name: config.pretext.name,
+							options: optionsOf(config.pretext),
+						}).classes.length,
+						backbone.config.width,
+					),
+				}
 			: null;
 
-		const testTasks = (await readTasks(config.data.root, config.data.tasks)) as Task[];
+		const testTasks = (await readTasks(
+			config.data.root,
+			config.data.tasks,
+		)) as Task[];
 		for (const stage of stagesOf(tasks, definition.joint?.(options))) {
-			const { row, train: task, remember } = stage;
-			const began = performance.now();
-			const known = knowledge.tasks.length > row;
-			if (!known) {
-				for (const t of remember) run.setTask(t.id, "learning");
-				const strategy = definition.create(options);
-				Object.assign(strategy.tensors ?? {}, stage.anew ? {} : knowledge.strategyTensors);
-				const start = stage.anew || definition.startsFrom === "initial" ? initial : (knowledge.current ?? initial);
-				const context: StageContext = { config, run, trunk, eyes, network, strategy, emit, stop, taskIndex: row, taskCount: tasks.length };
-				const learnt = start ? await trainStage(context, task, start) : null;
-				if (stage.anew) knowledge = new Knowledge(knowledge.backbone, setup);
-				knowledge.current = learnt?.weights ?? null;
-				knowledge.strategyTensors = strategy.tensors ?? {};
-				for (const t of remember) await rememberTask(context, knowledge, t, learnt, definition.weightsPerTask === true);
-				run.checkLock();
-				knowledge.save(run.memory, taskFolder);
+			const context: StageContext = {
+				config,
+				run,
+				trunk,
+				eyes,
+				network,
+				strategy: definition.create(options),
+				emit,
+				stop,
+				taskIndex: stage.row,
+				taskCount: tasks.length,
+			};
+			let seconds: number | null = null; // unknown for a task whose memory was saved just before a kill
+			if (knowledge.tasks.length <= stage.row) {
+				const began = performance.now();
+				const fromInitial = stage.anew || definition.startsFrom === "initial";
+				knowledge = await learnStage(
+					context,
+					stage,
+					knowledge,
+					fromInitial ? initial : (knowledge.current ?? initial),
+					definition.weightsPerTask === true,
+				);
+				seconds = Math.round(performance.now() - began) / 1000;
 			}
-			const states = new Map(run.record.tasks.map((t) => [t.id, t]));
-			if (!known || remember.some((t) => states.get(t.id)?.state !== "learnt")) {
-				const progress = { emit, stop, taskIndex: row, taskCount: tasks.length };
-				await evaluateRow(run, knowledge, eyes, testTasks.slice(0, row + 1), row + 1, progress);
-				if (config.evaluate.untrained) await evaluateUntrained(run, knowledge, eyes, testTasks.slice(row + 1), row + 1, progress);
-				const results = writeResults(run, knowledge, testTasks.slice(0, row + 1));
-				const seconds = (performance.now() - began) / 1000;
-				for (const t of remember) run.setTask(t.id, "learnt", Math.round(seconds * 10) / 10);
-				run.checkLock();
-				run.checkpoint.clear();
-				emit({ type: "row", task: task.id, taskIndex: row, taskCount: tasks.length, imageAuroc: results.matrices.imageAuroc?.[row] ?? [] });
-			}
+			if (!stage.remember.every((t) => run.tasksLearnt.includes(t.id)))
+				await evaluateStage(context, stage, knowledge, testTasks, seconds);
 		}
 		const results = writeResults(run, knowledge, testTasks);
 		return { results, text: formatResults(results) };
@@ -119,19 +195,102 @@ export async function train(job: TrainJob, { emit, stop }: Watcher): Promise<{ r
 	}
 }
 
-function lookUp<T>(registry: Readonly<Record<string, T>>, name: string, kind: string): T {
+/** Trains on a stage's images, remembers its tasks, and saves the next version of memory/. */
+async function learnStage(
+	context: StageContext,
+	stage: Stage,
+	before: Knowledge,
+	start: TensorDict | null,
+	weightsPerTask: boolean,
+): Promise<Knowledge> {
+	const { run, strategy } = context;
+	for (const t of stage.remember) run.setTask(t.id, "learning");
+	if (!stage.anew)
+		Object.assign(strategy.tensors ?? {}, before.strategyTensors);
+	const learnt = start ? await trainStage(context, stage.train, start) : null;
+	const knowledge = stage.anew
+		? new Knowledge(before.backbone, before.setup)
+		: before;
+	knowledge.current = learnt?.weights ?? null;
+	knowledge.strategyTensors = strategy.tensors ?? {};
+	for (const t of stage.remember)
+		await rememberTask(context, knowledge, t, learnt, weightsPerTask);
+	run.checkLock();
+	knowledge.save(run.memory, taskFolder);
+	return knowledge;
+}
+
+/** Fills a row of the matrix and marks the stage's tasks as learnt. */
+async function evaluateStage(
+	context: StageContext,
+	{ row, train: task, remember }: Stage,
+	knowledge: Knowledge,
+	testTasks: readonly Task[],
+	seconds: number | null,
+): Promise<void> {
+	const { config, run, eyes, emit, stop, taskIndex, taskCount } = context;
+	const progress = { emit, stop, taskIndex, taskCount };
+	const seen = testTasks.slice(0, row + 1);
+	await evaluateRow(run, knowledge, eyes, seen, row + 1, progress);
+	if (config.evaluate.untrained)
+		await evaluateUntrained(
+			run,
+			knowledge,
+			eyes,
+			testTasks.slice(row + 1),
+			row + 1,
+			progress,
+		);
+	const results = writeResults(run, knowledge, seen);
+	for (const t of remember) run.setTask(t.id, "learnt", seconds);
+	run.checkLock();
+	run.checkpoint.clear();
+	emit({
+		type: "row",
+		task: task.id,
+		taskIndex,
+		taskCount,
+		imageAuroc: results.matrices.imageAuroc?.[row] ?? [],
+	});
+}
+
+function lookUp<T>(
+	registry: Readonly<Record<string, T>>,
+	name: string,
+	kind: string,
+): T {
 	const found = Object.hasOwn(registry, name) ? registry[name] : undefined;
-	if (found === undefined) throw fail("UNKNOWN_NAME", { kind, name, where: `${kind}.name`, known: Object.keys(registry) });
+	if (found === undefined)
+		throw fail("UNKNOWN_NAME", {
+			kind,
+			name,
+			where: `${kind}.name`,
+			known: Object.keys(registry),
+		});
 	return found;
 }
 
 /** One stage a task; joint training is one stage on the union ("last"), or one for every prefix ("every"). */
-function stagesOf(tasks: readonly LearnTask[], joint: "every" | "last" | undefined): Stage[] {
+function stagesOf(
+	tasks: readonly LearnTask[],
+	joint: "every" | "last" | undefined,
+): Stage[] {
 	return tasks.flatMap((task, row): Stage[] => {
-		if (joint === undefined) return [{ row, train: task, remember: [task], anew: false }];
+		if (joint === undefined)
+			return [{ row, train: task, remember: [task], anew: false }];
 		if (joint === "last" && row < tasks.length - 1) return [];
 		const seen = tasks.slice(0, row + 1);
-		return [{ row, train: { id: seen.map((t) => t.id).join("+"), categories: seen.flatMap((t) => t.categories) }, remember: seen, anew: true }];
+		return [
+			{
+				row,
+				train: {
+					id: seen.map((t) => t.id).join("+"),
+					categories: seen.flatMap((t) => t.categories),
+				},
+				remember: seen,
+				anew: true,
+			},
+		];
 	});
 }
 
@@ -147,20 +306,74 @@ interface StageContext extends Watcher {
 }
 
 /** The normals that may move weights, and the contiguous rest that measures how much better the network likes those. */
-function divide({ normals }: Category): { training: readonly Sample[]; heldOut: readonly Sample[] } {
+function divide({ normals }: Category): {
+	training: readonly Sample[];
+	heldOut: readonly Sample[];
+} {
 	const kept = normals.length - Math.floor(normals.length * HELD_OUT);
 	return { training: normals.slice(0, kept), heldOut: normals.slice(kept) };
 }
 
-async function trainStage({ config, run, trunk, network, strategy, emit, stop, taskIndex, taskCount }: StageContext, task: LearnTask, start: TensorDict): Promise<LearnResult> {
+async function trainStage(
+	{
+		config,
+		run,
+		trunk,
+		network,
+		strategy,
+		emit,
+		stop,
+		taskIndex,
+		taskCount,
+	}: StageContext,
+	task: LearnTask,
+	start: TensorDict,
+): Promise<LearnResult> {
 	const parts = task.categories.map(divide);
-	const decode = (samples: readonly Sample[]) => readImages(samples, config, { emit, stop, taskIndex, taskCount, task: task.id });
-	const pretext = { name: config.pretext.name, options: optionsOf(config.pretext) };
+	const decode = (samples: readonly Sample[]) =>
+		readImages(samples, config, {
+			emit,
+			stop,
+			taskIndex,
+			taskCount,
+			task: task.id,
+		});
+	const pretext = {
+		name: config.pretext.name,
+		options: optionsOf(config.pretext),
+	};
 	const heldOutImages = await decode(parts.flatMap((p) => p.heldOut));
-	const training = createAugmenter({ pretext, images: await decode(parts.flatMap((p) => p.training)), workers: Math.max(1, Math.min(2, config.threads)), seed: config.seed });
-	const heldOut = heldOutImages.length > 0 ? createAugmenter({ pretext, images: heldOutImages, workers: 0, seed: config.seed }) : null;
+	const training = createAugmenter({
+		pretext,
+		images: await decode(parts.flatMap((p) => p.training)),
+		workers: Math.max(1, Math.min(2, config.threads)),
+		seed: config.seed,
+	});
+	const heldOut =
+		heldOutImages.length > 0
+			? createAugmenter({
+					pretext,
+					images: heldOutImages,
+					workers: 0,
+					seed: config.seed,
+				})
+			: null;
 	try {
-		return await learn({ network, trunk, settings: settingsOf(config), strategy, task, taskIndex, taskCount, training, heldOut, start, checkpoint: run.checkpoint, emit: logged(run, emit), stop });
+		return await learn({
+			network,
+			trunk,
+			settings: settingsOf(config),
+			strategy,
+			task,
+			taskIndex,
+			taskCount,
+			training,
+			heldOut,
+			start,
+			checkpoint: run.checkpoint,
+			emit: logged(run, emit),
+			stop,
+		});
 	} finally {
 		await training.close();
 		await heldOut?.close();
@@ -172,7 +385,14 @@ function settingsOf({ train: t, pretext, seed }: RunConfig): LearnSettings {
 	return {
 		epochs: t.epochs,
 		batchSize: t.batchSize,
-		optimizer: { name: o.name, lr: o.lr, weightDecay: o.weightDecay, betas: "betas" in o ? o.betas : [0, 0], eps: "eps" in o ? o.eps : 0, momentum: "momentum" in o ? o.momentum : 0 },
+		optimizer: {
+			name: o.name,
+			lr: o.lr,
+			weightDecay: o.weightDecay,
+			betas: "betas" in o ? o.betas : [0, 0],
+			eps: "eps" in o ? o.eps : 0,
+			momentum: "momentum" in o ? o.momentum : 0,
+		},
 		schedule: t.schedule,
 		warmup: t.warmup,
 		clipNorm: t.clipNorm,
@@ -189,25 +409,64 @@ const logged =
 		emit(event);
 	};
 
-async function readImages(samples: readonly Sample[], config: RunConfig, { emit, stop, task, ...at }: Watcher & { task: string; taskIndex: number; taskCount: number }): Promise<Image[]> {
+async function readImages(
+	samples: readonly Sample[],
+	config: RunConfig,
+	{
+		emit,
+		stop,
+		task,
+		...at
+	}: Watcher & { task: string; taskIndex: number; taskCount: number },
+): Promise<Image[]> {
 	const images: Image[] = [];
 	const ahead = 8;
 	for (let i = 0; i < samples.length; i += ahead) {
 		if (stop.requested) throw new Interrupted();
-		images.push(...(await Promise.all(samples.slice(i, i + ahead).map((s) => s.read(config.imageSize)))));
-		emit({ type: "progress", phase: "read", task, ...at, done: images.length, total: samples.length, unit: "images" });
+		images.push(
+			...(await Promise.all(
+				samples.slice(i, i + ahead).map((s) => s.read(config.imageSize)),
+			)),
+		);
+		emit({
+			type: "progress",
+			phase: "read",
+			task,
+			...at,
+			done: images.length,
+			total: samples.length,
+			unit: "images",
+		});
 	}
 	return images;
 }
 
 /** Adds the categories of a task to memory and router. */
-async function rememberTask(context: StageContext, knowledge: Knowledge, task: LearnTask, learnt: LearnResult | null, weightsPerTask: boolean): Promise<void> {
+async function rememberTask(
+	context: StageContext,
+	knowledge: Knowledge,
+	task: LearnTask,
+	learnt: LearnResult | null,
+	weightsPerTask: boolean,
+): Promise<void> {
 	const { config, eyes, emit, stop, taskIndex, taskCount } = context;
 	const weights = learnt?.weights ?? null;
 	const [first] = config.memory;
-	const memory = lookUp<MemoryDefinition>(memories as unknown as Record<string, MemoryDefinition>, first?.name ?? "", "memory");
-	const augmented = memory.augmented?.(memory.options.parse(first ? optionsOf(first) : {})) ?? false;
-	const before = knowledge.tasks.length > 0 && weights ? knowledge.weightsOf((knowledge.tasks.at(-1) as { categories: readonly string[] }).categories[0] as string) : null;
+	const memory = lookUp<MemoryDefinition>(
+		memories as unknown as Record<string, MemoryDefinition>,
+		first?.name ?? "",
+		"memory",
+	);
+	const augmented =
+		memory.augmented?.(memory.options.parse(first ? optionsOf(first) : {})) ??
+		false;
+	const before =
+		knowledge.tasks.length > 0 && weights
+			? knowledge.weightsOf(
+					(knowledge.tasks.at(-1) as { categories: readonly string[] })
+						.categories[0] as string,
+				)
+			: null;
 	const optimism: number[] = [];
 	for (const category of task.categories) {
 		const samples = [...category.normals, ...category.heldOut];
@@ -216,21 +475,37 @@ async function rememberTask(context: StageContext, knowledge: Knowledge, task: L
 		for (const sample of samples) {
 			if (stop.requested) throw new Interrupted();
 			all.push(await eyes.features(sample, weights));
-			if (before && knowledge.memory.drift) earlier.push(await eyes.features(sample, before));
-			emit({ type: "progress", phase: "memory", task: category.id, taskIndex, taskCount, done: all.length, total: samples.length, unit: "images" });
+			if (before && knowledge.memory.drift)
+				earlier.push(await eyes.features(sample, before));
+			emit({
+				type: "progress",
+				phase: "memory",
+				task: category.id,
+				taskIndex,
+				taskCount,
+				done: all.length,
+				total: samples.length,
+				unit: "images",
+			});
 			await new Promise(setImmediate);
 		}
 		const n = category.normals.length;
 		const clean = joinFeatures(all.slice(0, n));
-		if (before && knowledge.memory.drift && category === task.categories[0]) knowledge.memory.drift(joinFeatures(earlier.slice(0, n)), clean);
+		if (before && knowledge.memory.drift && category === task.categories[0])
+			knowledge.memory.drift(joinFeatures(earlier.slice(0, n)), clean);
 		const trained = divide(category).training.length;
 		knowledge.memory.add(
 			{
 				id: category.id,
 				group: task.id,
-				learnt: augmented ? await augmentedFeatures(context, category, weights) : clean,
-				trained: category.normals.map((_, i) => weights !== null && i < trained),
-				heldOut: category.heldOut.length > 0 ? joinFeatures(all.slice(n)) : null,
+				learnt: augmented
+					? await augmentedFeatures(context, category, weights)
+					: clean,
+				trained: category.normals.map(
+					(_, i) => weights !== null && i < trained,
+				),
+				heldOut:
+					category.heldOut.length > 0 ? joinFeatures(all.slice(n)) : null,
 			},
 			new Random(config.seed, "memory", category.id),
 		);
@@ -243,7 +518,13 @@ async function rememberTask(context: StageContext, knowledge: Knowledge, task: L
 		{
 			id: task.id,
 			categories: task.categories.map((c) => c.id),
-			learning: { ...learnt?.learning, optimism: optimism.length > 0 ? optimism.reduce((a, b) => a + b, 0) / optimism.length : null },
+			learning: {
+				...learnt?.learning,
+				optimism:
+					optimism.length > 0
+						? optimism.reduce((a, b) => a + b, 0) / optimism.length
+						: null,
+			},
 		},
 		weights,
 		{ weightsPerTask },
@@ -251,29 +532,90 @@ async function rememberTask(context: StageContext, knowledge: Knowledge, task: L
 }
 
 /** Normal views of every image, drawn as in the last epoch. */
-async function augmentedFeatures({ config, eyes, network, emit, stop, taskIndex, taskCount }: StageContext, category: Category, weights: TensorDict | null): Promise<Features> {
-	const images = await readImages(category.normals, config, { emit, stop, taskIndex, taskCount, task: category.id });
-	const augmenter = createAugmenter({ pretext: { name: config.pretext.name, options: optionsOf(config.pretext) }, images, workers: 0, seed: config.seed });
+async function augmentedFeatures(
+	{ config, eyes, network, emit, stop, taskIndex, taskCount }: StageContext,
+	category: Category,
+	weights: TensorDict | null,
+): Promise<Features> {
+	const images = await readImages(category.normals, config, {
+		emit,
+		stop,
+		taskIndex,
+		taskCount,
+		task: category.id,
+	});
+	const augmenter = createAugmenter({
+		pretext: { name: config.pretext.name, options: optionsOf(config.pretext) },
+		images,
+		workers: 0,
+		seed: config.seed,
+	});
 	const parts: Features[] = new Array(images.length);
-	for (const [job] of epochJobs(config.seed, category.id, config.train.epochs - 1, images.length, 1)) {
+	for (const [job] of epochJobs(
+		config.seed,
+		category.id,
+		config.train.epochs - 1,
+		images.length,
+		1,
+	)) {
 		if (!job) continue;
 		const [normal] = split(await augmenter.views([job]), network);
-		if (normal) parts[job.image] = await eyes.featuresOf((category.normals[job.image] as Sample).id, normal, weights);
+		if (normal)
+			parts[job.image] = await eyes.featuresOf(
+				(category.normals[job.image] as Sample).id,
+				normal,
+				weights,
+			);
 	}
 	await augmenter.close();
 	return joinFeatures(parts);
 }
 
 /** Tasks not learnt yet: a density of their normals at the current weights, the task told, dropped afterwards (forward transfer). */
-async function evaluateUntrained(run: Run, knowledge: Knowledge, eyes: Eyes, tasks: readonly Task[], after: number, progress: { emit: Watcher["emit"]; stop: Watcher["stop"]; taskIndex: number; taskCount: number }): Promise<void> {
+async function evaluateUntrained(
+	run: Run,
+	knowledge: Knowledge,
+	eyes: Eyes,
+	tasks: readonly Task[],
+	after: number,
+	progress: {
+		emit: Watcher["emit"];
+		stop: Watcher["stop"];
+		taskIndex: number;
+		taskCount: number;
+	},
+): Promise<void> {
 	for (const task of tasks) {
 		const temporary = new Knowledge(knowledge.backbone, knowledge.setup);
 		for (const category of task.categories) {
 			const parts: Features[] = [];
-			for (const sample of category.normals) parts.push(await eyes.features(sample, knowledge.current));
-			temporary.memory.add({ id: category.id, group: task.id, learnt: joinFeatures(parts), trained: parts.map(() => false), heldOut: null }, new Random(run.record.seed, "memory", category.id));
+			for (const sample of category.normals)
+				parts.push(await eyes.features(sample, knowledge.current));
+			temporary.memory.add(
+				{
+					id: category.id,
+					group: task.id,
+					learnt: joinFeatures(parts),
+					trained: parts.map(() => false),
+					heldOut: null,
+				},
+				new Random(run.record.seed, "memory", category.id),
+			);
 		}
-		temporary.addTask({ id: task.id, categories: task.categories.map((c) => c.id), learning: {} }, knowledge.current, { weightsPerTask: false });
-		for (const category of task.categories) run.writeScores(after, category.id, await scoreCategory(temporary, eyes, category, progress, category.id));
+		temporary.addTask(
+			{
+				id: task.id,
+				categories: task.categories.map((c) => c.id),
+				learning: {},
+			},
+			knowledge.current,
+			{ weightsPerTask: false },
+		);
+		for (const category of task.categories)
+			run.writeScores(
+				after,
+				category.id,
+				await scoreCategory(temporary, eyes, category, progress, category.id),
+			);
 	}
 }

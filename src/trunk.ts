@@ -6,10 +6,25 @@
 import { input, type Value, type ValueDict } from "./engine/graph.ts";
 import { linear } from "./engine/ops/index.ts";
 import { Session } from "./engine/runtime.ts";
-import { type AnyTensor, float32, type Tensor, type TensorDict, uint8 } from "./engine/tensor.ts";
+import {
+	type AnyTensor,
+	float32,
+	type Tensor,
+	type TensorDict,
+	uint8,
+} from "./engine/tensor.ts";
 import type { Image } from "./data/task.ts";
 import type { Backbone } from "./models/backbone.ts";
-import { embed, normalise, type Top, tokenCount, top, topShapes, trunk, type VitConfig } from "./models/vit.ts";
+import {
+	embed,
+	normalise,
+	type Top,
+	tokenCount,
+	top,
+	topShapes,
+	trunk,
+	type VitConfig,
+} from "./models/vit.ts";
 
 export interface Network {
 	readonly backbone: Backbone;
@@ -19,7 +34,10 @@ export interface Network {
 }
 
 /** First trained block of a configuration. */
-export function firstTrained(config: VitConfig, trainable: { readonly last: number } | "all" | "none"): number {
+export function firstTrained(
+	config: VitConfig,
+	trainable: { readonly last: number } | "all" | "none",
+): number {
 	if (trainable === "all") return 0;
 	if (trainable === "none") return config.depth;
 	return Math.max(0, config.depth - trainable.last);
@@ -36,18 +54,35 @@ export function trainableWeights({ backbone, from }: Network): TensorDict {
 }
 
 /** The state as an input of a graph. */
-export function stateInput({ backbone: { config }, from }: Network, name: string, batch: number): Value {
-	return from === 0 ? input(name, [batch, ...config.imageSize, 3], "uint8") : input(name, [batch, tokenCount(config), config.width]);
+export function stateInput(
+	{ backbone: { config }, from }: Network,
+	name: string,
+	batch: number,
+): Value {
+	return from === 0
+		? input(name, [batch, ...config.imageSize, 3], "uint8")
+		: input(name, [batch, tokenCount(config), config.width]);
 }
 
 /** The top from a state. */
-export function topOf({ backbone: { config }, from }: Network, params: ValueDict, state: Value, options: { forwardOnly?: boolean } = {}): Top {
-	const tokens = from === 0 ? embed(config, params, normalise(config, state)) : state;
+export function topOf(
+	{ backbone: { config }, from }: Network,
+	params: ValueDict,
+	state: Value,
+	options: { forwardOnly?: boolean } = {},
+): Top {
+	const tokens =
+		from === 0 ? embed(config, params, normalise(config, state)) : state;
 	return top(config, params, tokens, from, { read: "class", ...options });
 }
 
 /** Logits of the pretext head on the class token. */
-export const headOf = (params: ValueDict, embedding: Value): Value => linear(embedding, params["head.weight"] as Value, params["head.bias"] as Value);
+export const headOf = (params: ValueDict, embedding: Value): Value =>
+	linear(
+		embedding,
+		params["head.weight"] as Value,
+		params["head.bias"] as Value,
+	);
 
 /** What the frozen network says about an image. */
 export interface Sight {
@@ -73,14 +108,26 @@ export class Trunk {
 		const { config, weights } = backbone;
 		this.#sight ??= (() => {
 			const params = inputs(weights);
-			const pixels = normalise(config, input("images", [1, ...config.imageSize, 3], "uint8"));
+			const pixels = normalise(
+				config,
+				input("images", [1, ...config.imageSize, 3], "uint8"),
+			);
 			const { state } = trunk(config, params, pixels, from);
-			const frozen = top(config, params, state, from, { read: "class", forwardOnly: true }).embedding;
-			return Session.create(from === 0 ? { frozen } : { state, frozen }, { threads, weights });
+			const frozen = top(config, params, state, from, {
+				read: "class",
+				forwardOnly: true,
+			}).embedding;
+			return Session.create(from === 0 ? { frozen } : { state, frozen }, {
+				threads,
+				weights,
+			});
 		})();
 		const images = uint8([1, ...image.shape], image.data);
 		const { state, frozen } = await (await this.#sight).run({ images });
-		return { state: from === 0 ? images : (state as Tensor), frozen: frozen as Tensor };
+		return {
+			state: from === 0 ? images : (state as Tensor),
+			frozen: frozen as Tensor,
+		};
 	}
 
 	/** States of a batch of images, for training steps. */
@@ -92,7 +139,10 @@ export class Trunk {
 		if (!session) {
 			const { config, weights } = backbone;
 			const pixels = normalise(config, input("images", images.shape, "uint8"));
-			session = Session.create({ state: trunk(config, inputs(weights), pixels, from).state }, { threads, weights });
+			session = Session.create(
+				{ state: trunk(config, inputs(weights), pixels, from).state },
+				{ threads, weights },
+			);
 			this.#states.set(batch, session);
 		}
 		return (await (await session).run({ images })).state as Tensor;
@@ -118,16 +168,32 @@ export class Embedder {
 		this.#heads = head;
 	}
 
-	async embed(state: AnyTensor, weights: TensorDict): Promise<{ embedding: Tensor /* [1, D] */; logits: Tensor | null }> {
+	async embed(
+		state: AnyTensor,
+		weights: TensorDict,
+	): Promise<{ embedding: Tensor /* [1, D] */; logits: Tensor | null }> {
 		const network = this.#network;
 		this.#session ??= (() => {
 			const params = inputs(weights);
-			const { embedding } = topOf(network, params, stateInput(network, "state", 1), { forwardOnly: true });
-			return Session.create(this.#heads ? { embedding, logits: headOf(params, embedding) } : { embedding }, { threads: network.threads });
+			const { embedding } = topOf(
+				network,
+				params,
+				stateInput(network, "state", 1),
+				{ forwardOnly: true },
+			);
+			return Session.create(
+				this.#heads
+					? { embedding, logits: headOf(params, embedding) }
+					: { embedding },
+				{ threads: network.threads },
+			);
 		})();
 		const out = await (await this.#session).run({ ...weights, state });
 		return { embedding: out.embedding as Tensor, logits: out.logits ?? null };
 	}
 }
 
-const inputs = (weights: TensorDict): ValueDict => Object.fromEntries(Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]));
+const inputs = (weights: TensorDict): ValueDict =>
+	Object.fromEntries(
+		Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]),
+	);

@@ -1,6 +1,18 @@
 /** The built program on tiny drawn images: from a config to the saved memory, stopped, killed, resumed, copied, damaged. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+	cpSync,
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	renameSync,
+	rmSync,
+	statSync,
+	truncateSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -14,7 +26,12 @@ const data = join(work, "data");
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
 const size = 32;
-async function drawCategory(dir: string, kind: number, train: number, test: number): Promise<void> {
+async function drawCategory(
+	dir: string,
+	kind: number,
+	train: number,
+	test: number,
+): Promise<void> {
 	const write = async (path: string, seed: number, defect: boolean) => {
 		const r = new Random("e2e", kind, path, seed);
 		const pixels = new Uint8Array(size * size * 3);
@@ -23,14 +40,25 @@ async function drawCategory(dir: string, kind: number, train: number, test: numb
 			for (let x = 0; x < size; x++)
 				for (let c = 0; c < 3; c++) {
 					const inside = defect && x > 8 && x < 18 && y > 8 && y < 18;
-					pixels[(y * size + x) * 3 + c] = Math.max(0, Math.min(255, (inside ? 30 : 128) + 70 * Math.sin((kind ? x : y) * 0.7 + phase) + r.normal(0, 10)));
+					pixels[(y * size + x) * 3 + c] = Math.max(
+						0,
+						Math.min(
+							255,
+							(inside ? 30 : 128) +
+								70 * Math.sin((kind ? x : y) * 0.7 + phase) +
+								r.normal(0, 10),
+						),
+					);
 				}
 		mkdirSync(join(path, ".."), { recursive: true });
 		writeFileSync(path, await encodePng(uint8([size, size, 3], pixels)));
 	};
-	for (let i = 0; i < train; i++) await write(join(dir, "train/good", `${i}.png`), i, false);
-	for (let i = 0; i < test; i++) await write(join(dir, "test/good", `${i}.png`), 1000 + i, false);
-	for (let i = 0; i < test; i++) await write(join(dir, "test/spot", `${i}.png`), 2000 + i, true);
+	for (let i = 0; i < train; i++)
+		await write(join(dir, "train/good", `${i}.png`), i, false);
+	for (let i = 0; i < test; i++)
+		await write(join(dir, "test/good", `${i}.png`), 1000 + i, false);
+	for (let i = 0; i < test; i++)
+		await write(join(dir, "test/spot", `${i}.png`), 2000 + i, true);
 }
 
 const config = join(work, "run.yaml");
@@ -55,26 +83,37 @@ threads: 1
 });
 
 const keepsight = (...args: string[]) => {
-	const { status, stdout, stderr } = spawnSync(process.execPath, [cli, ...args], { encoding: "utf8" });
+	const { status, stdout, stderr } = spawnSync(
+		process.execPath,
+		[cli, ...args],
+		{ encoding: "utf8" },
+	);
 	return { status, stdout, stderr };
 };
 const dirOf = (name: string) => join(work, "out", name, "Anomaly");
-const train = (name: string, ...args: string[]) => keepsight("train", "--config", config, "--set", `name=${name}`, ...args);
+const train = (name: string, ...args: string[]) =>
+	keepsight("train", "--config", config, "--set", `name=${name}`, ...args);
 
 /** Path -> bytes of everything that must not depend on time: memory/, scores/, metrics. */
-function bytesOf(run: string, parts = ["memory", "scores", "metrics.json", "metrics.csv"]): Record<string, string> {
+function bytesOf(
+	run: string,
+	parts = ["memory", "scores", "metrics.json", "metrics.csv"],
+): Record<string, string> {
 	const out: Record<string, string> = {};
 	const walk = (path: string) => {
-		if (statSync(path).isDirectory()) for (const name of readdirSync(path).sort()) walk(join(path, name));
+		if (statSync(path).isDirectory())
+			for (const name of readdirSync(path).sort()) walk(join(path, name));
 		else out[relative(run, path)] = readFileSync(path).toString("base64");
 	};
-	for (const part of parts) if (existsSync(join(run, part))) walk(join(run, part));
+	for (const part of parts)
+		if (existsSync(join(run, part))) walk(join(run, part));
 	return out;
 }
 const expectSameBytes = (a: string, b: string, parts?: string[]) => {
 	const [x, y] = [bytesOf(a, parts), bytesOf(b, parts)];
 	expect(Object.keys(y)).toEqual(Object.keys(x));
-	for (const [path, bytes] of Object.entries(x)) expect(y[path] === bytes, `${path} differs`).toBe(true);
+	for (const [path, bytes] of Object.entries(x))
+		expect(y[path] === bytes, `${path} differs`).toBe(true);
 };
 
 describe("train and eval", () => {
@@ -84,7 +123,16 @@ describe("train and eval", () => {
 		expect(status).toBe(0);
 		expect(stdout).toMatch(/mvtec\/a +AUC = [\d.]+/);
 		const run = dirOf("whole");
-		for (const path of ["run.json", "metrics.json", "metrics.csv", "log.jsonl", "memory/manifest.json", "scores/after-01/mvtec.a.csv", "scores/after-02/mvtec.b.csv"]) expect(existsSync(join(run, path)), path).toBe(true);
+		for (const path of [
+			"run.json",
+			"metrics.json",
+			"metrics.csv",
+			"log.jsonl",
+			"memory/manifest.json",
+			"scores/after-01/mvtec.a.csv",
+			"scores/after-02/mvtec.b.csv",
+		])
+			expect(existsSync(join(run, path)), path).toBe(true);
 		expect(existsSync(join(run, "scores/after-01/mvtec.b.csv"))).toBe(false);
 		expect(existsSync(join(run, "checkpoint/manifest.json"))).toBe(false);
 		const metrics = JSON.parse(readFileSync(join(run, "metrics.json"), "utf8"));
@@ -92,8 +140,12 @@ describe("train and eval", () => {
 		expect(metrics.matrices.imageAuroc[0][1]).toBeNull();
 		expect(metrics.matrices.imageAuroc[1][1]).toBeGreaterThan(0.5);
 		expect(metrics.learning[1].weightChange).toBeGreaterThan(0);
-		expect(metrics.learning[1].pretextAccuracyHeldOut).toBeGreaterThanOrEqual(0);
-		const text = JSON.stringify(readdirSync(join(run, "memory"), { recursive: true })) + readFileSync(join(run, "memory/manifest.json"), "utf8");
+		expect(metrics.learning[1].pretextAccuracyHeldOut).toBeGreaterThanOrEqual(
+			0,
+		);
+		const text =
+			JSON.stringify(readdirSync(join(run, "memory"), { recursive: true })) +
+			readFileSync(join(run, "memory/manifest.json"), "utf8");
 		expect(text).not.toContain(work);
 	});
 
@@ -109,7 +161,13 @@ describe("train and eval", () => {
 	it("eval on a copy gives the numbers that train wrote", () => {
 		const copy = join(work, "copied");
 		cpSync(dirOf("whole"), copy, { recursive: true });
-		const { status, stdout } = keepsight("eval", "--mem_dir", copy, "--trivial", "--oracle-task");
+		const { status, stdout } = keepsight(
+			"eval",
+			"--mem_dir",
+			copy,
+			"--trivial",
+			"--oracle-task",
+		);
 		expect(status).toBe(0);
 		expect(stdout).toContain("Trivial baselines");
 		expect(stdout).toContain("Task told (oracle)");
@@ -117,10 +175,19 @@ describe("train and eval", () => {
 	});
 
 	it("eval --scores gives the same matrices from the score files alone", () => {
-		const { status, stdout } = keepsight("eval", "--scores", join(dirOf("whole"), "scores"), "--json");
+		const { status, stdout } = keepsight(
+			"eval",
+			"--scores",
+			join(dirOf("whole"), "scores"),
+			"--json",
+		);
 		expect(status).toBe(0);
-		const metrics = JSON.parse(readFileSync(join(dirOf("whole"), "metrics.json"), "utf8"));
-		expect(JSON.parse(stdout).matrices.imageAuroc).toEqual(metrics.matrices.imageAuroc);
+		const metrics = JSON.parse(
+			readFileSync(join(dirOf("whole"), "metrics.json"), "utf8"),
+		);
+		expect(JSON.parse(stdout).matrices.imageAuroc).toEqual(
+			metrics.matrices.imageAuroc,
+		);
 	});
 
 	it("test images change no byte of memory/", () => {
@@ -141,42 +208,72 @@ describe("train and eval", () => {
 		["isolated", ["strategy={ name: isolated }"]],
 		["joint", ["strategy={ name: joint }"]],
 		["cumulative", ["strategy={ name: joint, cumulative: true }"]],
-		["paper", ["memory=[{ name: dne, form: paper }]", "pretext={ name: cutpaste, head: firstTask }"]],
+		[
+			"paper",
+			[
+				"memory=[{ name: dne, form: paper }]",
+				"pretext={ name: cutpaste, head: firstTask }",
+			],
+		],
 		["nsa", ["pretext={ name: nsa }", "evaluate={ untrained: true }"]],
 		["grouped", ["data.tasks=[[mvtec/a, mvtec/b]]"]],
 	])("runs %s", (name, sets) => {
-		const { status, stderr } = train(name, ...sets.flatMap((s) => ["--set", s]));
+		const { status, stderr } = train(
+			name,
+			...sets.flatMap((s) => ["--set", s]),
+		);
 		expect(stderr).not.toMatch(/^error/m);
 		expect(status).toBe(0);
-		const metrics = JSON.parse(readFileSync(join(dirOf(name), "metrics.json"), "utf8"));
+		const metrics = JSON.parse(
+			readFileSync(join(dirOf(name), "metrics.json"), "utf8"),
+		);
 		const rows = metrics.matrices.imageAuroc;
 		expect(rows.at(-1).every((x: number | null) => x !== null)).toBe(true);
 		if (name === "joint") expect(rows[0]).toEqual([null, null]);
 		if (name === "cumulative") expect(rows[0][0]).not.toBeNull();
-		if (name === "nsa") expect(metrics.summary.imageAuroc.forwardTransfer).not.toBeNull();
-		if (name === "none" || name === "frozen") expect(metrics.learning[0].weightChange).toBeUndefined();
+		if (name === "nsa")
+			expect(metrics.summary.imageAuroc.forwardTransfer).not.toBeNull();
+		if (name === "none" || name === "frozen")
+			expect(metrics.learning[0].weightChange).toBeUndefined();
 	});
 });
 
 describe("stopped runs", () => {
 	/** Starts a run in the background; its process group is its own. */
-	const start = (name: string, ...args: string[]): ChildProcess => spawn(process.execPath, [cli, "train", "--config", config, "--set", `name=${name}`, ...args], { stdio: ["ignore", "ignore", "pipe"], detached: true });
-	const ended = (child: ChildProcess) => new Promise<number | null>((done) => child.once("exit", (code) => done(code)));
+	const start = (name: string, ...args: string[]): ChildProcess =>
+		spawn(
+			process.execPath,
+			[cli, "train", "--config", config, "--set", `name=${name}`, ...args],
+			{ stdio: ["ignore", "ignore", "pipe"], detached: true },
+		);
+	const ended = (child: ChildProcess) =>
+		new Promise<number | null>((done) =>
+			child.once("exit", (code) => done(code)),
+		);
 	const wait = (ms: number) => new Promise((done) => setTimeout(done, ms));
 	const childrenOf = (pid: number) =>
 		readdirSync("/proc").filter((name) => {
 			if (!/^\d+$/.test(name)) return false;
 			try {
-				return readFileSync(`/proc/${name}/stat`, "utf8").replace(/^.*\) /, "").split(" ")[1] === String(pid);
+				return (
+					readFileSync(`/proc/${name}/stat`, "utf8")
+						.replace(/^.*\) /, "")
+						.split(" ")[1] === String(pid)
+				);
 			} catch {
 				return false;
 			}
 		});
-	const alive = (pid: string) => existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+	const alive = (pid: string) =>
+		existsSync(`/proc/${pid}`) &&
+		!/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 
 	const kills = process.env.KEEPSIGHT_SOAK ? 10 : 4;
 	it(`killed ${kills} times at random moments and resumed, a run ends in the same bytes`, async () => {
-		const random = new Random("kills", process.env.KEEPSIGHT_SOAK ? Date.now() : 1);
+		const random = new Random(
+			"kills",
+			process.env.KEEPSIGHT_SOAK ? Date.now() : 1,
+		);
 		let killed = 0;
 		for (let i = 0; i < kills; i++) {
 			const child = start("killed", "--resume");
@@ -233,12 +330,19 @@ describe("bad input is one clear error, exit 2, with earlier results intact", ()
 		["unknown key", ["--set", "train.epoch=3"], "epochs"],
 		["unknown strategy", ["--set", "strategy={ name: gmp }"], "gpm"],
 		["unknown task", ["--set", "data.tasks=[mvtec/aa]"], "mvtec/a"],
-		["missing data root", ["--set", `data.root=${join("/nonexistent", "data")}`], "/nonexistent/data"],
+		[
+			"missing data root",
+			["--set", `data.root=${join("/nonexistent", "data")}`],
+			"/nonexistent/data",
+		],
 		["unknown backbone", ["--set", "backbone={ name: dinov9 }"], "dinov9"],
 		["image size", ["--set", "image_size=33"], "patch"],
 		["learning rate too high", ["--set", "train.optimizer.lr=1e38"], "lr"],
 	])("%s", (name, args, text) => {
-		const { status, stderr } = train(`bad ${name}`.replaceAll(" ", "-"), ...args);
+		const { status, stderr } = train(
+			`bad ${name}`.replaceAll(" ", "-"),
+			...args,
+		);
 		expect(stderr).toContain(text);
 		expect(stderr).not.toContain("    at ");
 		expect(status).toBe(2);
@@ -248,7 +352,11 @@ describe("bad input is one clear error, exit 2, with earlier results intact", ()
 		const broken = join(work, "broken");
 		cpSync(data, broken, { recursive: true });
 		truncateSync(join(broken, "mvtec/a/train/good/3.png"), 200);
-		const { status, stderr } = train("bad-image", "--set", `data.root=${broken}`);
+		const { status, stderr } = train(
+			"bad-image",
+			"--set",
+			`data.root=${broken}`,
+		);
 		expect(status).toBe(2);
 		expect(stderr).toContain("train/good/3.png");
 		rmSync(join(broken, "mvtec/a/train"), { recursive: true });
@@ -258,23 +366,51 @@ describe("bad input is one clear error, exit 2, with earlier results intact", ()
 	it("damaged memory and another format version", () => {
 		const copy = join(work, "damaged");
 		cpSync(dirOf("whole"), copy, { recursive: true });
-		const file = readdirSync(join(copy, "memory")).find((n) => n.startsWith("backbone")) as string;
+		const file = readdirSync(join(copy, "memory")).find((n) =>
+			n.startsWith("backbone"),
+		) as string;
 		truncateSync(join(copy, "memory", file), 1000);
 		const damaged = keepsight("eval", "--mem_dir", copy);
 		expect(damaged.status).toBe(2);
 		expect(damaged.stderr).toContain(file);
 		const json = JSON.parse(readFileSync(join(copy, "run.json"), "utf8"));
-		writeFileSync(join(copy, "run.json"), JSON.stringify({ ...json, format: 99 }));
+		writeFileSync(
+			join(copy, "run.json"),
+			JSON.stringify({ ...json, format: 99 }),
+		);
 		const other = keepsight("eval", "--mem_dir", copy);
 		expect(other.status).toBe(2);
 		expect(other.stderr).toContain("99");
 	});
 
 	it("a run folder in use names its owner", async () => {
-		const child = spawn(process.execPath, [cli, "train", "--config", config, "--set", "name=busy", "--set", "train.epochs=400"], { stdio: "ignore" });
+		const child = spawn(
+			process.execPath,
+			[
+				cli,
+				"train",
+				"--config",
+				config,
+				"--set",
+				"name=busy",
+				"--set",
+				"train.epochs=400",
+			],
+			{ stdio: "ignore" },
+		);
 		try {
-			for (let i = 0; i < 100 && !existsSync(join(dirOf("busy"), "run.json")); i++) await new Promise((done) => setTimeout(done, 100));
-			const { status, stderr } = train("busy", "--resume", "--set", "train.epochs=400");
+			for (
+				let i = 0;
+				i < 100 && !existsSync(join(dirOf("busy"), "run.json"));
+				i++
+			)
+				await new Promise((done) => setTimeout(done, 100));
+			const { status, stderr } = train(
+				"busy",
+				"--resume",
+				"--set",
+				"train.epochs=400",
+			);
 			expect(status).toBe(2);
 			expect(stderr).toMatch(/process \d+|pid \d+/i);
 		} finally {
@@ -287,7 +423,11 @@ describe("bad input is one clear error, exit 2, with earlier results intact", ()
 		mkdirSync(folder, { recursive: true });
 		writeFileSync(join(folder, "config.json"), "{}");
 		writeFileSync(join(folder, "model.safetensors"), "short");
-		const { status, stderr } = train("bad-weights", "--set", `backbone={ name: ${folder} }`);
+		const { status, stderr } = train(
+			"bad-weights",
+			"--set",
+			`backbone={ name: ${folder} }`,
+		);
 		expect(status).toBe(2);
 		expect(stderr).toContain("model.safetensors");
 	});

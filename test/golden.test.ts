@@ -1,10 +1,23 @@
 /** The golden check passes on the reference values, and fails when a number in any of its files is changed. */
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+	cpSync,
+	existsSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	symlinkSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { readSafetensorsFile, toTensor, writeSafetensors } from "../src/models/safetensors.ts";
+import {
+	readSafetensorsFile,
+	toTensor,
+	writeSafetensors,
+} from "../src/models/safetensors.ts";
 import { goldenAbsent } from "./golden.ts";
 
 const reference = resolve(import.meta.dirname, "../../shared/golden");
@@ -13,7 +26,9 @@ const work = mkdtempSync(join(tmpdir(), "keepsight-golden-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
 const run = (dir: string) => {
-	const { status, stdout } = spawnSync(process.execPath, [script, dir], { encoding: "utf8" });
+	const { status, stdout } = spawnSync(process.execPath, [script, dir], {
+		encoding: "utf8",
+	});
 	return { status, stdout };
 };
 
@@ -21,9 +36,17 @@ const run = (dir: string) => {
 function changed(file: string, alter: (path: string) => void): string {
 	const dir = mkdtempSync(join(work, "copy-"));
 	const group = file.split(".")[0] as string;
-	const needed = group === "optim" ? ["vit", file.split(".").slice(0, 2).join(".")] : group === "dino" ? ["vit.config", "dino"] : [file.startsWith("dne.loo") ? "dne.loo" : group];
+	const needed =
+		group === "optim"
+			? ["vit", file.split(".").slice(0, 2).join(".")]
+			: group === "dino"
+				? ["vit.config", "dino"]
+				: [file.startsWith("dne.loo") ? "dne.loo" : group];
 	for (const name of readdirSync(reference)) {
-		if (name === file || (needed.some((n) => name.startsWith(`${n}.`)) && !/\.(py|md)$/.test(name))) {
+		if (
+			name === file ||
+			(needed.some((n) => name.startsWith(`${n}.`)) && !/\.(py|md)$/.test(name))
+		) {
 			if (name === file) cpSync(join(reference, name), join(dir, name));
 			else symlinkSync(join(reference, name), join(dir, name));
 		}
@@ -39,42 +62,80 @@ function changed(file: string, alter: (path: string) => void): string {
 /** The largest number of the last tensor, times 1.01 and then some. */
 function alterTensors(path: string): void {
 	const { tensors } = readSafetensorsFile(path);
-	const all = Object.fromEntries(Object.entries(tensors).map(([n, t]) => [n, toTensor(t)]));
+	const all = Object.fromEntries(
+		Object.entries(tensors).map(([n, t]) => [n, toTensor(t)]),
+	);
 	const key = Object.keys(all).at(-1) as string;
 	const data = (all[key] as { data: Float32Array }).data;
-	const at = data.reduce((best, x, i) => (Math.abs(x) > Math.abs(data[best] as number) ? i : best), 0);
+	const at = data.reduce(
+		(best, x, i) => (Math.abs(x) > Math.abs(data[best] as number) ? i : best),
+		0,
+	);
 	data[at] = (data[at] as number) * 1.01 + 0.01;
 	writeFileSync(path, writeSafetensors(all));
 }
 function alterJson(path: string): void {
 	const text = readFileSync(path, "utf8");
 	const numbers = [...text.matchAll(/-?\d+(\.\d+)?([eE][-+]?\d+)?/g)];
-	const last = numbers.filter((m) => text[m.index - 1] !== '"' && !/[A-Za-z]/.test(text[m.index - 1] ?? "")).at(-1) as RegExpMatchArray & { index: number };
+	const last = numbers
+		.filter(
+			(m) =>
+				text[m.index - 1] !== '"' && !/[A-Za-z]/.test(text[m.index - 1] ?? ""),
+		)
+		.at(-1) as RegExpMatchArray & { index: number };
 	const value = Number(last[0]);
-	writeFileSync(path, `${text.slice(0, last.index)}${Number.isInteger(value) && !last[0].includes(".") ? (value === 0 ? 1 : value === 1 ? 0 : value + 1) : value * 1.01 + 0.001}${text.slice(last.index + last[0].length)}`);
+	writeFileSync(
+		path,
+		`${text.slice(0, last.index)}${Number.isInteger(value) && !last[0].includes(".") ? (value === 0 ? 1 : value === 1 ? 0 : value + 1) : value * 1.01 + 0.001}${text.slice(last.index + last[0].length)}`,
+	);
 }
 
-const built = ["vit.", "dino.", "optim.", "gpm.", "dne.", "metrics.image", "metrics.continual"];
+const built = [
+	"vit.",
+	"dino.",
+	"optim.",
+	"gpm.",
+	"dne.",
+	"metrics.image",
+	"metrics.continual",
+];
 
-describe.skipIf(goldenAbsent)(`golden check${goldenAbsent ? ` (skipped: ${goldenAbsent})` : ""}`, () => {
-	it("passes, and names what is not built", () => {
-		const { status, stdout } = run(reference);
-		expect(stdout.split("\n").filter((line) => line.includes("FAIL"))).toEqual([]);
-		expect(stdout).toContain("not built");
-		expect(status).toBe(0);
-	}, 60_000);
+describe.skipIf(goldenAbsent)(
+	`golden check${goldenAbsent ? ` (skipped: ${goldenAbsent})` : ""}`,
+	() => {
+		it("passes, and names what is not built", () => {
+			const { status, stdout } = run(reference);
+			expect(
+				stdout.split("\n").filter((line) => line.includes("FAIL")),
+			).toEqual([]);
+			expect(stdout).toContain("not built");
+			expect(status).toBe(0);
+		}, 60_000);
 
-	const files = existsSync(reference) ? readdirSync(reference).filter((name) => /\.(json|safetensors)$/.test(name) && built.some((b) => name.startsWith(b))) : [];
-	it.each(files)("fails when %s is changed", (file) => {
-		const { status, stdout } = run(changed(file, file.endsWith(".json") ? alterJson : alterTensors));
-		expect(stdout).toContain("FAIL");
-		expect(status).toBe(1);
-	}, 60_000);
+		const files = existsSync(reference)
+			? readdirSync(reference).filter(
+					(name) =>
+						/\.(json|safetensors)$/.test(name) &&
+						built.some((b) => name.startsWith(b)),
+				)
+			: [];
+		it.each(files)(
+			"fails when %s is changed",
+			(file) => {
+				const { status, stdout } = run(
+					changed(file, file.endsWith(".json") ? alterJson : alterTensors),
+				);
+				expect(stdout).toContain("FAIL");
+				expect(status).toBe(1);
+			},
+			60_000,
+		);
 
-	it("fails on a file it does not know and on an empty folder", () => {
-		const dir = mkdtempSync(join(work, "odd-"));
-		expect(run(dir).status).toBe(1);
-		writeFileSync(join(dir, "new.json"), "{}");
-		expect(run(dir).stdout).toContain("no check knows this file");
-	}, 60_000);
-});
+		it("fails on a file it does not know and on an empty folder", () => {
+			const dir = mkdtempSync(join(work, "odd-"));
+			expect(run(dir).status).toBe(1);
+			writeFileSync(join(dir, "new.json"), "{}");
+			expect(run(dir).stdout).toContain("no check knows this file");
+		}, 60_000);
+	},
+);

@@ -14,7 +14,10 @@ function parents(value: Value): readonly Value[] {
 }
 
 /** The twin with a custom rule, where one was made of this edge. */
-const canonical = (value: Value): Value => (value.source.kind === "node" ? (value.source.node.outputs[value.source.index] ?? value) : value);
+const canonical = (value: Value): Value =>
+	value.source.kind === "node"
+		? (value.source.node.outputs[value.source.index] ?? value)
+		: value;
 
 /**
  * Gradients of the scalar `loss` with respect to each of `wrt`, in that order.
@@ -61,10 +64,15 @@ export function gradients(loss: Value, wrt: readonly Value[]): Value[] {
 	return wrt.map((w) => total.get(key(w)) ?? expand(scalar(0), w.shape));
 }
 
-function flow(value: Value, dy: Value, needs: readonly boolean[]): readonly (Value | null)[] {
+function flow(
+	value: Value,
+	dy: Value,
+	needs: readonly boolean[],
+): readonly (Value | null)[] {
 	if (value.custom) return value.custom.rule(dy, needs);
 	if (value.source.kind !== "node") return [];
 	const { op, inputs, outputs, attributes } = value.source.node;
-	if (!op.gradient || value.source.index !== 0) throw fail("NOT_DIFFERENTIABLE", { op: op.onnx });
+	if (!op.gradient || value.source.index !== 0)
+		throw fail("NOT_DIFFERENTIABLE", { op: op.onnx });
 	return op.gradient({ dy, inputs, outputs, attributes, needs });
 }

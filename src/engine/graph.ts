@@ -3,9 +3,13 @@
  * data. Values are built by the functions of ops/, differentiated by autodiff.ts and written as ONNX by onnx.ts.
  */
 import { fail } from "../errors.ts";
-import { type AnyTensor, type DType, type Shape, sizeOf } from "./tensor.ts";
+import type { AnyTensor, DType, Shape } from "./tensor.ts";
 
-export type Attribute = number | string | readonly number[] | { readonly float: number };
+export type Attribute =
+	| number
+	| string
+	| readonly number[]
+	| { readonly float: number };
 export type Attributes = Readonly<Record<string, Attribute>>;
 
 /** Where a value comes from: fed at every run, a constant of the graph, or computed. */
@@ -51,7 +55,10 @@ export interface Op {
 	/** Gradient of every input, null where there is none. Absent: not differentiable, and asking is an error. */
 	gradient?(context: GradientContext): readonly (Value | null)[];
 	/** ONNX attributes and extra constant inputs where they differ from `attributes` and `inputs`. */
-	emit?(inputs: readonly Value[], attributes: Attributes): { inputs?: readonly Value[]; attributes?: Attributes };
+	emit?(
+		inputs: readonly Value[],
+		attributes: Attributes,
+	): { inputs?: readonly Value[]; attributes?: Attributes };
 }
 
 interface CustomGradient {
@@ -59,17 +66,29 @@ interface CustomGradient {
 	rule(dy: Value, needs: readonly boolean[]): readonly (Value | null)[];
 }
 
-export const input = (name: string, shape: Shape, dtype: DType = "float32"): Value => ({ shape, dtype, source: { kind: "input", name } });
+export const input = (
+	name: string,
+	shape: Shape,
+	dtype: DType = "float32",
+): Value => ({ shape, dtype, source: { kind: "input", name } });
 
 /** A small tensor written into the graph. Large ones belong to `input`: they would be copied into the model's bytes. */
-export const constant = (tensor: AnyTensor): Value => ({ shape: tensor.shape, dtype: tensor.dtype, source: { kind: "constant", tensor } });
+export const constant = (tensor: AnyTensor): Value => ({
+	shape: tensor.shape,
+	dtype: tensor.dtype,
+	source: { kind: "constant", tensor },
+});
 
 const scalars = new Map<number, Value>();
 /** A float32 constant of shape []. */
 export function scalar(x: number): Value {
 	let value = scalars.get(x);
 	if (!value) {
-		value = constant({ dtype: "float32", shape: [], data: new Float32Array([x]) });
+		value = constant({
+			dtype: "float32",
+			shape: [],
+			data: new Float32Array([x]),
+		});
 		scalars.set(x, value);
 	}
 	return value;
@@ -77,11 +96,21 @@ export function scalar(x: number): Value {
 
 /** An int64 constant vector: axes, shapes, starts. */
 export const ints = (values: readonly number[]): Value =>
-	constant({ dtype: "int64", shape: [values.length], data: BigInt64Array.from(values, (v) => BigInt(v)) });
+	constant({
+		dtype: "int64",
+		shape: [values.length],
+		data: BigInt64Array.from(values, (v) => BigInt(v)),
+	});
 
 /** A node of the graph; all its outputs. */
-export function applyAll(op: Op, inputs: readonly Value[], attributes: Attributes = {}): readonly Value[] {
-	const dtype = op.dtype ? op.dtype(inputs, attributes) : (inputs[0] as Value).dtype;
+export function applyAll(
+	op: Op,
+	inputs: readonly Value[],
+	attributes: Attributes = {},
+): readonly Value[] {
+	const dtype = op.dtype
+		? op.dtype(inputs, attributes)
+		: (inputs[0] as Value).dtype;
 	const node: Node = { op, inputs, attributes, outputs: [] };
 	op.shape(inputs, attributes).forEach((shape, index) => {
 		node.outputs.push({ shape, dtype, source: { kind: "node", node, index } });
@@ -90,16 +119,30 @@ export function applyAll(op: Op, inputs: readonly Value[], attributes: Attribute
 }
 
 /** A node of the graph; its first output. */
-export const apply = (op: Op, inputs: readonly Value[], attributes: Attributes = {}): Value => applyAll(op, inputs, attributes)[0] as Value;
+export const apply = (
+	op: Op,
+	inputs: readonly Value[],
+	attributes: Attributes = {},
+): Value => applyAll(op, inputs, attributes)[0] as Value;
 
 /** The same value with a gradient rule of its own from `inputs`: for groups of nodes whose joint gradient is cheaper than the chain's. */
-export function withGradient(value: Value, inputs: readonly Value[], rule: CustomGradient["rule"]): Value {
+export function withGradient(
+	value: Value,
+	inputs: readonly Value[],
+	rule: CustomGradient["rule"],
+): Value {
 	const twin: Value = { ...value, custom: { inputs, rule } };
-	if (value.source.kind === "node") value.source.node.outputs[value.source.index] = twin;
+	if (value.source.kind === "node")
+		value.source.node.outputs[value.source.index] = twin;
 	return twin;
 }
 
-export const mismatch = (op: string, values: readonly Value[], hint: string): Error => fail("SHAPE_MISMATCH", { op, shapes: values.map((v) => v.shape), hint });
+export const mismatch = (
+	op: string,
+	values: readonly Value[],
+	hint: string,
+): Error =>
+	fail("SHAPE_MISMATCH", { op, shapes: values.map((v) => v.shape), hint });
 
 /** Shape of the element-wise combination of two values by NumPy's rule. */
 export function broadcast(op: string, a: Value, b: Value): Shape {
@@ -108,14 +151,20 @@ export function broadcast(op: string, a: Value, b: Value): Shape {
 	for (let i = 0; i < rank; i++) {
 		const x = a.shape[a.shape.length - rank + i] ?? 1;
 		const y = b.shape[b.shape.length - rank + i] ?? 1;
-		if (x !== y && x !== 1 && y !== 1) throw mismatch(op, [a, b], "Sides must be equal or 1, aligned at the last axis.");
+		if (x !== y && x !== 1 && y !== 1)
+			throw mismatch(
+				op,
+				[a, b],
+				"Sides must be equal or 1, aligned at the last axis.",
+			);
 		shape.push(x === 1 ? y : x);
 	}
 	return shape;
 }
 
 /** Axis counted from the front. */
-export const axisOf = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
+export const axisOf = (axis: number, rank: number): number =>
+	axis < 0 ? axis + rank : axis;
 
 /** Two values that are the same edge (a twin made by `withGradient` counts as its original). */
 export function keyOf(value: Value): object | string {
@@ -149,5 +198,3 @@ export function nodesOf(outputs: readonly Value[]): Node[] {
 	}
 	return order;
 }
-
-export const elements = (value: Value): number => sizeOf(value.shape);

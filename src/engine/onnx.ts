@@ -3,13 +3,24 @@ import { type Attribute, keyOf, nodesOf, type Value } from "./graph.ts";
 import type { AnyTensor, DType } from "./tensor.ts";
 
 /** TensorProto.DataType */
-const dataTypes: Record<DType, number> = { float32: 1, uint8: 2, int32: 6, int64: 7, float16: 10, float64: 11 };
+const dataTypes: Record<DType, number> = {
+	float32: 1,
+	uint8: 2,
+	int32: 6,
+	int64: 7,
+	float16: 10,
+	float64: 11,
+};
 const boolean = 9;
 
 export interface OnnxModel {
 	readonly bytes: Uint8Array;
 	/** Names to feed, with shape and dtype. */
-	readonly inputs: readonly { readonly name: string; readonly shape: readonly number[]; readonly dtype: DType }[];
+	readonly inputs: readonly {
+		readonly name: string;
+		readonly shape: readonly number[];
+		readonly dtype: DType;
+	}[];
 	readonly outputs: readonly string[];
 }
 
@@ -17,7 +28,10 @@ export interface OnnxModel {
  * The model that computes the named outputs. Its inputs are those the outputs depend on.
  * `weights`: values of inputs that become initialisers (prepacked by the runtime), for graphs that are only run forward.
  */
-export function toOnnx(outputs: Readonly<Record<string, Value>>, weights: Readonly<Record<string, AnyTensor>> = {}): OnnxModel {
+export function toOnnx(
+	outputs: Readonly<Record<string, Value>>,
+	weights: Readonly<Record<string, AnyTensor>> = {},
+): OnnxModel {
 	const names = new Map<object | string, string>();
 	const inputs = new Map<string, Value>();
 	const initialisers: Message[] = [];
@@ -35,7 +49,8 @@ export function toOnnx(outputs: Readonly<Record<string, Value>>, weights: Readon
 			else inputs.set(name, value);
 		} else {
 			name = `v${names.size}`;
-			if (source.kind === "constant") initialisers.push(tensorProto(name, source.tensor));
+			if (source.kind === "constant")
+				initialisers.push(tensorProto(name, source.tensor));
 		}
 		names.set(key, name);
 		return name;
@@ -45,7 +60,8 @@ export function toOnnx(outputs: Readonly<Record<string, Value>>, weights: Readon
 	// A computed value that is asked for carries its output name from the start; inputs, constants and second names need a copy.
 	const copied: [string, Value][] = [];
 	for (const [name, value] of Object.entries(outputs)) {
-		if (value.source.kind === "node" && !names.has(keyOf(value))) names.set(keyOf(value), outputName(name));
+		if (value.source.kind === "node" && !names.has(keyOf(value)))
+			names.set(keyOf(value), outputName(name));
 		else copied.push([name, value]);
 	}
 	nodesOf(list).forEach((node, index) => {
@@ -54,17 +70,28 @@ export function toOnnx(outputs: Readonly<Record<string, Value>>, weights: Readon
 		for (const x of emitted?.inputs ?? node.inputs) message.text(1, nameOf(x));
 		for (const y of node.outputs) message.text(2, nameOf(y));
 		message.text(3, `n${index}`).text(4, node.op.onnx);
-		for (const [name, attribute] of Object.entries(emitted?.attributes ?? node.attributes)) message.message(5, attributeProto(name, attribute));
+		for (const [name, attribute] of Object.entries(
+			emitted?.attributes ?? node.attributes,
+		))
+			message.message(5, attributeProto(name, attribute));
 		if (node.op.domain) message.text(7, node.op.domain);
 		nodes.push(message);
 	});
-	for (const [name, value] of copied) nodes.push(new Message().text(1, nameOf(value)).text(2, outputName(name)).text(3, `copy ${name}`).text(4, "Identity"));
+	for (const [name, value] of copied)
+		nodes.push(
+			new Message()
+				.text(1, nameOf(value))
+				.text(2, outputName(name))
+				.text(3, `copy ${name}`)
+				.text(4, "Identity"),
+		);
 	const graph = new Message();
 	for (const n of nodes) graph.message(1, n);
 	graph.text(2, "keepsight");
 	for (const t of initialisers) graph.message(5, t);
 	for (const [name, value] of inputs) graph.message(11, valueInfo(name, value));
-	for (const [name, value] of Object.entries(outputs)) graph.message(12, valueInfo(outputName(name), value));
+	for (const [name, value] of Object.entries(outputs))
+		graph.message(12, valueInfo(outputName(name), value));
 	const model = new Message()
 		.integer(1, 8)
 		.text(2, "keepsight")
@@ -73,7 +100,11 @@ export function toOnnx(outputs: Readonly<Record<string, Value>>, weights: Readon
 		.message(8, new Message().text(1, "com.microsoft").integer(2, 1));
 	return {
 		bytes: model.bytes(),
-		inputs: [...inputs].map(([name, v]) => ({ name, shape: v.shape, dtype: v.dtype })),
+		inputs: [...inputs].map(([name, v]) => ({
+			name,
+			shape: v.shape,
+			dtype: v.dtype,
+		})),
 		outputs: Object.keys(outputs),
 	};
 }
@@ -83,9 +114,13 @@ export const outputName = (name: string): string => `=${name}`;
 
 function valueInfo(name: string, value: Value): Message {
 	const shape = new Message();
-	for (const side of value.shape) shape.message(1, new Message().integer(1, side));
-	const isBoolean = value.source.kind === "node" && value.source.node.op.onnx === "LessOrEqual";
-	const type = new Message().integer(1, isBoolean ? boolean : dataTypes[value.dtype]).message(2, shape);
+	for (const side of value.shape)
+		shape.message(1, new Message().integer(1, side));
+	const isBoolean =
+		value.source.kind === "node" && value.source.node.op.onnx === "LessOrEqual";
+	const type = new Message()
+		.integer(1, isBoolean ? boolean : dataTypes[value.dtype])
+		.message(2, shape);
 	return new Message().text(1, name).message(2, new Message().message(1, type));
 }
 
@@ -101,9 +136,12 @@ function tensorProto(name: string, tensor: AnyTensor): Message {
 
 function attributeProto(name: string, attribute: Attribute): Message {
 	const message = new Message().text(1, name);
-	if (typeof attribute === "number") return message.integer(3, attribute).integer(20, 2);
-	if (typeof attribute === "string") return message.text(4, attribute).integer(20, 3);
-	if ("float" in attribute) return message.float(2, attribute.float).integer(20, 1);
+	if (typeof attribute === "number")
+		return message.integer(3, attribute).integer(20, 2);
+	if (typeof attribute === "string")
+		return message.text(4, attribute).integer(20, 3);
+	if ("float" in attribute)
+		return message.float(2, attribute.float).integer(20, 1);
 	for (const value of attribute) message.integer(8, value);
 	return message.integer(20, 7);
 }
@@ -131,7 +169,9 @@ class Message {
 		return this.#varint(field * 8).#varint(value);
 	}
 	float(field: number, value: number): this {
-		return this.#varint(field * 8 + 5).#push(new Uint8Array(Float32Array.of(value).buffer));
+		return this.#varint(field * 8 + 5).#push(
+			new Uint8Array(Float32Array.of(value).buffer),
+		);
 	}
 	raw(field: number, bytes: Uint8Array): this {
 		return this.#varint(field * 8 + 2)

@@ -29,30 +29,56 @@ export interface StepScalars {
 export interface Optimizer {
 	/** Tensors of the parameter's shape, zero at the start of every task. */
 	readonly states: readonly string[];
-	update(parameter: Value, gradient: Value, states: Readonly<Record<string, Value>>, scalars: StepScalars, options: OptimizerOptions): Update;
+	update(
+		parameter: Value,
+		gradient: Value,
+		states: Readonly<Record<string, Value>>,
+		scalars: StepScalars,
+		options: OptimizerOptions,
+	): Update;
 }
 
 /** m ← β1 m + (1-β1) g, v ← β2 v + (1-β2) g²; Δ = -lr (m / c1) / (sqrt(v / c2) + eps). Kingma & Ba 2015, algorithm 1. */
-function adamMove(g: Value, s: Readonly<Record<string, Value>>, { lr, correction1, correction2 }: StepScalars, o: OptimizerOptions): Update {
+function adamMove(
+	g: Value,
+	s: Readonly<Record<string, Value>>,
+	{ lr, correction1, correction2 }: StepScalars,
+	o: OptimizerOptions,
+): Update {
 	const [b1, b2] = o.betas;
 	const m = add(mul(s.m as Value, b1), mul(g, 1 - b1));
 	const v = add(mul(s.v as Value, b2), mul(mul(g, g), 1 - b2));
 	const root = add(sqrt(div(v, correction2)), o.eps);
-	return { move: neg(mul(div(m, root), div(lr, correction1))), states: { m, v } };
+	return {
+		move: neg(mul(div(m, root), div(lr, correction1))),
+		states: { m, v },
+	};
 }
 
 export const optimizers = {
 	/** Adam; weight decay is an L2 term in the gradient. */
 	adam: {
 		states: ["m", "v"],
-		update: (p, g, s, scalars, o) => adamMove(o.weightDecay > 0 ? add(g, mul(p, o.weightDecay)) : g, s, scalars, o),
+		update: (p, g, s, scalars, o) =>
+			adamMove(
+				o.weightDecay > 0 ? add(g, mul(p, o.weightDecay)) : g,
+				s,
+				scalars,
+				o,
+			),
 	},
 	/** AdamW: weight decay beside the gradient, -lr wd θ. Loshchilov & Hutter 2019. */
 	adamw: {
 		states: ["m", "v"],
 		update: (p, g, s, scalars, o) => {
 			const { move, states } = adamMove(g, s, scalars, o);
-			return { move: o.weightDecay > 0 ? add(move, mul(p, mul(scalars.lr, -o.weightDecay))) : move, states };
+			return {
+				move:
+					o.weightDecay > 0
+						? add(move, mul(p, mul(scalars.lr, -o.weightDecay)))
+						: move,
+				states,
+			};
 		},
 	},
 	/** SGD with momentum, no dampening, no Nesterov: m ← μ m + g, Δ = -lr m. Weight decay as L2. */
@@ -74,8 +100,16 @@ export interface Schedule {
 }
 
 /** Learning rate of step `step` (from 0): linear warm-up, then half a cosine to 0 (Loshchilov & Hutter 2017, eq. 5, no restarts) or constant. */
-export function scheduled(lr: number, step: number, { name, warmup, total }: Schedule): number {
+export function scheduled(
+	lr: number,
+	step: number,
+	{ name, warmup, total }: Schedule,
+): number {
 	if (step < warmup) return (lr * (step + 1)) / warmup;
 	if (name === "constant") return lr;
-	return 0.5 * lr * (1 + Math.cos((Math.PI * (step - warmup)) / Math.max(1, total - warmup)));
+	return (
+		0.5 *
+		lr *
+		(1 + Math.cos((Math.PI * (step - warmup)) / Math.max(1, total - warmup)))
+	);
 }

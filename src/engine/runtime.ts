@@ -18,22 +18,41 @@ export interface SessionOptions {
 	readonly profile?: string;
 }
 
-const fromOrt: Record<string, DType> = { float32: "float32", uint8: "uint8", int64: "int64", int32: "int32", float64: "float64", float16: "float16", bool: "uint8" };
+const fromOrt: Record<string, DType> = {
+	float32: "float32",
+	uint8: "uint8",
+	int64: "int64",
+	int32: "int32",
+	float64: "float64",
+	float16: "float16",
+	bool: "uint8",
+};
 
 export class Session {
 	readonly #session: ort.InferenceSession;
-	readonly #inputs: readonly { name: string; shape: readonly number[]; dtype: DType }[];
+	readonly #inputs: readonly {
+		name: string;
+		shape: readonly number[];
+		dtype: DType;
+	}[];
 	readonly #outputs: readonly string[];
 	/** Wrapped once: making an ort.Tensor a parameter and step costs more than the small ops. */
 	readonly #wrapped = new WeakMap<object, ort.Tensor>();
 
-	private constructor(session: ort.InferenceSession, inputs: readonly { name: string; shape: readonly number[]; dtype: DType }[], outputs: readonly string[]) {
+	private constructor(
+		session: ort.InferenceSession,
+		inputs: readonly { name: string; shape: readonly number[]; dtype: DType }[],
+		outputs: readonly string[],
+	) {
 		this.#session = session;
 		this.#inputs = inputs;
 		this.#outputs = outputs;
 	}
 
-	static async create(outputs: Readonly<Record<string, Value>>, options: SessionOptions): Promise<Session> {
+	static async create(
+		outputs: Readonly<Record<string, Value>>,
+		options: SessionOptions,
+	): Promise<Session> {
 		const model = toOnnx(outputs, options.weights);
 		const session = await ort.InferenceSession.create(model.bytes, {
 			executionProviders: ["cpu"],
@@ -44,8 +63,15 @@ export class Session {
 			enableMemPattern: false,
 			enableCpuMemArena: true,
 			logSeverityLevel: 3,
-			...(options.profile ? { enableProfiling: true, profileFilePrefix: options.profile } : {}),
-			extra: { session: { intra_op: { allow_spinning: options.spin === false ? "0" : "1" }, set_denormal_as_zero: "1" } },
+			...(options.profile
+				? { enableProfiling: true, profileFilePrefix: options.profile }
+				: {}),
+			extra: {
+				session: {
+					intra_op: { allow_spinning: options.spin === false ? "0" : "1" },
+					set_denormal_as_zero: "1",
+				},
+			},
 		});
 		return new Session(session, model.inputs, model.outputs);
 	}
@@ -58,7 +84,11 @@ export class Session {
 	#wrap(tensor: AnyTensor): ort.Tensor {
 		let wrapped = this.#wrapped.get(tensor.data);
 		if (!wrapped) {
-			wrapped = new ort.Tensor(tensor.dtype as "float32", tensor.data as Float32Array, tensor.shape as number[]);
+			wrapped = new ort.Tensor(
+				tensor.dtype as "float32",
+				tensor.data as Float32Array,
+				tensor.shape as number[],
+			);
 			this.#wrapped.set(tensor.data, wrapped);
 		}
 		return wrapped;
@@ -68,13 +98,24 @@ export class Session {
 	 * Runs once. Outputs named in `into` are written to those tensors' memory, which may be that of a feed when every read
 	 * of the feed happens before (step.ts makes sure); the others come back as new tensors.
 	 */
-	async run(feeds: Readonly<Record<string, AnyTensor>>, into: Readonly<Record<string, AnyTensor>> = {}): Promise<Record<string, Tensor>> {
+	async run(
+		feeds: Readonly<Record<string, AnyTensor>>,
+		into: Readonly<Record<string, AnyTensor>> = {},
+	): Promise<Record<string, Tensor>> {
 		const wrapped: Record<string, ort.Tensor> = {};
 		for (const { name, shape } of this.#inputs) {
 			const tensor = feeds[name];
-			if (!tensor) throw new Error(`Session.run: input "${name}" ${JSON.stringify(shape)} is not fed.`);
-			if (tensor.shape.length !== shape.length || tensor.shape.some((s, i) => s !== shape[i]))
-				throw new Error(`Session.run: input "${name}" is ${JSON.stringify(tensor.shape)}, the graph wants ${JSON.stringify(shape)}.`);
+			if (!tensor)
+				throw new Error(
+					`Session.run: input "${name}" ${JSON.stringify(shape)} is not fed.`,
+				);
+			if (
+				tensor.shape.length !== shape.length ||
+				tensor.shape.some((s, i) => s !== shape[i])
+			)
+				throw new Error(
+					`Session.run: input "${name}" is ${JSON.stringify(tensor.shape)}, the graph wants ${JSON.stringify(shape)}.`,
+				);
 			wrapped[name] = this.#wrap(tensor);
 		}
 		const fetches: Record<string, ort.Tensor | null> = {};
@@ -87,7 +128,11 @@ export class Session {
 		for (const name of this.#outputs) {
 			if (into[name]) continue;
 			const t = results[outputName(name)] as ort.Tensor;
-			out[name] = { dtype: (fromOrt[t.type] ?? "float32") as "float32", shape: t.dims, data: t.data as Arrays["float32"] };
+			out[name] = {
+				dtype: (fromOrt[t.type] ?? "float32") as "float32",
+				shape: t.dims,
+				data: t.data as Arrays["float32"],
+			};
 		}
 		return out;
 	}
@@ -103,4 +148,5 @@ export class Session {
 }
 
 /** The runtime's version, for run.json. */
-export const runtimeVersion: string = ort.env.versions.node ?? ort.env.versions.common;
+export const runtimeVersion: string =
+	ort.env.versions.node ?? ort.env.versions.common;

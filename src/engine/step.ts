@@ -11,9 +11,20 @@ import { gradients } from "./autodiff.ts";
 import { input, scalar } from "./graph.ts";
 import { add, div, min, mul, sqrt } from "./ops/elementwise.ts";
 import { sum } from "./ops/reduce.ts";
-import { type Optimizer, type OptimizerOptions, optimizers, type Schedule, scheduled } from "./optim.ts";
+import {
+	type Optimizer,
+	type OptimizerOptions,
+	optimizers,
+	type Schedule,
+	scheduled,
+} from "./optim.ts";
 import { Session } from "./runtime.ts";
-import { type AnyTensor, float32, type Tensor, type TensorDict } from "./tensor.ts";
+import {
+	type AnyTensor,
+	float32,
+	type Tensor,
+	type TensorDict,
+} from "./tensor.ts";
 
 /** A tensor a strategy carries from step to step. */
 export interface StepState {
@@ -27,7 +38,11 @@ export interface StepBuilder {
 	/** Trainable parameters by name. */
 	readonly params: ValueDict;
 	/** Fed at every step by this name. */
-	feed(name: string, shape: readonly number[], dtype?: AnyTensor["dtype"]): Value;
+	feed(
+		name: string,
+		shape: readonly number[],
+		dtype?: AnyTensor["dtype"],
+	): Value;
 	/** A tensor that stays the same for all steps. */
 	constant(tensor: Tensor): Value;
 	/** A tensor carried along, starting at `initial`, which is updated in place. */
@@ -47,7 +62,11 @@ export interface StepDefinition {
 	readonly clipNorm: number | null;
 	readonly threads: number;
 	/** The loss, further values to return at every step, and hooks on gradients and moves. */
-	build(step: StepBuilder): { loss: Value; outputs?: ValueDict; hooks?: StepHooks };
+	build(step: StepBuilder): {
+		loss: Value;
+		outputs?: ValueDict;
+		hooks?: StepHooks;
+	};
 	/** false: outputs in new memory, for the test that compares. */
 	readonly inPlace?: boolean;
 }
@@ -68,7 +87,12 @@ export class TrainingStep {
 	readonly #options: OptimizerOptions;
 	readonly #inPlace: boolean;
 
-	private constructor(session: Session, definition: StepDefinition, states: TensorDict, constants: Record<string, AnyTensor>) {
+	private constructor(
+		session: Session,
+		definition: StepDefinition,
+		states: TensorDict,
+		constants: Record<string, AnyTensor>,
+	) {
 		this.#session = session;
 		this.params = definition.params;
 		this.states = states;
@@ -81,13 +105,16 @@ export class TrainingStep {
 	static async create(definition: StepDefinition): Promise<TrainingStep> {
 		const { params, optimizer: options } = definition;
 		const names = Object.keys(params);
-		const values: ValueDict = Object.fromEntries(names.map((n) => [n, input(`p:${n}`, (params[n] as Tensor).shape)]));
+		const values: ValueDict = Object.fromEntries(
+			names.map((n) => [n, input(`p:${n}`, (params[n] as Tensor).shape)]),
+		);
 		const constants: Record<string, AnyTensor> = {};
 		const states: TensorDict = {};
 		const next: Record<string, Value> = {};
 		const { loss, outputs, hooks } = definition.build({
 			params: values,
-			feed: (name, shape, dtype = "float32") => input(`x:${name}`, shape, dtype),
+			feed: (name, shape, dtype = "float32") =>
+				input(`x:${name}`, shape, dtype),
 			constant(tensor) {
 				const name = `c:${Object.keys(constants).length}`;
 				constants[name] = tensor;
@@ -111,15 +138,27 @@ export class TrainingStep {
 			loss,
 			names.map((n) => values[n] as Value),
 		);
-		let grads: ValueDict = Object.fromEntries(names.map((n, i) => [n, raw[i] as Value]));
+		let grads: ValueDict = Object.fromEntries(
+			names.map((n, i) => [n, raw[i] as Value]),
+		);
 		if (hooks?.gradients) grads = hooks.gradients(grads);
-		const norm = sqrt(names.map((n) => sum(mul(grads[n] as Value, grads[n] as Value))).reduce((a, b) => add(a, b)));
+		const norm = sqrt(
+			names
+				.map((n) => sum(mul(grads[n] as Value, grads[n] as Value)))
+				.reduce((a, b) => add(a, b)),
+		);
 		const ordered = mul(norm, 0); // 0, or NaN where a gradient is not finite
 		if (definition.clipNorm !== null) {
 			const factor = min(1, div(scalar(definition.clipNorm), add(norm, 1e-6)));
-			grads = Object.fromEntries(names.map((n) => [n, mul(grads[n] as Value, factor)]));
+			grads = Object.fromEntries(
+				names.map((n) => [n, mul(grads[n] as Value, factor)]),
+			);
 		}
-		const scalars = { lr: add(input("lr", []), ordered), correction1: input("correction1", []), correction2: input("correction2", []) };
+		const scalars = {
+			lr: add(input("lr", []), ordered),
+			correction1: input("correction1", []),
+			correction2: input("correction2", []),
+		};
 		const optimizer: Optimizer = optimizers[options.name];
 		let moves: ValueDict = {};
 		for (const n of names) {
@@ -129,20 +168,35 @@ export class TrainingStep {
 				states[key] = float32((params[n] as Tensor).shape);
 				now[s] = input(key, (params[n] as Tensor).shape);
 			}
-			const update = optimizer.update(values[n] as Value, grads[n] as Value, now, scalars, options);
+			const update = optimizer.update(
+				values[n] as Value,
+				grads[n] as Value,
+				now,
+				scalars,
+				options,
+			);
 			moves[n] = update.move;
-			for (const s of optimizer.states) next[`${s}:${n}`] = update.states[s] as Value; // read by its own update alone: no order needed
+			for (const s of optimizer.states)
+				next[`${s}:${n}`] = update.states[s] as Value; // read by its own update alone: no order needed
 		}
 		if (hooks?.moves) moves = hooks.moves(moves);
-		for (const n of names) next[`p:${n}`] = add(values[n] as Value, moves[n] as Value);
+		for (const n of names)
+			next[`p:${n}`] = add(values[n] as Value, moves[n] as Value);
 		hooks?.afterUpdate?.(moves);
 
-		const session = await Session.create({ loss, norm, ...outputs, ...next }, { threads: definition.threads });
+		const session = await Session.create(
+			{ loss, norm, ...outputs, ...next },
+			{ threads: definition.threads },
+		);
 		return new TrainingStep(session, definition, states, constants);
 	}
 
 	/** One step at `step` (from 0, counted within the task) of the schedule. */
-	async run(feeds: Readonly<Record<string, AnyTensor>>, step: number, schedule: Schedule): Promise<StepResult> {
+	async run(
+		feeds: Readonly<Record<string, AnyTensor>>,
+		step: number,
+		schedule: Schedule,
+	): Promise<StepResult> {
 		const one = (x: number) => float32([], Float32Array.of(x));
 		const [b1, b2] = this.#options.betas;
 		const all: Record<string, AnyTensor> = {
@@ -151,18 +205,27 @@ export class TrainingStep {
 			correction1: one(1 - b1 ** (step + 1)),
 			correction2: one(1 - b2 ** (step + 1)),
 		};
-		for (const [name, tensor] of Object.entries(feeds)) all[`x:${name}`] = tensor;
+		for (const [name, tensor] of Object.entries(feeds))
+			all[`x:${name}`] = tensor;
 		const live: TensorDict = { ...this.states };
-		for (const [name, tensor] of Object.entries(this.params)) live[`p:${name}`] = tensor;
+		for (const [name, tensor] of Object.entries(this.params))
+			live[`p:${name}`] = tensor;
 		Object.assign(all, live);
-		const { loss, norm, ...rest } = await this.#session.run(all, this.#inPlace ? live : {});
+		const { loss, norm, ...rest } = await this.#session.run(
+			all,
+			this.#inPlace ? live : {},
+		);
 		const outputs: Record<string, Tensor> = {};
 		for (const [name, tensor] of Object.entries(rest)) {
 			const target = live[name];
 			if (target) target.data.set(tensor.data);
 			else outputs[name] = tensor;
 		}
-		return { loss: (loss as Tensor).data[0] as number, gradientNorm: (norm as Tensor).data[0] as number, outputs };
+		return {
+			loss: (loss as Tensor).data[0] as number,
+			gradientNorm: (norm as Tensor).data[0] as number,
+			outputs,
+		};
 	}
 
 	release(): Promise<void> {

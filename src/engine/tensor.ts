@@ -22,8 +22,18 @@ export type AnyTensor = { [T in DType]: Tensor<T> }[DType];
 export type TensorDict = Record<string, Tensor>;
 
 /** Number of elements: the product of the sides; 1 for a scalar. */
-export const sizeOf = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
+export const sizeOf = (shape: Shape): number =>
+	shape.reduce((a, b) => a * b, 1);
 
-export const float32 = (shape: Shape, data: Float32Array = new Float32Array(sizeOf(shape))): Tensor => ({ dtype: "float32", shape, data });
-export const float64 = (shape: Shape, data: Float64Array = new Float64Array(sizeOf(shape))): Tensor<"float64"> => ({ dtype: "float64", shape, data });
-export const uint8 = (shape: Shape, data: Uint8Array = new Uint8Array(sizeOf(shape))): Tensor<"uint8"> => ({ dtype: "uint8", shape, data });
+export const float32 = (
+	shape: Shape,
+	data: Float32Array = new Float32Array(sizeOf(shape)),
+): Tensor => ({ dtype: "float32", shape, data });
+export const float64 = (
+	shape: Shape,
+	data: Float64Array = new Float64Array(sizeOf(shape)),
+): Tensor<"float64"> => ({ dtype: "float64", shape, data });
+export const uint8 = (
+	shape: Shape,
+	data: Uint8Array = new Uint8Array(sizeOf(shape)),
+): Tensor<"uint8"> => ({ dtype: "uint8", shape, data });

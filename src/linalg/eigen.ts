@@ -23,7 +23,11 @@ export interface Eigen {
 /** All eigenvalues and vectors of a symmetric matrix. Only its upper triangle is read; `a` [n, n] is left as it is. */
 export function symmetricEigen(a: Float64Array, n: number): Eigen {
 	if (a.length !== n * n)
-		throw fail("SHAPE_MISMATCH", { op: "symmetricEigen", shapes: [[a.length], [n, n]], hint: "Pass n · n numbers, row by row." });
+		throw fail("SHAPE_MISMATCH", {
+			op: "symmetricEigen",
+			shapes: [[a.length], [n, n]],
+			hint: "Pass n · n numbers, row by row.",
+		});
 	let scale = 0; // largest entry: everything is computed on a / scale, so that squares neither overflow nor vanish
 	for (const x of a) {
 		if (!Number.isFinite(x)) throw fail("MATRIX_NOT_FINITE", { value: x });
@@ -34,12 +38,17 @@ export function symmetricEigen(a: Float64Array, n: number): Eigen {
 	const vectors = accumulate(work, tau, n);
 	diagonalise(diagonal, off, vectors, n);
 
-	const order = Array.from({ length: n }, (_, i) => i).sort((i, j) => (diagonal[j] as number) - (diagonal[i] as number) || i - j);
+	const order = Array.from({ length: n }, (_, i) => i).sort(
+		(i, j) => (diagonal[j] as number) - (diagonal[i] as number) || i - j,
+	);
 	const sorted = new Float64Array(n * n);
 	order.forEach((from, to) => {
 		sorted.set(vectors.subarray(from * n, (from + 1) * n), to * n);
 	});
-	return { values: Float64Array.from(order, (i) => (diagonal[i] as number) * scale), vectors: sorted };
+	return {
+		values: Float64Array.from(order, (i) => (diagonal[i] as number) * scale),
+		vectors: sorted,
+	};
 }
 
 /**
@@ -56,21 +65,30 @@ function tridiagonalise(a: Float64Array, n: number) {
 	const p = new Float64Array(n);
 	for (let k = 0; k < n; k++) {
 		const row = k * n;
-		for (let j = k; j < n; j++) (a[row + j] as number) -= (v[k] as number) * (w[j] as number) + (w[k] as number) * (v[j] as number);
+		for (let j = k; j < n; j++)
+			(a[row + j] as number) -=
+				(v[k] as number) * (w[j] as number) +
+				(w[k] as number) * (v[j] as number);
 		diagonal[k] = a[row + k] as number;
 		if (k === n - 1) break;
 		// u = x − β e₁ scaled to u₁ = 1, β = −sign(x₁)‖x‖, τ = (β − x₁) / β, so that H x = β e₁
 		let tail = 0;
-		for (let j = k + 2; j < n; j++) tail += (a[row + j] as number) * (a[row + j] as number);
+		for (let j = k + 2; j < n; j++)
+			tail += (a[row + j] as number) * (a[row + j] as number);
 		const first = a[row + k + 1] as number;
 		if (tail < 1e-280) tail = 0; // below 1e-140 of the largest entry: squares would lose their digits
-		const beta = tail === 0 ? first : -Math.sign(first || 1) * Math.sqrt(first * first + tail);
+		const beta =
+			tail === 0
+				? first
+				: -Math.sign(first || 1) * Math.sqrt(first * first + tail);
 		const t = tail === 0 ? 0 : (beta - first) / beta;
 		off[k] = beta;
 		tau[k] = t;
 		u.fill(0);
 		u[k + 1] = 1;
-		if (tail !== 0) for (let j = k + 2; j < n; j++) u[j] = (a[row + j] as number) / (first - beta);
+		if (tail !== 0)
+			for (let j = k + 2; j < n; j++)
+				u[j] = (a[row + j] as number) / (first - beta);
 		for (let j = k + 1; j < n; j++) a[row + j] = u[j] as number;
 		// one pass over the upper triangle: the old update, then p = A u with the new values
 		p.fill(0);
@@ -81,7 +99,8 @@ function tridiagonalise(a: Float64Array, n: number) {
 			dot += (p[j] as number) * (u[j] as number);
 		}
 		for (let j = 0; j <= k; j++) w[j] = 0;
-		for (let j = k + 1; j < n; j++) w[j] = (p[j] as number) - (t / 2) * dot * (u[j] as number);
+		for (let j = k + 1; j < n; j++)
+			w[j] = (p[j] as number) - (t / 2) * dot * (u[j] as number);
 		[v, u] = [u, v];
 	}
 	return { diagonal, off, tau };
@@ -137,7 +156,11 @@ function updateAndMultiply(
 }
 
 /** Qᵀ [n, n] from the reflectors: row r is e_r H_{r−1} … H₀, since H_k leaves e_r alone for k >= r. Four rows at a time. */
-function accumulate(reflectors: Float64Array, tau: Float64Array, n: number): Float64Array {
+function accumulate(
+	reflectors: Float64Array,
+	tau: Float64Array,
+	n: number,
+): Float64Array {
 	const q = new Float64Array(n * n);
 	for (let i = 0; i < n; i++) q[i * n + i] = 1;
 	for (let r = 0; r < n; r += 4) {
@@ -180,13 +203,24 @@ const SWEEPS = 64;
 const STRIP = 64;
 
 /** Implicit QL on the tridiagonal (d, e): d becomes the eigenvalues, the rows of `vectors` are rotated along. */
-function diagonalise(d: Float64Array, e: Float64Array, vectors: Float64Array, n: number): void {
+function diagonalise(
+	d: Float64Array,
+	e: Float64Array,
+	vectors: Float64Array,
+	n: number,
+): void {
 	let largest = 0;
-	for (let i = 0; i < n; i++) largest = Math.max(largest, Math.abs(d[i] as number) + Math.abs(e[i] as number));
+	for (let i = 0; i < n; i++)
+		largest = Math.max(
+			largest,
+			Math.abs(d[i] as number) + Math.abs(e[i] as number),
+		);
 	const negligible = Number.EPSILON * largest;
 	let sweeps: Sweep[] = [];
 	const flush = () => {
-		for (let c = 0; c < n; c += STRIP) for (const sweep of sweeps) rotateRows(vectors, n, sweep, c, Math.min(n, c + STRIP));
+		for (let c = 0; c < n; c += STRIP)
+			for (const sweep of sweeps)
+				rotateRows(vectors, n, sweep, c, Math.min(n, c + STRIP));
 		sweeps = [];
 	};
 	for (let l = 0; l < n; l++) {
@@ -194,10 +228,18 @@ function diagonalise(d: Float64Array, e: Float64Array, vectors: Float64Array, n:
 			let m = l;
 			while (m < n - 1 && Math.abs(e[m] as number) > negligible) m++;
 			if (m === l) break;
-			if (iteration === 100) throw new Error(`symmetricEigen: eigenvalue ${l} of ${n} not found in ${iteration} sweeps`);
+			if (iteration === 100)
+				throw new Error(
+					`symmetricEigen: eigenvalue ${l} of ${n} not found in ${iteration} sweeps`,
+				);
 			// Wilkinson's shift from the leading 2 x 2
-			const half = ((d[l + 1] as number) - (d[l] as number)) / (2 * (e[l] as number));
-			let g = (d[m] as number) - (d[l] as number) + (e[l] as number) / (half + (half < 0 ? -1 : 1) * Math.sqrt(half * half + 1));
+			const half =
+				((d[l + 1] as number) - (d[l] as number)) / (2 * (e[l] as number));
+			let g =
+				(d[m] as number) -
+				(d[l] as number) +
+				(e[l] as number) /
+					(half + (half < 0 ? -1 : 1) * Math.sqrt(half * half + 1));
 			let sine = 1;
 			let cosine = 1;
 			let p = 0;
@@ -245,7 +287,13 @@ interface Sweep {
 }
 
 /** One sweep on columns start..end−1, two rotations (three rows) at a time. */
-function rotateRows(z: Float64Array, n: number, { low, from, to, c, s }: Sweep, start: number, end: number): void {
+function rotateRows(
+	z: Float64Array,
+	n: number,
+	{ low, from, to, c, s }: Sweep,
+	start: number,
+	end: number,
+): void {
 	let i = to - 1;
 	for (; i > from; i -= 2) {
 		const c1 = c[i - low] as number;
@@ -284,7 +332,11 @@ function rotateRows(z: Float64Array, n: number, { low, from, to, c, s }: Sweep, 
  * enough", Giraud et al. 2005). `against` [r, n], orthonormal, is projected out first. Rows that depend on earlier ones
  * are left out, so fewer than k may come back.
  */
-export function orthonormalise(rows: Float64Array, n: number, against: Float64Array = new Float64Array(0)): Float64Array {
+export function orthonormalise(
+	rows: Float64Array,
+	n: number,
+	against: Float64Array = new Float64Array(0),
+): Float64Array {
 	const result = new Float64Array(rows.length);
 	let rank = 0;
 	for (let k = 0; k * n < rows.length; k++) {
@@ -303,12 +355,19 @@ export function orthonormalise(rows: Float64Array, n: number, against: Float64Ar
 }
 
 /** x ← x − Σ (x · b_i) b_i, one orthonormal row b_i after the other. */
-function removeRows(x: Float64Array, basis: Float64Array, count: number, n: number): void {
+function removeRows(
+	x: Float64Array,
+	basis: Float64Array,
+	count: number,
+	n: number,
+): void {
 	for (let i = 0; i < count; i++) {
 		const b = i * n;
 		let dot = 0;
-		for (let j = 0; j < n; j++) dot += (x[j] as number) * (basis[b + j] as number);
-		for (let j = 0; j < n; j++) (x[j] as number) -= dot * (basis[b + j] as number);
+		for (let j = 0; j < n; j++)
+			dot += (x[j] as number) * (basis[b + j] as number);
+		for (let j = 0; j < n; j++)
+			(x[j] as number) -= dot * (basis[b + j] as number);
 	}
 }
 
@@ -319,7 +378,11 @@ function norm(x: Float64Array): number {
 }
 
 /** A Bᵀ [m, n] of A [m, k] and B [n, k]: rows times rows, four by two at a time. */
-export function timesTransposed(a: Float64Array, b: Float64Array, k: number): Float64Array {
+export function timesTransposed(
+	a: Float64Array,
+	b: Float64Array,
+	k: number,
+): Float64Array {
 	const m = k === 0 ? 0 : a.length / k;
 	const n = k === 0 ? 0 : b.length / k;
 	const out = new Float64Array(m * n);
@@ -368,7 +431,8 @@ export function timesTransposed(a: Float64Array, b: Float64Array, k: number): Fl
 export function transpose(a: Float64Array, n: number): Float64Array {
 	const m = n === 0 ? 0 : a.length / n;
 	const out = new Float64Array(a.length);
-	for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) out[j * m + i] = a[i * n + j] as number;
+	for (let i = 0; i < m; i++)
+		for (let j = 0; j < n; j++) out[j * m + i] = a[i * n + j] as number;
 	return out;
 }
 
@@ -387,7 +451,10 @@ export interface LeadingOptions {
 }
 
 export type Leading =
-	| (Eigen & { readonly found: true; readonly products: number /* rows multiplied in all */ })
+	| (Eigen & {
+			readonly found: true;
+			readonly products: number /* rows multiplied in all */;
+	  })
 	/** The rank wanted is about `about`, or convergence too slow: decompose the whole matrix instead. */
 	| { readonly found: false; readonly about: number };
 
@@ -397,15 +464,29 @@ export type Leading =
  * captured; that the count is the fewest holds to the tolerance (an eigenvalue is off by its residual squared over the gap).
  */
 export async function leadingEigen(
-	multiply: (rows: Float64Array, k: number) => Float64Array | Promise<Float64Array>,
+	multiply: (
+		rows: Float64Array,
+		k: number,
+	) => Float64Array | Promise<Float64Array>,
 	n: number,
 	trace: number,
 	energy: number,
 	random: Random,
-	{ block = Math.max(16, n >> 5), maximumRank = Math.floor(n / 3), tolerance = 1e-5, maximumIterations = 200 }: LeadingOptions = {},
+	{
+		block = Math.max(16, n >> 5),
+		maximumRank = Math.floor(n / 3),
+		tolerance = 1e-5,
+		maximumIterations = 200,
+	}: LeadingOptions = {},
 ): Promise<Leading> {
 	const target = energy * trace;
-	if (!(target > 0)) return { found: true, values: new Float64Array(0), vectors: new Float64Array(0), products: 0 };
+	if (!(target > 0))
+		return {
+			found: true,
+			values: new Float64Array(0),
+			vectors: new Float64Array(0),
+			products: 0,
+		};
 	let basis = orthonormalise(normals(Math.min(n, block), n, random), n); // [b, n]
 	let products = 0;
 	for (let iteration = 1; iteration <= maximumIterations; iteration++) {
@@ -413,14 +494,29 @@ export async function leadingEigen(
 		const image = await multiply(basis, size); // [b, n]
 		products += size;
 		// Rayleigh-Ritz: H = Q A Qᵀ = S Θ Sᵀ; Ritz vectors Sᵀ Q, their images Sᵀ Q A
-		const { values, vectors: ritz } = symmetricEigen(timesTransposed(basis, image, n), size);
+		const { values, vectors: ritz } = symmetricEigen(
+			timesTransposed(basis, image, n),
+			size,
+		);
 		const images = timesTransposed(ritz, transpose(image, n), size); // [b, n]
 		const { rank, sum } = fewest(values, target);
 		const missing = target - sum;
 		if (missing <= 0) {
-			const leading = timesTransposed(ritz.slice(0, rank * size), transpose(basis, n), size); // [rank, n]
-			if (largestResidual(leading, images, values, rank, n) <= tolerance * (values[0] as number)) {
-				return { found: true, values: values.slice(0, rank), vectors: leading, products };
+			const leading = timesTransposed(
+				ritz.slice(0, rank * size),
+				transpose(basis, n),
+				size,
+			); // [rank, n]
+			if (
+				largestResidual(leading, images, values, rank, n) <=
+				tolerance * (values[0] as number)
+			) {
+				return {
+					found: true,
+					values: values.slice(0, rank),
+					vectors: leading,
+					products,
+				};
 			}
 			if (iteration === maximumIterations) return { found: false, about: rank };
 		}
@@ -429,34 +525,57 @@ export async function leadingEigen(
 		// at most twofold at a time, and keep a margin above the rank, since the rate of convergence is λ_{b+1} / λ_rank.
 		const smallest = Math.max(values[size - 1] as number, Number.MIN_VALUE);
 		const settled = iteration % 3 === 0; // the values of a new block rise for some products first
-		const wanted = missing > 0 ? size + missing / smallest : rank + Math.max(8, rank / 4);
-		if (settled && missing > 0 && wanted > maximumRank) return { found: false, about: Math.ceil(wanted) };
+		const wanted =
+			missing > 0 ? size + missing / smallest : rank + Math.max(8, rank / 4);
+		if (settled && missing > 0 && wanted > maximumRank)
+			return { found: false, about: Math.ceil(wanted) };
 		if (settled && rank > maximumRank) return { found: false, about: rank };
-		const more = Math.min(n, 2 * size, Math.ceil(missing > 0 ? wanted * 1.25 + 8 : wanted)) - basis.length / n;
-		if (more > 0 && (settled || missing <= 0)) basis = concat(basis, orthonormalise(normals(more, n, random), n, basis));
+		const more =
+			Math.min(
+				n,
+				2 * size,
+				Math.ceil(missing > 0 ? wanted * 1.25 + 8 : wanted),
+			) -
+			basis.length / n;
+		if (more > 0 && (settled || missing <= 0))
+			basis = concat(basis, orthonormalise(normals(more, n, random), n, basis));
 	}
 	return { found: false, about: basis.length / n };
 }
 
 /** How many of the leading values reach the target (all, if none do), and what they sum to. */
-function fewest(values: Float64Array, target: number): { rank: number; sum: number } {
+function fewest(
+	values: Float64Array,
+	target: number,
+): { rank: number; sum: number } {
 	let sum = 0;
 	let rank = 0;
 	while (rank < values.length && sum < target) sum += values[rank++] as number;
 	return { rank, sum };
 }
 
-function largestResidual(vectors: Float64Array, images: Float64Array, values: Float64Array, rank: number, n: number): number {
+function largestResidual(
+	vectors: Float64Array,
+	images: Float64Array,
+	values: Float64Array,
+	rank: number,
+	n: number,
+): number {
 	let largest = 0;
 	for (let i = 0; i < rank; i++) {
 		let sum = 0;
-		for (let j = i * n; j < (i + 1) * n; j++) sum += ((images[j] as number) - (values[i] as number) * (vectors[j] as number)) ** 2;
+		for (let j = i * n; j < (i + 1) * n; j++)
+			sum +=
+				((images[j] as number) -
+					(values[i] as number) * (vectors[j] as number)) **
+				2;
 		largest = Math.max(largest, sum);
 	}
 	return Math.sqrt(largest);
 }
 
-const normals = (k: number, n: number, random: Random) => Float64Array.from({ length: k * n }, () => random.normal());
+const normals = (k: number, n: number, random: Random) =>
+	Float64Array.from({ length: k * n }, () => random.normal());
 
 /** Rows of a, then rows of b. */
 export function concat(a: Float64Array, b: Float64Array): Float64Array {

@@ -2,4 +2,3 @@
 import { dne } from "./dne.ts";
 
 export const memories = { dne };
-export type MemoryName = keyof typeof memories;

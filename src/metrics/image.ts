@@ -8,13 +8,18 @@ import { fail } from "../errors.ts";
 import { type Measured, measured, undefinedBecause } from "./measured.ts";
 
 /** The one rule by which a score becomes a verdict, here and in the detector. */
-export const isAnomalous = (score: number, threshold: number): boolean => score >= threshold;
+export const isAnomalous = (score: number, threshold: number): boolean =>
+	score >= threshold;
 
 /**
  * P(score of an anomalous image > score of a good one) + ½ P(equal).
  * With weights, images of either class are drawn in proportion to them: Σ wᵢ wⱼ ([sᵢ > sⱼ] + ½ [sᵢ = sⱼ]) / Σ wᵢ Σ wⱼ.
  */
-export function auroc(scores: ArrayLike<number>, labels: ArrayLike<number>, weights?: ArrayLike<number>): Measured {
+export function auroc(
+	scores: ArrayLike<number>,
+	labels: ArrayLike<number>,
+	weights?: ArrayLike<number>,
+): Measured {
 	const { steps, positives, negatives } = descend(scores, labels, weights);
 	const reason = oneClass(positives, negatives);
 	if (reason !== null) return undefinedBecause(reason);
@@ -28,7 +33,10 @@ export function auroc(scores: ArrayLike<number>, labels: ArrayLike<number>, weig
 }
 
 /** Σ over distinct scores, from the highest, of (recall − previous recall) · precision. */
-export function averagePrecision(scores: ArrayLike<number>, labels: ArrayLike<number>): Measured {
+export function averagePrecision(
+	scores: ArrayLike<number>,
+	labels: ArrayLike<number>,
+): Measured {
 	const { steps, positives, negatives } = descend(scores, labels);
 	const reason = oneClass(positives, negatives);
 	if (reason !== null) return undefinedBecause(reason);
@@ -44,7 +52,10 @@ export function averagePrecision(scores: ArrayLike<number>, labels: ArrayLike<nu
 }
 
 /** The largest F1 = 2 TP / (2 TP + FP + FN) of "score >= t" over all distinct scores t. */
-export function f1Max(scores: ArrayLike<number>, labels: ArrayLike<number>): Measured {
+export function f1Max(
+	scores: ArrayLike<number>,
+	labels: ArrayLike<number>,
+): Measured {
 	const { steps, positives, negatives } = descend(scores, labels);
 	const reason = oneClass(positives, negatives);
 	if (reason !== null) return undefinedBecause(reason);
@@ -71,10 +82,12 @@ export function accuracy(
 	let total = 0;
 	for (let i = 0; i < scores.length; i++) {
 		const threshold = thresholds[i] as number;
-		if (Number.isNaN(threshold)) return undefinedBecause("no threshold is stored");
+		if (Number.isNaN(threshold))
+			return undefinedBecause("no threshold is stored");
 		const weight = weights?.[i] ?? 1;
 		total += weight;
-		if (isAnomalous(scores[i] as number, threshold) === (labels[i] === 1)) right += weight;
+		if (isAnomalous(scores[i] as number, threshold) === (labels[i] === 1))
+			right += weight;
 	}
 	return total > 0 ? measured(right / total) : undefinedBecause("no images");
 }
@@ -87,10 +100,16 @@ interface Step {
 }
 
 /** Distinct scores from the highest to the lowest. */
-function descend(scores: ArrayLike<number>, labels: ArrayLike<number>, weights?: ArrayLike<number>) {
+function descend(
+	scores: ArrayLike<number>,
+	labels: ArrayLike<number>,
+	weights?: ArrayLike<number>,
+) {
 	check(scores, labels, ...(weights ? [weights] : []));
 	const at = (i: number) => scores[i] as number;
-	const order = Array.from({ length: scores.length }, (_, i) => i).sort((i, j) => (at(i) > at(j) ? -1 : at(i) < at(j) ? 1 : 0));
+	const order = Array.from({ length: scores.length }, (_, i) => i).sort(
+		(i, j) => (at(i) > at(j) ? -1 : at(i) < at(j) ? 1 : 0),
+	);
 	const steps: Step[] = [];
 	let positives = 0;
 	let negatives = 0;
@@ -119,13 +138,23 @@ function oneClass(positives: number, negatives: number): string | null {
 	return negatives === 0 ? "no good images" : null;
 }
 
-function check(scores: ArrayLike<number>, labels: ArrayLike<number>, ...others: readonly ArrayLike<number>[]): void {
+function check(
+	scores: ArrayLike<number>,
+	labels: ArrayLike<number>,
+	...others: readonly ArrayLike<number>[]
+): void {
 	const lengths = [scores, labels, ...others].map((list) => list.length);
 	const count = scores.length;
-	if (lengths.some((n) => n !== count)) throw fail("LENGTHS_DIFFER", { what: "Scores, labels, thresholds or weights", lengths });
+	if (lengths.some((n) => n !== count))
+		throw fail("LENGTHS_DIFFER", {
+			what: "Scores, labels, thresholds or weights",
+			lengths,
+		});
 	for (let index = 0; index < count; index++) {
-		if (Number.isNaN(scores[index])) throw fail("SCORE_NOT_A_NUMBER", { index, count });
+		if (Number.isNaN(scores[index]))
+			throw fail("SCORE_NOT_A_NUMBER", { index, count });
 		const value = labels[index] as number;
-		if (value !== 0 && value !== 1) throw fail("LABEL_NOT_BINARY", { index, count, value });
+		if (value !== 0 && value !== 1)
+			throw fail("LABEL_NOT_BINARY", { index, count, value });
 	}
 }

@@ -36,7 +36,9 @@ export interface ImageMetric extends MetricDefinition {
 }
 
 /** LOCO names the kind of a defect by its folder. */
-export function kindOf(defect: string): "good" | "logical" | "structural" | null {
+export function kindOf(
+	defect: string,
+): "good" | "logical" | "structural" | null {
 	if (defect === "good") return "good";
 	if (defect === "logical_anomalies") return "logical";
 	return defect === "structural_anomalies" ? "structural" : null;
@@ -44,13 +46,22 @@ export function kindOf(defect: string): "good" | "logical" | "structural" | null
 
 const scoresOf = (rows: readonly ScoreRow[]) => rows.map((row) => row.score);
 const labelsOf = (rows: readonly ScoreRow[]) => rows.map((row) => row.label);
-const aurocOf = (rows: readonly ScoreRow[]) => auroc(scoresOf(rows), labelsOf(rows));
+const aurocOf = (rows: readonly ScoreRow[]) =>
+	auroc(scoresOf(rows), labelsOf(rows));
 
 /** AUROC of one kind of anomalies against all good images. */
-function aurocOfKind(rows: readonly ScoreRow[], layout: Layout, kind: "logical" | "structural"): Measured {
+function aurocOfKind(
+	rows: readonly ScoreRow[],
+	layout: Layout,
+	kind: "logical" | "structural",
+): Measured {
 	if (layout !== "loco") return undefinedBecause("LOCO products only");
-	const chosen = rows.filter((row) => row.label === 0 || kindOf(row.defect) === kind);
-	return chosen.some((row) => row.label === 1) ? aurocOf(chosen) : undefinedBecause(`no ${kind} anomalies`);
+	const chosen = rows.filter(
+		(row) => row.label === 0 || kindOf(row.defect) === kind,
+	);
+	return chosen.some((row) => row.label === 1)
+		? aurocOf(chosen)
+		: undefinedBecause(`no ${kind} anomalies`);
 }
 
 export const metrics = {
@@ -60,18 +71,33 @@ export const metrics = {
 		chance: 0.5,
 		/** LOCO with both kinds: the official mean of logical and structural; else all anomalies against good. */
 		compute(rows, layout) {
-			const kinds = [aurocOfKind(rows, layout, "logical"), aurocOfKind(rows, layout, "structural")];
-			return kinds.every((kind) => kind.value !== null) ? meanOf(kinds) : aurocOf(rows);
+			const kinds = [
+				aurocOfKind(rows, layout, "logical"),
+				aurocOfKind(rows, layout, "structural"),
+			];
+			return kinds.every((kind) => kind.value !== null)
+				? meanOf(kinds)
+				: aurocOf(rows);
 		},
 	},
-	imageAurocAll: { title: "image AUROC, all against good", better: "higher", chance: 0.5, compute: aurocOf },
+	imageAurocAll: {
+		title: "image AUROC, all against good",
+		better: "higher",
+		chance: 0.5,
+		compute: aurocOf,
+	},
 	imageAveragePrecision: {
 		title: "image average precision",
 		better: "higher",
 		chance: null,
 		compute: (rows) => averagePrecision(scoresOf(rows), labelsOf(rows)),
 	},
-	imageF1Max: { title: "image F1-max", better: "higher", chance: null, compute: (rows) => f1Max(scoresOf(rows), labelsOf(rows)) },
+	imageF1Max: {
+		title: "image F1-max",
+		better: "higher",
+		chance: null,
+		compute: (rows) => f1Max(scoresOf(rows), labelsOf(rows)),
+	},
 	accuracy: {
 		title: "accuracy",
 		better: "higher",
@@ -102,17 +128,45 @@ export const metrics = {
 /** Computed from the anomaly maps (pixel.ts), named here so that titles and directions have one home. */
 export const pixelMetrics = {
 	pixelAuroc: { title: "pixel AUROC", better: "higher", chance: 0.5 },
-	pixelAveragePrecision: { title: "pixel average precision", better: "higher", chance: null },
+	pixelAveragePrecision: {
+		title: "pixel average precision",
+		better: "higher",
+		chance: null,
+	},
 	aupro30: { title: "AUPRO to FPR .3", better: "higher", chance: null },
-	auSpro05: { title: "AU-sPRO to FPR .05", better: "higher", chance: null, layouts: ["loco"] },
-	auSpro05Logical: { title: "AU-sPRO to FPR .05, logical", better: "higher", chance: null, layouts: ["loco"] },
-	auSpro05Structural: { title: "AU-sPRO to FPR .05, structural", better: "higher", chance: null, layouts: ["loco"] },
+	auSpro05: {
+		title: "AU-sPRO to FPR .05",
+		better: "higher",
+		chance: null,
+		layouts: ["loco"],
+	},
+	auSpro05Logical: {
+		title: "AU-sPRO to FPR .05, logical",
+		better: "higher",
+		chance: null,
+		layouts: ["loco"],
+	},
+	auSpro05Structural: {
+		title: "AU-sPRO to FPR .05, structural",
+		better: "higher",
+		chance: null,
+		layouts: ["loco"],
+	},
 } satisfies Record<string, MetricDefinition>;
 
 /** A group's images pooled into one list, as the DNE paper's tables do; only where a task has several categories. */
-export const pooledMetric: MetricDefinition = { title: "image AUROC, pooled over the group", better: "higher", chance: 0.5 };
+export const pooledMetric: MetricDefinition = {
+	title: "image AUROC, pooled over the group",
+	better: "higher",
+	chance: 0.5,
+};
 
-const definitions: Readonly<Record<string, MetricDefinition>> = { ...metrics, ...pixelMetrics, imageAurocPooled: pooledMetric };
+const definitions: Readonly<Record<string, MetricDefinition>> = {
+	...metrics,
+	...pixelMetrics,
+	imageAurocPooled: pooledMetric,
+};
 
 /** The definition of a metric by its name in metrics.json; undefined for a name of someone else's. */
-export const definitionOf = (name: string): MetricDefinition | undefined => definitions[name];
+export const definitionOf = (name: string): MetricDefinition | undefined =>
+	definitions[name];

@@ -7,11 +7,19 @@ import type { Random } from "../random.ts";
 export type Interval = readonly [low: number, high: number];
 
 /** Exact interval for a rate of `successes` in `trials`; the whole [0, 1] without trials. */
-export function clopperPearson(successes: number, trials: number, confidence = 0.95): Interval {
+export function clopperPearson(
+	successes: number,
+	trials: number,
+	confidence = 0.95,
+): Interval {
 	const alpha = (1 - confidence) / 2;
 	return [
-		successes === 0 ? 0 : betaQuantile(alpha, successes, trials - successes + 1),
-		successes === trials ? 1 : betaQuantile(1 - alpha, successes + 1, trials - successes),
+		successes === 0
+			? 0
+			: betaQuantile(alpha, successes, trials - successes + 1),
+		successes === trials
+			? 1
+			: betaQuantile(1 - alpha, successes + 1, trials - successes),
 	];
 }
 
@@ -33,7 +41,14 @@ export function betaIncomplete(x: number, a: number, b: number): number {
 	if (x >= 1) return 1;
 	// the continued fraction converges fast below the mean; above it, I_x(a, b) = 1 − I_{1−x}(b, a)
 	if (x > (a + 1) / (a + b + 2)) return 1 - betaIncomplete(1 - x, b, a);
-	const front = Math.exp(logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) + b * Math.log1p(-x)) / a;
+	const front =
+		Math.exp(
+			logGamma(a + b) -
+				logGamma(a) -
+				logGamma(b) +
+				a * Math.log(x) +
+				b * Math.log1p(-x),
+		) / a;
 	const tiny = 1e-300;
 	let c = 1;
 	let d = 1 / nonZero(1 - ((a + b) * x) / (a + 1), tiny);
@@ -60,8 +75,17 @@ export function logGamma(x: number): number {
 	let z = x;
 	for (; z < 10; z++) shift += Math.log(z);
 	const q = 1 / (z * z);
-	const series = (1 / 12 - q * (1 / 360 - q * (1 / 1260 - q * (1 / 1680 - q * (1 / 1188 - (q * 691) / 360360))))) / z;
-	return (z - 0.5) * Math.log(z) - z + 0.5 * Math.log(2 * Math.PI) + series - shift;
+	const series =
+		(1 / 12 -
+			q *
+				(1 / 360 -
+					q *
+						(1 / 1260 -
+							q * (1 / 1680 - q * (1 / 1188 - (q * 691) / 360360))))) /
+		z;
+	return (
+		(z - 0.5) * Math.log(z) - z + 0.5 * Math.log(2 * Math.PI) + series - shift
+	);
 }
 
 export interface Difference {
@@ -103,12 +127,19 @@ export function pairedBootstrap(
 	const values: number[] = [];
 	for (let draw = 0; draw < draws; draw++) {
 		const images: number[] = [];
-		for (const list of members.values()) for (let k = 0; k < list.length; k++) images.push(list[random.integer(list.length)] as number);
+		for (const list of members.values())
+			for (let k = 0; k < list.length; k++)
+				images.push(list[random.integer(list.length)] as number);
 		const value = difference(images);
 		if (value !== null) values.push(value);
 	}
 	values.sort((a, b) => a - b);
-	return { estimate, low: quantile(values, (1 - confidence) / 2), high: quantile(values, (1 + confidence) / 2), draws: values.length };
+	return {
+		estimate,
+		low: quantile(values, (1 - confidence) / 2),
+		high: quantile(values, (1 + confidence) / 2),
+		draws: values.length,
+	};
 }
 
 /** Linear interpolation between the ranks, as NumPy's default. */

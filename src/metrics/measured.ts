@@ -1,8 +1,13 @@
 /** What a metric gives: a number, or null with the reason why it is not defined. Never NaN, never a stand-in 0. */
-export type Measured = { readonly value: number; readonly reason: null } | { readonly value: null; readonly reason: string };
+export type Measured =
+	| { readonly value: number; readonly reason: null }
+	| { readonly value: null; readonly reason: string };
 
 export const measured = (value: number): Measured => ({ value, reason: null });
-export const undefinedBecause = (reason: string): Measured => ({ value: null, reason });
+export const undefinedBecause = (reason: string): Measured => ({
+	value: null,
+	reason,
+});
 
 /** The mean of all, or the first reason why one is missing. */
 export function meanOf(parts: readonly Measured[]): Measured {

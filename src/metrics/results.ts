@@ -8,9 +8,20 @@
  */
 import * as continual from "./continual.ts";
 import { accuracy, auroc, isAnomalous } from "./image.ts";
-import { definitionOf, type ImageMetric, type Layout, metrics, type ScoreRow } from "./index.ts";
+import {
+	definitionOf,
+	type ImageMetric,
+	type Layout,
+	metrics,
+	type ScoreRow,
+} from "./index.ts";
 import { clopperPearson, type Interval } from "./interval.ts";
-import { type Measured, meanOf, measured, undefinedBecause } from "./measured.ts";
+import {
+	type Measured,
+	meanOf,
+	measured,
+	undefinedBecause,
+} from "./measured.ts";
 
 export interface CategoryScores {
 	/** Row of the matrices, 0-based: the task learnt last; −1: the untrained network. */
@@ -23,7 +34,13 @@ export interface CategoryScores {
 
 export interface ResultsInput {
 	/** In the order of learning. */
-	readonly tasks: readonly { readonly id: string; readonly categories: readonly { readonly id: string; readonly layout: Layout }[] }[];
+	readonly tasks: readonly {
+		readonly id: string;
+		readonly categories: readonly {
+			readonly id: string;
+			readonly layout: Layout;
+		}[];
+	}[];
 	readonly scores: readonly CategoryScores[];
 	/** The false-alarm rate that the thresholds aim at. */
 	readonly falseAlarms: number;
@@ -58,10 +75,19 @@ export interface Results {
 	readonly matrices: Readonly<Record<string, continual.Matrix>>;
 	readonly summary: Readonly<Record<string, Summary>>;
 	/** Category -> metric -> value in the last row. */
-	readonly categories: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
-	readonly pooled: { readonly imageAuroc: number | null; readonly accuracy: number | null };
+	readonly categories: Readonly<
+		Record<string, Readonly<Record<string, number | null>>>
+	>;
+	readonly pooled: {
+		readonly imageAuroc: number | null;
+		readonly accuracy: number | null;
+	};
 	readonly routing: { readonly accuracy: number | null };
-	readonly falseAlarms: { readonly nominal: number; readonly realised: number | null; readonly interval: Interval | null };
+	readonly falseAlarms: {
+		readonly nominal: number;
+		readonly realised: number | null;
+		readonly interval: Interval | null;
+	};
 	readonly memory: MemoryBytes;
 	/** Why a figure is null, by its dotted path; a shorter path speaks for all below it. */
 	readonly reasons: Readonly<Record<string, string>>;
@@ -77,22 +103,35 @@ export function buildResults(input: ResultsInput): Results {
 		if (m.value === null) reasons[path] = m.reason;
 		return m.value;
 	};
-	const byKey = new Map(input.scores.map((s) => [`${s.after} ${s.category}`, s]));
-	const scoresAt = (i: number, category: string) => byKey.get(`${i} ${category}`);
+	const byKey = new Map(
+		input.scores.map((s) => [`${s.after} ${s.category}`, s]),
+	);
+	const scoresAt = (i: number, category: string) =>
+		byKey.get(`${i} ${category}`);
 	const rows = Math.max(0, ...input.scores.map((s) => s.after + 1));
 	const last = rows - 1;
 	const learnt = tasks.slice(0, rows);
 
-	const inCategory = (name: string, i: number, { id, layout }: TaskOf["categories"][number]): Measured => {
+	const inCategory = (
+		name: string,
+		i: number,
+		{ id, layout }: TaskOf["categories"][number],
+	): Measured => {
 		const scores = scoresAt(i, id);
 		if (!scores) return undefinedBecause("not evaluated");
 		const image = (metrics as Readonly<Record<string, ImageMetric>>)[name];
-		return image ? image.compute(scores.rows, layout) : (scores.pixel?.[name] ?? undefinedBecause("no anomaly maps"));
+		return image
+			? image.compute(scores.rows, layout)
+			: (scores.pixel?.[name] ?? undefinedBecause("no anomaly maps"));
 	};
 	const inTask = (name: string, i: number, task: TaskOf): Measured => {
-		if (name !== "imageAurocPooled") return meanOf(task.categories.map((category) => inCategory(name, i, category)));
+		if (name !== "imageAurocPooled")
+			return meanOf(
+				task.categories.map((category) => inCategory(name, i, category)),
+			);
 		const pooled = task.categories.map(({ id }) => scoresAt(i, id)?.rows);
-		if (pooled.some((part) => part === undefined)) return undefinedBecause("not evaluated");
+		if (pooled.some((part) => part === undefined))
+			return undefinedBecause("not evaluated");
 		return metrics.imageAurocAll.compute(pooled.flatMap((part) => part ?? []));
 	};
 
@@ -101,7 +140,8 @@ export function buildResults(input: ResultsInput): Results {
 	for (const name of metricNames(input)) {
 		const defined = tasks.map((task) => exists(name, task));
 		const without = tasks.filter((_, j) => !defined[j]).map((task) => task.id);
-		if (without.length > 0) reasons[`matrices.${name}`] = `not defined for: ${without.join(", ")}`;
+		if (without.length > 0)
+			reasons[`matrices.${name}`] = `not defined for: ${without.join(", ")}`;
 		const matrix = Array.from({ length: rows }, (_, i) =>
 			tasks.map((task, j) => {
 				if (!defined[j]) return null;
@@ -117,31 +157,63 @@ export function buildResults(input: ResultsInput): Results {
 		const at = (key: string) => `summary.${name}.${key}`;
 		summary[name] = {
 			average: note(at("average"), continual.average(matrix, columns)),
-			averageIncremental: note(at("averageIncremental"), continual.averageIncremental(matrix, columns)),
+			averageIncremental: note(
+				at("averageIncremental"),
+				continual.averageIncremental(matrix, columns),
+			),
 			learning: note(at("learning"), continual.learning(matrix, columns)),
 			forgetting: note(at("forgetting"), continual.forgetting(matrix, columns)),
-			backwardTransfer: note(at("backwardTransfer"), continual.backwardTransfer(matrix, columns)),
-			forwardTransfer: note(at("forwardTransfer"), forward(name, matrix, untrained, columns)),
-			...(isolated && { learningTransfer: note(at("learningTransfer"), continual.learningTransfer(matrix, isolated, columns)) }),
+			backwardTransfer: note(
+				at("backwardTransfer"),
+				continual.backwardTransfer(matrix, columns),
+			),
+			forwardTransfer: note(
+				at("forwardTransfer"),
+				forward(name, matrix, untrained, columns),
+			),
+			...(isolated && {
+				learningTransfer: note(
+					at("learningTransfer"),
+					continual.learningTransfer(matrix, isolated, columns),
+				),
+			}),
 		};
 	}
 
 	const categories: Record<string, Record<string, number | null>> = {};
 	for (const task of learnt) {
 		for (const category of task.categories) {
-			const names = Object.keys(matrices).filter((name) => name !== "imageAurocPooled" && exists(name, task));
+			const names = Object.keys(matrices).filter(
+				(name) => name !== "imageAurocPooled" && exists(name, task),
+			);
 			categories[category.id] = Object.fromEntries(
-				names.map((name) => [name, note(`categories.${category.id}.${name}`, inCategory(name, last, category))]),
+				names.map((name) => [
+					name,
+					note(
+						`categories.${category.id}.${name}`,
+						inCategory(name, last, category),
+					),
+				]),
 			);
 		}
 	}
 
 	const final = learnt.flatMap((task, j) =>
-		task.categories.map((category) => ({ task: task.id, j, category: category.id, rows: scoresAt(last, category.id)?.rows })),
+		task.categories.map((category) => ({
+			task: task.id,
+			j,
+			category: category.id,
+			rows: scoresAt(last, category.id)?.rows,
+		})),
 	);
 	const missing = final.find((part) => part.rows === undefined);
-	const absent = final.length === 0 ? "nothing was evaluated" : missing && `no scores of ${missing.category} after the last task`;
-	const images = final.flatMap(({ task, j, category, rows: part }) => (part ?? []).map((row) => ({ ...row, task, j, category })));
+	const absent =
+		final.length === 0
+			? "nothing was evaluated"
+			: missing && `no scores of ${missing.category} after the last task`;
+	const images = final.flatMap(({ task, j, category, rows: part }) =>
+		(part ?? []).map((row) => ({ ...row, task, j, category })),
+	);
 	const figure = (path: string, compute: () => Measured): number | null =>
 		note(path, absent === undefined ? compute() : undefinedBecause(absent));
 	const scores = images.map((row) => row.score);
@@ -150,8 +222,12 @@ export function buildResults(input: ResultsInput): Results {
 	const weights = taskWeights(images);
 	const realised = figure("falseAlarms.realised", () => falseAlarms(images));
 	const good = images.filter((row) => row.label === 0).length;
-	const interval = realised === null ? null : clopperPearson(Math.round(realised * good), good);
-	if (interval === null) reasons["falseAlarms.interval"] = reasons["falseAlarms.realised"] as string;
+	const interval =
+		realised === null
+			? null
+			: clopperPearson(Math.round(realised * good), good);
+	if (interval === null)
+		reasons["falseAlarms.interval"] = reasons["falseAlarms.realised"] as string;
 	return {
 		format: 1,
 		tasks: tasks.map((task) => task.id),
@@ -159,10 +235,16 @@ export function buildResults(input: ResultsInput): Results {
 		summary,
 		categories,
 		pooled: {
-			imageAuroc: figure("pooled.imageAuroc", () => auroc(scores, labels, weights)),
-			accuracy: figure("pooled.accuracy", () => accuracy(scores, labels, thresholds, weights)),
+			imageAuroc: figure("pooled.imageAuroc", () =>
+				auroc(scores, labels, weights),
+			),
+			accuracy: figure("pooled.accuracy", () =>
+				accuracy(scores, labels, thresholds, weights),
+			),
 		},
-		routing: { accuracy: figure("routing.accuracy", () => routingAccuracy(images)) },
+		routing: {
+			accuracy: figure("routing.accuracy", () => routingAccuracy(images)),
+		},
 		falseAlarms: { nominal: input.falseAlarms, realised, interval },
 		memory: input.memory,
 		reasons,
@@ -171,23 +253,46 @@ export function buildResults(input: ResultsInput): Results {
 
 /** Image metrics of the layouts at hand, the pooled one where tasks are groups, then what came from the maps. */
 function metricNames({ tasks, scores }: ResultsInput): string[] {
-	const image = Object.keys(metrics).filter((name) => tasks.some((task) => exists(name, task)));
-	const pooled = tasks.some((task) => task.categories.length > 1) ? ["imageAurocPooled"] : [];
-	return [...image, ...pooled, ...new Set(scores.flatMap((s) => Object.keys(s.pixel ?? {})))];
+	const image = Object.keys(metrics).filter((name) =>
+		tasks.some((task) => exists(name, task)),
+	);
+	const pooled = tasks.some((task) => task.categories.length > 1)
+		? ["imageAurocPooled"]
+		: [];
+	return [
+		...image,
+		...pooled,
+		...new Set(scores.flatMap((s) => Object.keys(s.pixel ?? {}))),
+	];
 }
 
 function exists(name: string, task: TaskOf): boolean {
 	const layouts = definitionOf(name)?.layouts;
-	return task.categories.every(({ layout }) => !layouts || layouts.includes(layout));
+	return task.categories.every(
+		({ layout }) => !layouts || layouts.includes(layout),
+	);
 }
 
-function forward(name: string, matrix: continual.Matrix, untrained: continual.Row, columns: readonly number[]): Measured {
+function forward(
+	name: string,
+	matrix: continual.Matrix,
+	untrained: continual.Row,
+	columns: readonly number[],
+): Measured {
 	const chance = definitionOf(name)?.chance ?? null;
 	const wanted = columns.filter((j) => j > 0 && j < matrix.length);
-	if (wanted.length > 0 && wanted.every((j) => (matrix[j - 1]?.[j] ?? null) === null)) return undefinedBecause("evaluate.untrained is off");
-	const baseline = untrained.some((value) => value !== null) ? untrained : chance;
+	if (
+		wanted.length > 0 &&
+		wanted.every((j) => (matrix[j - 1]?.[j] ?? null) === null)
+	)
+		return undefinedBecause("evaluate.untrained is off");
+	const baseline = untrained.some((value) => value !== null)
+		? untrained
+		: chance;
 	return baseline === null
-		? undefinedBecause("the untrained network was not evaluated, and this metric has no chance level")
+		? undefinedBecause(
+				"the untrained network was not evaluated, and this metric has no chance level",
+			)
 		: continual.forwardTransfer(matrix, baseline, columns);
 }
 
@@ -208,21 +313,34 @@ function taskWeights(images: readonly Image[]): Float64Array {
 		add(`${label} ${j}`);
 	}
 	const of = (key: string) => count.get(key) as number;
-	return Float64Array.from(images, ({ label, j }) => of(`${label}`) / (of(`tasks ${label}`) * of(`${label} ${j}`)));
+	return Float64Array.from(
+		images,
+		({ label, j }) =>
+			of(`${label}`) / (of(`tasks ${label}`) * of(`${label} ${j}`)),
+	);
 }
 
 /** Share of test images routed to their own category; in a memory with one density a task, to their task. */
 function routingAccuracy(images: readonly Image[]): Measured {
-	if (images.every((row) => row.routed === "")) return undefinedBecause("no image was routed");
-	return measured(images.filter((row) => row.routed === row.category || row.routed === row.task).length / images.length);
+	if (images.every((row) => row.routed === ""))
+		return undefinedBecause("no image was routed");
+	return measured(
+		images.filter(
+			(row) => row.routed === row.category || row.routed === row.task,
+		).length / images.length,
+	);
 }
 
 /** Share of good test images at or above their threshold. */
 function falseAlarms(images: readonly Image[]): Measured {
 	const good = images.filter((row) => row.label === 0);
 	if (good.length === 0) return undefinedBecause("no good test images");
-	if (good.some((row) => Number.isNaN(row.threshold))) return undefinedBecause("no threshold is stored");
-	return measured(good.filter((row) => isAnomalous(row.score, row.threshold)).length / good.length);
+	if (good.some((row) => Number.isNaN(row.threshold)))
+		return undefinedBecause("no threshold is stored");
+	return measured(
+		good.filter((row) => isAnomalous(row.score, row.threshold)).length /
+			good.length,
+	);
 }
 
 /** Long form: metric,after,task,value with `after` = number of tasks learnt, as in scores/after-NN. Null is an empty value. */
@@ -231,38 +349,65 @@ export function metricsCsv(results: Results): string {
 	for (const [metric, matrix] of Object.entries(results.matrices)) {
 		matrix.forEach((row, i) => {
 			row.forEach((value, j) => {
-				if (j <= i || value !== null) lines.push([metric, i + 1, quote(results.tasks[j] as string), value ?? ""].join(","));
+				if (j <= i || value !== null)
+					lines.push(
+						[
+							metric,
+							i + 1,
+							quote(results.tasks[j] as string),
+							value ?? "",
+						].join(","),
+					);
 			});
 		});
 	}
 	return `${lines.join("\n")}\n`;
 }
 
-const quote = (text: string) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+const quote = (text: string) =>
+	/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 
 /** What `eval` prints: a line a class, then the matrices of image AUROC and accuracy. */
 export function formatResults(results: Results): string {
 	const ids = Object.keys(results.categories);
 	const width = Math.max(0, ...ids.map((id) => id.length));
-	const lines = ids.map((id) => `${id.padEnd(width)}   AUC = ${results.categories[id]?.imageAuroc?.toFixed(4) ?? "-"}`);
-	return [lines.join("\n"), formatMatrix(results, "imageAuroc"), formatMatrix(results, "accuracy")].join("\n\n");
+	const lines = ids.map(
+		(id) =>
+			`${id.padEnd(width)}   AUC = ${results.categories[id]?.imageAuroc?.toFixed(4) ?? "-"}`,
+	);
+	return [
+		lines.join("\n"),
+		formatMatrix(results, "imageAuroc"),
+		formatMatrix(results, "accuracy"),
+	].join("\n\n");
 }
 
 /** One metric in percent: row = after learning that task, column = task of that number, then the mean of the tasks learnt. */
 export function formatMatrix(results: Results, metric: string): string {
 	const matrix = results.matrices[metric] ?? [];
-	const percent = (value: number | null | undefined) => (typeof value === "number" ? (100 * value).toFixed(1) : "-");
+	const percent = (value: number | null | undefined) =>
+		typeof value === "number" ? (100 * value).toFixed(1) : "-";
 	const digits = String(results.tasks.length).length;
-	const labels = results.tasks.map((id, j) => `${String(j + 1).padStart(digits)} ${id}`);
+	const labels = results.tasks.map(
+		(id, j) => `${String(j + 1).padStart(digits)} ${id}`,
+	);
 	const table = [
 		["after", ...labels.map((_, j) => String(j + 1)), "mean"],
 		...matrix.map((row, i) => {
 			const known = row.slice(0, i + 1).filter((value) => value !== null);
-			const mean = known.length > 0 ? known.reduce((a, b) => a + b, 0) / known.length : null;
+			const mean =
+				known.length > 0
+					? known.reduce((a, b) => a + b, 0) / known.length
+					: null;
 			return [labels[i] as string, ...row.map(percent), percent(mean)];
 		}),
 	];
 	const first = Math.max(...table.map((row) => (row[0] as string).length));
-	const lines = table.map(([label, ...cells]) => [(label as string).padEnd(first), ...cells.map((text) => text.padStart(6))].join(" "));
+	const lines = table.map(([label, ...cells]) =>
+		[
+			(label as string).padEnd(first),
+			...cells.map((text) => text.padStart(6)),
+		].join(" "),
+	);
 	return [`${definitionOf(metric)?.title ?? metric} (%)`, ...lines].join("\n");
 }

@@ -4,7 +4,12 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { float32, type Shape, type Tensor, type TensorDict } from "../engine/tensor.ts";
+import {
+	float32,
+	type Shape,
+	type Tensor,
+	type TensorDict,
+} from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import { isObject } from "../storage.ts";
 import { resizeGrid } from "./resize.ts";
@@ -42,16 +47,28 @@ const renames: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** Parts of published checkpoints that no embedding reads. */
-const unused = /^(head|head_dist|fc_norm|classifier|pooler|decoder|lm_head)\.|mask_token$/;
+const unused =
+	/^(head|head_dist|fc_norm|classifier|pooler|decoder|lm_head)\.|mask_token$/;
 
 /** Reads a backbone folder and fits its positional grid to `imageSize`. */
-export function readBackbone(dir: string, imageSize: readonly [number, number]): Backbone {
+export function readBackbone(
+	dir: string,
+	imageSize: readonly [number, number],
+): Backbone {
 	const weightsPath = join(dir, "model.safetensors");
 	const configPath = join(dir, "config.json");
-	for (const path of [configPath, weightsPath]) if (!existsSync(path)) throw fail("BACKBONE_INCOMPLETE", { dir, file: path });
+	for (const path of [configPath, weightsPath])
+		if (!existsSync(path))
+			throw fail("BACKBONE_INCOMPLETE", { dir, file: path });
 	const json = readJson(configPath);
 	const tensors = joinQkv(renamed(weightsPath), weightsPath);
-	const config = configFrom(json, readPreprocessor(dir), tensors, weightsPath, imageSize);
+	const config = configFrom(
+		json,
+		readPreprocessor(dir),
+		tensors,
+		weightsPath,
+		imageSize,
+	);
 	return { config, weights: fit(tensors, config, weightsPath) };
 }
 
@@ -61,7 +78,10 @@ function readJson(path: string): Json {
 		if (isObject(json)) return json;
 		throw new Error("not a JSON object");
 	} catch (error) {
-		throw fail("BACKBONE_UNSUPPORTED", { file: path, problem: `it cannot be read as JSON (${(error as Error).message})` });
+		throw fail("BACKBONE_UNSUPPORTED", {
+			file: path,
+			problem: `it cannot be read as JSON (${(error as Error).message})`,
+		});
 	}
 }
 
@@ -72,8 +92,13 @@ const readPreprocessor = (dir: string): Json => {
 
 function renamed(path: string): TensorDict {
 	const out: TensorDict = {};
-	for (const [name, tensor] of Object.entries(readSafetensorsFile(path).tensors)) {
-		const to = renames.reduce((n, [pattern, by]) => n.replace(pattern, by), name);
+	for (const [name, tensor] of Object.entries(
+		readSafetensorsFile(path).tensors,
+	)) {
+		const to = renames.reduce(
+			(n, [pattern, by]) => n.replace(pattern, by),
+			name,
+		);
 		if (!unused.test(to)) out[to] = toFloat32(tensor, `${path}: ${name}`);
 	}
 	return out;
@@ -91,39 +116,81 @@ function joinQkv(tensors: TensorDict, path: string): TensorDict {
 		if (match[2] !== "query") continue;
 		const parts = ["query", "key", "value"].map((part) => {
 			const t = tensors[`${match[1]}${part}.${match[3]}`];
-			if (!t || t.data.length !== tensor.data.length) throw fail("WEIGHTS_DO_NOT_FIT", { file: path, tensor: `${match[1]}${part}.${match[3]}`, found: t?.shape ?? null, wanted: tensor.shape });
+			if (!t || t.data.length !== tensor.data.length)
+				throw fail("WEIGHTS_DO_NOT_FIT", {
+					file: path,
+					tensor: `${match[1]}${part}.${match[3]}`,
+					found: t?.shape ?? null,
+					wanted: tensor.shape,
+				});
 			return t;
 		});
 		const data = new Float32Array(3 * tensor.data.length);
 		parts.forEach((t, i) => {
 			data.set(t.data, i * tensor.data.length);
 		});
-		out[`${match[1]}qkv.${match[3]}`] = float32([3 * (tensor.shape[0] as number), ...tensor.shape.slice(1)], data);
+		out[`${match[1]}qkv.${match[3]}`] = float32(
+			[3 * (tensor.shape[0] as number), ...tensor.shape.slice(1)],
+			data,
+		);
 	}
 	return out;
 }
 
-function configFrom(json: Json, preprocessor: Json, tensors: TensorDict, path: string, imageSize: readonly [number, number]): VitConfig {
+function configFrom(
+	json: Json,
+	preprocessor: Json,
+	tensors: TensorDict,
+	path: string,
+	imageSize: readonly [number, number],
+): VitConfig {
 	const need = (name: string, rank: number): Shape => {
 		const shape = tensors[name]?.shape;
-		if (!shape || shape.length !== rank) throw fail("BACKBONE_UNSUPPORTED", { file: path, problem: `it has no tensor ${name} of ${rank} axes, which every ViT here has; found ${Object.keys(tensors).slice(0, 5).join(", ")} ...` });
+		if (!shape || shape.length !== rank)
+			throw fail("BACKBONE_UNSUPPORTED", {
+				file: path,
+				problem: `it has no tensor ${name} of ${rank} axes, which every ViT here has; found ${Object.keys(tensors).slice(0, 5).join(", ")} ...`,
+			});
 		return shape;
 	};
 	const width = need("cls_token", 3)[2] as number;
-	const [, , patch, patchWidth] = need("patch_embed.proj.weight", 4) as [number, number, number, number];
+	const [, , patch, patchWidth] = need("patch_embed.proj.weight", 4) as [
+		number,
+		number,
+		number,
+		number,
+	];
 	const hidden = need("blocks.0.mlp.fc1.weight", 2)[0] as number;
-	const depth = new Set(Object.keys(tensors).flatMap((name) => /^blocks\.(\d+)\./.exec(name)?.[1] ?? [])).size;
-	const heads = typeof json.num_attention_heads === "number" ? json.num_attention_heads : width / 64;
-	const unsupported = (problem: string) => fail("BACKBONE_UNSUPPORTED", { file: path, problem });
-	if (patch !== patchWidth) throw unsupported(`its patches are ${patch}x${patchWidth}, not square`);
-	if (!Number.isInteger(heads) || width % heads !== 0) throw unsupported(`its width ${width} cannot be split into ${heads} heads`);
-	if (json.use_swiglu_ffn === true) throw unsupported("it uses SwiGLU layers (DINOv2 giant); use small, base or large");
-	if (json.model_type === "dinov3_vit" || tensors["rope.periods"]) throw unsupported("it uses rotary positions (DINOv3)");
+	const depth = new Set(
+		Object.keys(tensors).flatMap(
+			(name) => /^blocks\.(\d+)\./.exec(name)?.[1] ?? [],
+		),
+	).size;
+	const heads =
+		typeof json.num_attention_heads === "number"
+			? json.num_attention_heads
+			: width / 64;
+	const unsupported = (problem: string) =>
+		fail("BACKBONE_UNSUPPORTED", { file: path, problem });
+	if (patch !== patchWidth)
+		throw unsupported(`its patches are ${patch}x${patchWidth}, not square`);
+	if (!Number.isInteger(heads) || width % heads !== 0)
+		throw unsupported(`its width ${width} cannot be split into ${heads} heads`);
+	if (json.use_swiglu_ffn === true)
+		throw unsupported(
+			"it uses SwiGLU layers (DINOv2 giant); use small, base or large",
+		);
+	if (json.model_type === "dinov3_vit" || tensors["rope.periods"])
+		throw unsupported("it uses rotary positions (DINOv3)");
 	const activation = json.hidden_act ?? "gelu";
-	if (activation !== "gelu") throw unsupported(`its activation is ${String(activation)}; only gelu is built`);
+	if (activation !== "gelu")
+		throw unsupported(
+			`its activation is ${JSON.stringify(activation)}; only gelu is built`,
+		);
 	const positions = need("pos_embed", 3)[1] as number;
 	const [h, w] = imageSize;
-	if (h % patch !== 0 || w % patch !== 0) throw fail("IMAGE_SIZE_NOT_MULTIPLE", { imageSize, patch });
+	if (h % patch !== 0 || w % patch !== 0)
+		throw fail("IMAGE_SIZE_NOT_MULTIPLE", { imageSize, patch });
 	return {
 		imageSize,
 		patch,
@@ -134,28 +201,61 @@ function configFrom(json: Json, preprocessor: Json, tensors: TensorDict, path: s
 		registers: tensors.reg_token ? (need("reg_token", 3)[1] as number) : 0,
 		layerScale: "blocks.0.ls1.gamma" in tensors,
 		classPosition: !Number.isInteger(Math.sqrt(positions)),
-		layerNormEps: typeof json.layer_norm_eps === "number" ? json.layer_norm_eps : 1e-6,
-		mean: triple(preprocessor.image_mean ?? pretrained(json).mean, imagenetMean),
+		layerNormEps:
+			typeof json.layer_norm_eps === "number" ? json.layer_norm_eps : 1e-6,
+		mean: triple(
+			preprocessor.image_mean ?? pretrained(json).mean,
+			imagenetMean,
+		),
 		std: triple(preprocessor.image_std ?? pretrained(json).std, imagenetStd),
 	};
 }
 
-const pretrained = (json: Json): Json => (isObject(json.pretrained_cfg) ? json.pretrained_cfg : {});
-const triple = (value: unknown, otherwise: readonly [number, number, number]): readonly [number, number, number] =>
-	Array.isArray(value) && value.length === 3 && value.every((x) => typeof x === "number") ? (value as [number, number, number]) : otherwise;
+const pretrained = (json: Json): Json =>
+	isObject(json.pretrained_cfg) ? json.pretrained_cfg : {};
+const triple = (
+	value: unknown,
+	otherwise: readonly [number, number, number],
+): readonly [number, number, number] =>
+	Array.isArray(value) &&
+	value.length === 3 &&
+	value.every((x) => typeof x === "number")
+		? (value as [number, number, number])
+		: otherwise;
 
 /** Exactly the parameters of the configured ViT, positions resized; anything missing, left over or of another shape is an error. */
-export function fit(tensors: TensorDict, config: VitConfig, path: string): TensorDict {
+export function fit(
+	tensors: TensorDict,
+	config: VitConfig,
+	path: string,
+): TensorDict {
 	const shapes = parameterShapes(config);
 	const weights: TensorDict = {};
 	for (const [name, wanted] of Object.entries(shapes)) {
 		const found = tensors[name];
-		const tensor = name === "pos_embed" && found ? resizePositions(found, config) : found;
-		if (!tensor || tensor.shape.length !== wanted.length || tensor.shape.some((s, i) => s !== wanted[i])) throw fail("WEIGHTS_DO_NOT_FIT", { file: path, tensor: name, found: tensor?.shape ?? null, wanted });
+		const tensor =
+			name === "pos_embed" && found ? resizePositions(found, config) : found;
+		if (
+			!tensor ||
+			tensor.shape.length !== wanted.length ||
+			tensor.shape.some((s, i) => s !== wanted[i])
+		)
+			throw fail("WEIGHTS_DO_NOT_FIT", {
+				file: path,
+				tensor: name,
+				found: tensor?.shape ?? null,
+				wanted,
+			});
 		weights[name] = tensor;
 	}
 	const extra = Object.keys(tensors).find((name) => !(name in shapes));
-	if (extra) throw fail("WEIGHTS_DO_NOT_FIT", { file: path, tensor: extra, found: tensors[extra]?.shape ?? null, wanted: null });
+	if (extra)
+		throw fail("WEIGHTS_DO_NOT_FIT", {
+			file: path,
+			tensor: extra,
+			found: tensors[extra]?.shape ?? null,
+			wanted: null,
+		});
 	return weights;
 }
 
@@ -166,7 +266,11 @@ function resizePositions(positions: Tensor, config: VitConfig): Tensor {
 	const side = Math.sqrt((positions.shape[1] as number) - first);
 	const [h, w] = gridOf(config);
 	if (!Number.isInteger(side) || (side === h && side === w)) return positions;
-	const grid = resizeGrid(float32([1, side * side, d], positions.data.subarray(first * d)), [side, side], [h, w]);
+	const grid = resizeGrid(
+		float32([1, side * side, d], positions.data.subarray(first * d)),
+		[side, side],
+		[h, w],
+	);
 	const data = new Float32Array((first + h * w) * d);
 	data.set(positions.data.subarray(0, first * d));
 	data.set(grid.data, first * d);

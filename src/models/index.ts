@@ -2,7 +2,12 @@
 import { existsSync } from "node:fs";
 import { fail } from "../errors.ts";
 import { Random } from "../random.ts";
-import { type Backbone, imagenetMean, imagenetStd, readBackbone } from "./backbone.ts";
+import {
+	type Backbone,
+	imagenetMean,
+	imagenetStd,
+	readBackbone,
+} from "./backbone.ts";
 import { initialise, type VitConfig } from "./vit.ts";
 
 export interface BackboneChoice {
@@ -13,24 +18,56 @@ export interface BackboneChoice {
 	readonly patch?: number | undefined;
 }
 
-type Source = (choice: BackboneChoice, imageSize: readonly [number, number], seed: number) => Backbone;
+type Source = (
+	choice: BackboneChoice,
+	imageSize: readonly [number, number],
+	seed: number,
+) => Backbone;
 
 /** A ViT of the given sides with random weights, as timm initialises it. */
 const vit: Source = (choice, imageSize, seed) => {
 	const { width = 192, depth = 12, heads = width / 64, patch = 16 } = choice;
-	if (imageSize[0] % patch !== 0 || imageSize[1] % patch !== 0) throw fail("IMAGE_SIZE_NOT_MULTIPLE", { imageSize, patch });
-	if (!Number.isInteger(heads) || width % heads !== 0) throw fail("BACKBONE_UNSUPPORTED", { file: "backbone", problem: `width ${width} cannot be split into ${heads} heads` });
-	const config: VitConfig = { imageSize, patch, width, depth, heads, mlpRatio: 4, registers: 0, layerScale: false, classPosition: true, layerNormEps: 1e-6, mean: imagenetMean, std: imagenetStd };
+	if (imageSize[0] % patch !== 0 || imageSize[1] % patch !== 0)
+		throw fail("IMAGE_SIZE_NOT_MULTIPLE", { imageSize, patch });
+	if (!Number.isInteger(heads) || width % heads !== 0)
+		throw fail("BACKBONE_UNSUPPORTED", {
+			file: "backbone",
+			problem: `width ${width} cannot be split into ${heads} heads`,
+		});
+	const config: VitConfig = {
+		imageSize,
+		patch,
+		width,
+		depth,
+		heads,
+		mlpRatio: 4,
+		registers: 0,
+		layerScale: false,
+		classPosition: true,
+		layerNormEps: 1e-6,
+		mean: imagenetMean,
+		std: imagenetStd,
+	};
 	return { config, weights: initialise(config, new Random(seed, "backbone")) };
 };
 
 export const backbones = { vit } satisfies Record<string, Source>;
 
 /** Loads a backbone: a name of the registry, or a folder. `seed` is for random weights. */
-export function loadBackbone(choice: BackboneChoice, imageSize: readonly [number, number], seed: number): Backbone {
+export function loadBackbone(
+	choice: BackboneChoice,
+	imageSize: readonly [number, number],
+	seed: number,
+): Backbone {
 	const known: Readonly<Record<string, Source>> = backbones;
-	const source = Object.hasOwn(known, choice.name) ? known[choice.name] : undefined;
+	const source = Object.hasOwn(known, choice.name)
+		? known[choice.name]
+		: undefined;
 	if (source) return source(choice, imageSize, seed);
-	if (!existsSync(choice.name)) throw fail("BACKBONE_MISSING", { name: choice.name, known: Object.keys(backbones) });
+	if (!existsSync(choice.name))
+		throw fail("BACKBONE_MISSING", {
+			name: choice.name,
+			known: Object.keys(backbones),
+		});
 	return readBackbone(choice.name, imageSize);
 }

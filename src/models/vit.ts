@@ -57,9 +57,13 @@ export interface Top {
 	readonly layerInputs: Readonly<Record<string, Value>>;
 }
 
-export const gridOf = (c: VitConfig): readonly [number, number] => [c.imageSize[0] / c.patch, c.imageSize[1] / c.patch];
+export const gridOf = (c: VitConfig): readonly [number, number] => [
+	c.imageSize[0] / c.patch,
+	c.imageSize[1] / c.patch,
+];
 /** T: class + registers + patches. */
-export const tokenCount = (c: VitConfig): number => 1 + c.registers + gridOf(c)[0] * gridOf(c)[1];
+export const tokenCount = (c: VitConfig): number =>
+	1 + c.registers + gridOf(c)[0] * gridOf(c)[1];
 
 /** Every parameter with its shape, in forward order. */
 export function parameterShapes(c: VitConfig): Record<string, Shape> {
@@ -125,9 +129,12 @@ export function initialise(c: VitConfig, random: Random): TensorDict {
 		const tensor = float32(shape);
 		const { data } = tensor;
 		let draw: (() => number) | null = null;
-		if (name === "cls_token" || name === "reg_token") draw = () => r.normal(0, 1e-6);
-		else if (name.startsWith("patch_embed.proj.")) draw = () => r.uniform(-bound, bound);
-		else if (name === "pos_embed" || /(qkv|proj|fc1|fc2)\.weight$/.test(name)) draw = () => r.normal(0, 0.02);
+		if (name === "cls_token" || name === "reg_token")
+			draw = () => r.normal(0, 1e-6);
+		else if (name.startsWith("patch_embed.proj."))
+			draw = () => r.uniform(-bound, bound);
+		else if (name === "pos_embed" || /(qkv|proj|fc1|fc2)\.weight$/.test(name))
+			draw = () => r.normal(0, 0.02);
 		else if (/norm\d?\.weight$/.test(name)) data.fill(1);
 		else if (/ls\d\.gamma$/.test(name)) data.fill(1e-5);
 		if (draw) for (let i = 0; i < data.length; i++) data[i] = draw();
@@ -138,26 +145,56 @@ export function initialise(c: VitConfig, random: Random): TensorDict {
 
 const get = (params: ValueDict, name: string): Value => {
 	const value = params[name];
-	if (!value) throw new Error(`vit: parameter ${name} is missing from the graph.`);
+	if (!value)
+		throw new Error(`vit: parameter ${name} is missing from the graph.`);
 	return value;
 };
 
 /** uint8 pixels to what the network was trained on: (x / 255 - mean) / std. */
-export function normalise(c: VitConfig, images: Value /* uint8 [B, H, W, 3] */): Value {
-	const scale = float32([3], Float32Array.from(c.std, (s) => 1 / (255 * s)));
-	const shift = float32([3], Float32Array.from(c.mean, (m, i) => -m / (c.std[i] as number)));
-	return transpose(add(mul(toFloat(images), constant(scale)), constant(shift)), [0, 3, 1, 2]); // [B, 3, H, W]
+export function normalise(
+	c: VitConfig,
+	images: Value /* uint8 [B, H, W, 3] */,
+): Value {
+	const scale = float32(
+		[3],
+		Float32Array.from(c.std, (s) => 1 / (255 * s)),
+	);
+	const shift = float32(
+		[3],
+		Float32Array.from(c.mean, (m, i) => -m / (c.std[i] as number)),
+	);
+	return transpose(
+		add(mul(toFloat(images), constant(scale)), constant(shift)),
+		[0, 3, 1, 2],
+	); // [B, 3, H, W]
 }
 
 /** Patches to tokens, with class token, registers and positions. */
-export function embed(c: VitConfig, params: ValueDict, pixels: Value /* [B, 3, H, W] */): Value {
+export function embed(
+	c: VitConfig,
+	params: ValueDict,
+	pixels: Value /* [B, 3, H, W] */,
+): Value {
 	const b = pixels.shape[0] as number;
 	const [h, w] = gridOf(c);
 	const p = c.patch;
 	const d = c.width;
-	const patches = transpose(reshape(pixels, [b, 3, h, p, w, p]), [0, 2, 4, 1, 3, 5]);
-	const weight = reshape(get(params, "patch_embed.proj.weight"), [d, 3 * p * p]);
-	let x = reshape(linear(reshape(patches, [b * h * w, 3 * p * p]), weight, get(params, "patch_embed.proj.bias")), [b, h * w, d]);
+	const patches = transpose(
+		reshape(pixels, [b, 3, h, p, w, p]),
+		[0, 2, 4, 1, 3, 5],
+	);
+	const weight = reshape(get(params, "patch_embed.proj.weight"), [
+		d,
+		3 * p * p,
+	]);
+	let x = reshape(
+		linear(
+			reshape(patches, [b * h * w, 3 * p * p]),
+			weight,
+			get(params, "patch_embed.proj.bias"),
+		),
+		[b, h * w, d],
+	);
 	const position = get(params, "pos_embed");
 	const token = (value: Value, n: number) => expand(value, [b, n, d]);
 	let first = get(params, "cls_token");
@@ -165,21 +202,37 @@ export function embed(c: VitConfig, params: ValueDict, pixels: Value /* [B, 3, H
 		first = add(first, slice(position, 1, 0, 1));
 		x = add(x, slice(position, 1, 1, 1 + h * w));
 	} else x = add(x, position);
-	return concat([token(first, 1), ...(c.registers > 0 ? [token(get(params, "reg_token"), c.registers)] : []), x], 1); // [B, T, D]
+	return concat(
+		[
+			token(first, 1),
+			...(c.registers > 0
+				? [token(get(params, "reg_token"), c.registers)]
+				: []),
+			x,
+		],
+		1,
+	); // [B, T, D]
 }
 
 /**
  * softmax(q kᵀ / sqrt(d)) v and its joint gradient. With P the probabilities and O the output:
  * dS = P (dO vᵀ - sum_d dO O), since sum_j P dP = sum_d dO O: no pass over [T, T] for the inner sum (Dao et al. 2022, eq. 4).
  */
-function attend(q: Value, k: Value, v: Value): { output: Value; gradient(dO: Value): { dq: Value; dk: Value; dv: Value } } {
+function attend(
+	q: Value,
+	k: Value,
+	v: Value,
+): { output: Value; gradient(dO: Value): { dq: Value; dk: Value; dv: Value } } {
 	const alpha = 1 / Math.sqrt(q.shape.at(-1) as number);
 	const probabilities = softmax(matmul(q, k, { transB: true, alpha })); // [B, h, Tq, T]
 	const output = matmul(probabilities, v); // [B, h, Tq, d]
 	return {
 		output,
 		gradient(dO) {
-			const dS = mul(probabilities, sub(matmul(dO, v, { transB: true }), reduceSum(mul(dO, output), [3])));
+			const dS = mul(
+				probabilities,
+				sub(matmul(dO, v, { transB: true }), reduceSum(mul(dO, output), [3])),
+			);
 			return {
 				dq: matmul(dS, k, { alpha }),
 				dk: matmul(dS, q, { transA: true, alpha }),
@@ -190,7 +243,8 @@ function attend(q: Value, k: Value, v: Value): { output: Value; gradient(dO: Val
 }
 
 /** The i-th group of n heads: queries, keys or values. */
-const heads = (x: Value, i: number, n: number): Value => slice(x, 1, i * n, (i + 1) * n);
+const heads = (x: Value, i: number, n: number): Value =>
+	slice(x, 1, i * n, (i + 1) * n);
 
 /** One layer: where its input is noted for `layerInputs`. */
 type Note = (layer: string, input: Value, rows: "class" | "all") => void;
@@ -205,15 +259,34 @@ interface BlockContext {
 }
 
 /** x + ls * f, f of the same shape. */
-function residual({ c, params }: BlockContext, x: Value, f: Value, gamma: string): Value {
+function residual(
+	{ c, params }: BlockContext,
+	x: Value,
+	f: Value,
+	gamma: string,
+): Value {
 	return add(x, c.layerScale ? mul(f, get(params, gamma)) : f);
 }
 
-function mlp(context: BlockContext, x: Value /* [rows, D] */, i: number, rows: "class" | "all"): Value {
+function mlp(
+	context: BlockContext,
+	x: Value /* [rows, D] */,
+	i: number,
+	rows: "class" | "all",
+): Value {
 	const { c, params, note } = context;
 	const p = `blocks.${i}.`;
-	const layer = (name: string) => [get(params, `${p}mlp.${name}.weight`), get(params, `${p}mlp.${name}.bias`)] as const;
-	const y = layerNorm(x, get(params, `${p}norm2.weight`), get(params, `${p}norm2.bias`), c.layerNormEps);
+	const layer = (name: string) =>
+		[
+			get(params, `${p}mlp.${name}.weight`),
+			get(params, `${p}mlp.${name}.bias`),
+		] as const;
+	const y = layerNorm(
+		x,
+		get(params, `${p}norm2.weight`),
+		get(params, `${p}norm2.bias`),
+		c.layerNormEps,
+	);
 	note(`${p}mlp.fc1`, y, rows);
 	const hidden = gelu(linear(y, ...layer("fc1")), context);
 	note(`${p}mlp.fc2`, hidden, rows);
@@ -225,18 +298,43 @@ function block(context: BlockContext, x: Value, i: number): Value {
 	const { c, params, batch: b, tokens: t, note } = context;
 	const d = c.width;
 	const p = `blocks.${i}.`;
-	const y = layerNorm(x, get(params, `${p}norm1.weight`), get(params, `${p}norm1.bias`), c.layerNormEps);
+	const y = layerNorm(
+		x,
+		get(params, `${p}norm1.weight`),
+		get(params, `${p}norm1.bias`),
+		c.layerNormEps,
+	);
 	note(`${p}attn.qkv`, y, "all");
-	const qkv = linear(y, get(params, `${p}attn.qkv.weight`), get(params, `${p}attn.qkv.bias`));
-	const split = transpose(reshape(qkv, [b, t, 3 * c.heads, d / c.heads]), [0, 2, 1, 3]); // [B, 3h, T, d]
-	const attention = attend(heads(split, 0, c.heads), heads(split, 1, c.heads), heads(split, 2, c.heads));
+	const qkv = linear(
+		y,
+		get(params, `${p}attn.qkv.weight`),
+		get(params, `${p}attn.qkv.bias`),
+	);
+	const split = transpose(
+		reshape(qkv, [b, t, 3 * c.heads, d / c.heads]),
+		[0, 2, 1, 3],
+	); // [B, 3h, T, d]
+	const attention = attend(
+		heads(split, 0, c.heads),
+		heads(split, 1, c.heads),
+		heads(split, 2, c.heads),
+	);
 	const o = withGradient(attention.output, [split], (dO) => {
 		const { dq, dk, dv } = attention.gradient(dO);
 		return [concat([dq, dk, dv], 1)];
 	});
 	const merged = reshape(transpose(o, [0, 2, 1, 3]), [b * t, d]);
 	note(`${p}attn.proj`, merged, "all");
-	const after = residual(context, x, linear(merged, get(params, `${p}attn.proj.weight`), get(params, `${p}attn.proj.bias`)), `${p}ls1.gamma`);
+	const after = residual(
+		context,
+		x,
+		linear(
+			merged,
+			get(params, `${p}attn.proj.weight`),
+			get(params, `${p}attn.proj.bias`),
+		),
+		`${p}ls1.gamma`,
+	);
 	return mlp(context, after, i, "all");
 }
 
@@ -245,15 +343,30 @@ function classBlock(context: BlockContext, x: Value, i: number): Value {
 	const { c, params, batch: b, tokens: t, note } = context;
 	const d = c.width;
 	const p = `blocks.${i}.`;
-	const y = layerNorm(x, get(params, `${p}norm1.weight`), get(params, `${p}norm1.bias`), c.layerNormEps);
+	const y = layerNorm(
+		x,
+		get(params, `${p}norm1.weight`),
+		get(params, `${p}norm1.bias`),
+		c.layerNormEps,
+	);
 	note(`${p}attn.qkv`, y, "all");
 	const weight = get(params, `${p}attn.qkv.weight`);
 	const bias = get(params, `${p}attn.qkv.bias`);
 	const first = reshape(slice(reshape(y, [b, t, d]), 1, 0, 1), [b, d]);
-	const q = reshape(linear(first, slice(weight, 0, 0, d), slice(bias, 0, 0, d)), [b, c.heads, 1, d / c.heads]);
+	const q = reshape(
+		linear(first, slice(weight, 0, 0, d), slice(bias, 0, 0, d)),
+		[b, c.heads, 1, d / c.heads],
+	);
 	const kv = linear(y, slice(weight, 0, d, 3 * d), slice(bias, 0, d, 3 * d));
-	const split = transpose(reshape(kv, [b, t, 2 * c.heads, d / c.heads]), [0, 2, 1, 3]); // [B, 2h, T, d]
-	const attention = attend(q, heads(split, 0, c.heads), heads(split, 1, c.heads));
+	const split = transpose(
+		reshape(kv, [b, t, 2 * c.heads, d / c.heads]),
+		[0, 2, 1, 3],
+	); // [B, 2h, T, d]
+	const attention = attend(
+		q,
+		heads(split, 0, c.heads),
+		heads(split, 1, c.heads),
+	);
 	const o = withGradient(attention.output, [q, split], (dO) => {
 		const { dq, dk, dv } = attention.gradient(dO);
 		return [dq, concat([dk, dv], 1)];
@@ -261,7 +374,16 @@ function classBlock(context: BlockContext, x: Value, i: number): Value {
 	const merged = reshape(o, [b, d]);
 	note(`${p}attn.proj`, merged, "class");
 	const row = reshape(slice(reshape(x, [b, t, d]), 1, 0, 1), [b, d]);
-	const after = residual(context, row, linear(merged, get(params, `${p}attn.proj.weight`), get(params, `${p}attn.proj.bias`)), `${p}ls1.gamma`);
+	const after = residual(
+		context,
+		row,
+		linear(
+			merged,
+			get(params, `${p}attn.proj.weight`),
+			get(params, `${p}attn.proj.bias`),
+		),
+		`${p}ls1.gamma`,
+	);
 	return mlp(context, after, i, "class");
 }
 
@@ -269,33 +391,79 @@ function classBlock(context: BlockContext, x: Value, i: number): Value {
  * The tokens before block `upTo` and, on the way, those after each block of `keep` (counted from 0), without the final norm.
  * Forward only.
  */
-export function trunk(c: VitConfig, params: ValueDict, pixels: Value, upTo: number, keep: readonly number[] = []): { state: Value; hidden: readonly Value[] } {
+export function trunk(
+	c: VitConfig,
+	params: ValueDict,
+	pixels: Value,
+	upTo: number,
+	keep: readonly number[] = [],
+): { state: Value; hidden: readonly Value[] } {
 	const batch = pixels.shape[0] as number;
 	const tokens = tokenCount(c);
-	const context: BlockContext = { c, params, batch, tokens, note: () => {}, forwardOnly: true };
+	const context: BlockContext = {
+		c,
+		params,
+		batch,
+		tokens,
+		note: () => {},
+		forwardOnly: true,
+	};
 	let x = reshape(embed(c, params, pixels), [batch * tokens, c.width]);
 	const hidden = new Map<number, Value>();
 	for (let i = 0; i < upTo; i++) {
 		x = block(context, x, i);
 		if (keep.includes(i)) hidden.set(i, reshape(x, [batch, tokens, c.width]));
 	}
-	return { state: reshape(x, [batch, tokens, c.width]), hidden: keep.map((i) => hidden.get(i) as Value) };
+	return {
+		state: reshape(x, [batch, tokens, c.width]),
+		hidden: keep.map((i) => hidden.get(i) as Value),
+	};
 }
 
 /** The blocks from `from` on and the final norm, from the trunk's state. */
-export function top(c: VitConfig, params: ValueDict, state: Value /* [B, T, D] */, from: number, options: { read: Read; forwardOnly?: boolean }): Top {
+export function top(
+	c: VitConfig,
+	params: ValueDict,
+	state: Value /* [B, T, D] */,
+	from: number,
+	options: { read: Read; forwardOnly?: boolean },
+): Top {
 	const [batch, tokens] = state.shape as [number, number, number];
 	const d = c.width;
 	const layerInputs: Record<string, Value> = {};
 	const note: Note = (layer, value, rows) => {
-		layerInputs[layer] = rows === "class" ? value : reshape(value, [batch, tokens, value.shape.at(-1) as number]);
+		layerInputs[layer] =
+			rows === "class"
+				? value
+				: reshape(value, [batch, tokens, value.shape.at(-1) as number]);
 	};
-	const context: BlockContext = { c, params, batch, tokens, note, forwardOnly: options.forwardOnly ?? false };
+	const context: BlockContext = {
+		c,
+		params,
+		batch,
+		tokens,
+		note,
+		forwardOnly: options.forwardOnly ?? false,
+	};
 	const classOnly = options.read === "class" && from < c.depth;
 	let x = reshape(state, [batch * tokens, d]);
-	for (let i = from; i < c.depth; i++) x = classOnly && i === c.depth - 1 ? classBlock(context, x, i) : block(context, x, i);
-	const finalNorm = (v: Value) => layerNorm(v, get(params, "norm.weight"), get(params, "norm.bias"), c.layerNormEps);
+	for (let i = from; i < c.depth; i++)
+		x =
+			classOnly && i === c.depth - 1
+				? classBlock(context, x, i)
+				: block(context, x, i);
+	const finalNorm = (v: Value) =>
+		layerNorm(
+			v,
+			get(params, "norm.weight"),
+			get(params, "norm.bias"),
+			c.layerNormEps,
+		);
 	if (classOnly) return { tokens: null, embedding: finalNorm(x), layerInputs };
 	const normed = reshape(finalNorm(x), [batch, tokens, d]);
-	return { tokens: normed, embedding: reshape(slice(normed, 1, 0, 1), [batch, d]), layerInputs };
+	return {
+		tokens: normed,
+		embedding: reshape(slice(normed, 1, 0, 1), [batch, d]),
+		layerInputs,
+	};
 }

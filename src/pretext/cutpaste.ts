@@ -11,7 +11,13 @@ import type { Image } from "../data/task.ts";
 import { uint8 } from "../engine/tensor.ts";
 import type { Random } from "../random.ts";
 import { definePretext } from "./pretext.ts";
-import { colorJitter, crop, drawRotated, paste, sidesOf } from "./transforms.ts";
+import {
+	colorJitter,
+	crop,
+	drawRotated,
+	paste,
+	sidesOf,
+} from "./transforms.ts";
 import { type MakeAnomaly, makeViews, viewOptions } from "./views.ts";
 
 const area = [0.02, 0.15] as const; // share of the image
@@ -27,19 +33,41 @@ const options = z.strictObject({
 });
 
 /** [height, width] of a patch: area A ~ U(.02, .15) of the image, log(width / height) ~ U(log b, -log b), b ~ U(.1, 1). */
-export function drawPatchSize(random: Random, height: number, width: number): readonly [number, number] {
+export function drawPatchSize(
+	random: Random,
+	height: number,
+	width: number,
+): readonly [number, number] {
 	const share = random.uniform(...area);
 	const b = random.uniform(...smallestAspect);
 	// width² = A·H·W·aspect <= W² and height² = A·H·W / aspect <= H²
-	const fitting = (aspect: number) => Math.min(Math.max(aspect, (share * width) / height), width / (share * height));
-	const aspect = Math.exp(random.uniform(Math.log(fitting(b)), Math.log(fitting(1 / b))));
-	const side = (length: number, most: number) => Math.min(Math.max(Math.round(length), 1), most);
-	return [side(Math.sqrt((share * height * width) / aspect), height), side(Math.sqrt(share * height * width * aspect), width)];
+	const fitting = (aspect: number) =>
+		Math.min(
+			Math.max(aspect, (share * width) / height),
+			width / (share * height),
+		);
+	const aspect = Math.exp(
+		random.uniform(Math.log(fitting(b)), Math.log(fitting(1 / b))),
+	);
+	const side = (length: number, most: number) =>
+		Math.min(Math.max(Math.round(length), 1), most);
+	return [
+		side(Math.sqrt((share * height * width) / aspect), height),
+		side(Math.sqrt(share * height * width * aspect), width),
+	];
 }
 
-function drawPlace(random: Random, image: Image, height: number, width: number): readonly [number, number] {
+function drawPlace(
+	random: Random,
+	image: Image,
+	height: number,
+	width: number,
+): readonly [number, number] {
 	const [imageHeight, imageWidth] = sidesOf(image);
-	return [random.integer(imageHeight - height + 1), random.integer(imageWidth - width + 1)];
+	return [
+		random.integer(imageHeight - height + 1),
+		random.integer(imageWidth - width + 1),
+	];
 }
 
 const copy = (image: Image) => uint8(image.shape, Uint8Array.from(image.data));
@@ -49,10 +77,19 @@ const cutPaste =
 	(image, random) => {
 		const [height, width] = drawPatchSize(random, ...sidesOf(image));
 		const [fromTop, fromLeft] = drawPlace(random, image, height, width);
-		const patch = colorJitter(crop(image, fromTop, fromLeft, height, width), patchJitter, random);
+		const patch = colorJitter(
+			crop(image, fromTop, fromLeft, height, width),
+			patchJitter,
+			random,
+		);
 		let [top, left] = drawPlace(random, image, height, width);
 		// elsewhere: not onto itself (an image of a few pixels may leave no other place)
-		for (let draws = 0; top === fromTop && left === fromLeft && draws < 100; draws++) [top, left] = drawPlace(random, image, height, width);
+		for (
+			let draws = 0;
+			top === fromTop && left === fromLeft && draws < 100;
+			draws++
+		)
+			[top, left] = drawPlace(random, image, height, width);
 		const anomalous = copy(image);
 		paste(anomalous, patch, top, left);
 		return anomalous;
@@ -63,14 +100,31 @@ const cutPasteScar =
 	(image, random) => {
 		const scale = Math.min(...sidesOf(image)) / 256;
 		const width = Math.max(1, Math.round(random.uniform(...scarWidth) * scale));
-		const length = Math.max(1, Math.round(random.uniform(...scarLength) * scale));
-		const scar = colorJitter(crop(image, ...drawPlace(random, image, length, width), length, width), patchJitter, random);
+		const length = Math.max(
+			1,
+			Math.round(random.uniform(...scarLength) * scale),
+		);
+		const scar = colorJitter(
+			crop(image, ...drawPlace(random, image, length, width), length, width),
+			patchJitter,
+			random,
+		);
 		const degrees = random.uniform(-scarDegrees, scarDegrees);
-		const [cos, sin] = [Math.cos((degrees * Math.PI) / 180), Math.abs(Math.sin((degrees * Math.PI) / 180))];
+		const [cos, sin] = [
+			Math.cos((degrees * Math.PI) / 180),
+			Math.abs(Math.sin((degrees * Math.PI) / 180)),
+		];
 		const boxHeight = Math.ceil(length * cos + width * sin); // the box around the rotated scar
 		const boxWidth = Math.ceil(width * cos + length * sin);
 		const anomalous = copy(image);
-		drawRotated(anomalous, scar, degrees, ...drawPlace(random, image, boxHeight, boxWidth), boxHeight, boxWidth);
+		drawRotated(
+			anomalous,
+			scar,
+			degrees,
+			...drawPlace(random, image, boxHeight, boxWidth),
+			boxHeight,
+			boxWidth,
+		);
 		return anomalous;
 	};
 
@@ -80,7 +134,8 @@ export const cutpaste = definePretext({
 	options,
 	create: (o) => ({
 		classes: ["normal", "cutpaste"],
-		augment: (image, random) => makeViews(image, random, o, [cutPaste(o.patchJitter)]),
+		augment: (image, random) =>
+			makeViews(image, random, o, [cutPaste(o.patchJitter)]),
 	}),
 });
 
@@ -90,7 +145,8 @@ export const scar = definePretext({
 	options,
 	create: (o) => ({
 		classes: ["normal", "scar"],
-		augment: (image, random) => makeViews(image, random, o, [cutPasteScar(o.patchJitter)]),
+		augment: (image, random) =>
+			makeViews(image, random, o, [cutPasteScar(o.patchJitter)]),
 	}),
 });
 
@@ -100,6 +156,10 @@ export const threeWay = definePretext({
 	options,
 	create: (o) => ({
 		classes: ["normal", "cutpaste", "scar"],
-		augment: (image, random) => makeViews(image, random, o, [cutPaste(o.patchJitter), cutPasteScar(o.patchJitter)]),
+		augment: (image, random) =>
+			makeViews(image, random, o, [
+				cutPaste(o.patchJitter),
+				cutPasteScar(o.patchJitter),
+			]),
 	}),
 });

@@ -17,7 +17,13 @@ import { definePretext } from "./pretext.ts";
 import { crop, paste, resize, sidesOf } from "./transforms.ts";
 import { makeViews, viewOptions } from "./views.ts";
 
-const halfWidth = { offset: 0.03, shape: 2, scale: 0.05, least: 0.05, most: 0.2 }; // shares of the side
+const halfWidth = {
+	offset: 0.03,
+	shape: 2,
+	scale: 0.05,
+	least: 0.05,
+	most: 0.2,
+}; // shares of the side
 const zoom = { mean: 1, deviation: 0.5, least: 0.7, most: 1.3 };
 const leastForeground = 0.25; // of the source patch, and of it on the target's foreground
 const leastChange = 1; // grey levels
@@ -31,16 +37,27 @@ const options = z.strictObject({
 	 * Grey value (0-255) of a uniform background and the distance from it below which a pixel belongs to it: patches then
 	 * hold and meet at least a quarter of foreground. null: no background known, patches lie anywhere.
 	 */
-	background: z.strictObject({ grey: z.number().min(0).max(255), tolerance: z.number().min(0).max(255) }).nullable().default(null),
+	background: z
+		.strictObject({
+			grey: z.number().min(0).max(255),
+			tolerance: z.number().min(0).max(255),
+		})
+		.nullable()
+		.default(null),
 });
 type Background = z.output<typeof options>["background"];
 
-const clip = (x: number, least: number, most: number) => Math.min(Math.max(x, least), most);
+const clip = (x: number, least: number, most: number) =>
+	Math.min(Math.max(x, least), most);
 
 /** Half the side of a patch, in px: clip(.03 + Gamma(2, .05), .05, .2) of the image's side. */
 function drawHalfWidth(random: Random, side: number): number {
-	const share = halfWidth.offset + random.gamma(halfWidth.shape, halfWidth.scale);
-	return Math.max(1, Math.floor(clip(share, halfWidth.least, halfWidth.most) * side));
+	const share =
+		halfWidth.offset + random.gamma(halfWidth.shape, halfWidth.scale);
+	return Math.max(
+		1,
+		Math.floor(clip(share, halfWidth.least, halfWidth.most) * side),
+	);
 }
 
 interface Span {
@@ -57,10 +74,23 @@ function drawSpan(random: Random, side: number, half: number): Span {
 }
 
 /** A patch of `source`, blended into `target` in place. False: nothing to be seen (or no foreground there); target is as before. */
-function addPatch(target: Image, source: Image, random: Random, background: Background): boolean {
+function addPatch(
+	target: Image,
+	source: Image,
+	random: Random,
+	background: Background,
+): boolean {
 	const [imageHeight, imageWidth] = sidesOf(target);
-	const rows = drawSpan(random, imageHeight, drawHalfWidth(random, imageHeight));
-	const columns = drawSpan(random, imageWidth, drawHalfWidth(random, imageWidth));
+	const rows = drawSpan(
+		random,
+		imageHeight,
+		drawHalfWidth(random, imageHeight),
+	);
+	const columns = drawSpan(
+		random,
+		imageWidth,
+		drawHalfWidth(random, imageWidth),
+	);
 	const scale = Math.min(
 		clip(random.normal(zoom.mean, zoom.deviation), zoom.least, zoom.most),
 		imageHeight / rows.length,
@@ -68,7 +98,11 @@ function addPatch(target: Image, source: Image, random: Random, background: Back
 	);
 	const side = (length: number) => Math.max(1, Math.floor(length * scale));
 	const [height, width] = [side(rows.length), side(columns.length)];
-	const patch = resize(crop(source, rows.start, columns.start, rows.length, columns.length), height, width);
+	const patch = resize(
+		crop(source, rows.start, columns.start, rows.length, columns.length),
+		height,
+		width,
+	);
 	const top = random.integer(imageHeight - height + 1);
 	const left = random.integer(imageWidth - width + 1);
 	const before = crop(target, top, left, height, width);
@@ -79,29 +113,62 @@ function addPatch(target: Image, source: Image, random: Random, background: Back
 }
 
 /** At least a quarter of the patch is foreground, and at least a quarter of that falls on the target's foreground. */
-function meetsForeground(patch: Image, place: Image, { grey, tolerance }: NonNullable<Background>): boolean {
+function meetsForeground(
+	patch: Image,
+	place: Image,
+	{ grey, tolerance }: NonNullable<Background>,
+): boolean {
 	let ofPatch = 0;
 	let ofBoth = 0;
 	const isForeground = ({ data }: Image, p: number) =>
-		Math.abs(((data[p] as number) + (data[p + 1] as number) + (data[p + 2] as number)) / 3 - grey) > tolerance;
+		Math.abs(
+			((data[p] as number) +
+				(data[p + 1] as number) +
+				(data[p + 2] as number)) /
+				3 -
+				grey,
+		) > tolerance;
 	for (let p = 0; p < patch.data.length; p += 3) {
 		if (!isForeground(patch, p)) continue;
 		ofPatch++;
 		if (isForeground(place, p)) ofBoth++;
 	}
-	return ofPatch >= (leastForeground * patch.data.length) / 3 && ofPatch > 0 && ofBoth >= leastForeground * ofPatch;
+	return (
+		ofPatch >= (leastForeground * patch.data.length) / 3 &&
+		ofPatch > 0 &&
+		ofBoth >= leastForeground * ofPatch
+	);
 }
 
-function addAnomaly(image: Image, source: Image, random: Random, patches: number, background: Background): Image {
+function addAnomaly(
+	image: Image,
+	source: Image,
+	random: Random,
+	patches: number,
+	background: Background,
+): Image {
 	if (source.shape.some((side, axis) => side !== image.shape[axis])) {
-		throw fail("SHAPE_MISMATCH", { op: "nsa", shapes: [image.shape, source.shape], hint: "Both images must have the same size." });
+		throw fail("SHAPE_MISMATCH", {
+			op: "nsa",
+			shapes: [image.shape, source.shape],
+			hint: "Both images must have the same size.",
+		});
 	}
 	const anomalous = uint8(image.shape, Uint8Array.from(image.data));
 	for (let patch = 0; patch < patches; patch++) {
 		if (patch > 0 && random.uniform() < 0.5) continue;
 		let draws = 0;
-		while (draws < mostDraws && !addPatch(anomalous, source, random, background)) draws++;
-		if (patch === 0 && draws === mostDraws) throw fail("PRETEXT_NO_CHANGE", { pretext: "nsa", draws, background: background !== null });
+		while (
+			draws < mostDraws &&
+			!addPatch(anomalous, source, random, background)
+		)
+			draws++;
+		if (patch === 0 && draws === mostDraws)
+			throw fail("PRETEXT_NO_CHANGE", {
+				pretext: "nsa",
+				draws,
+				background: background !== null,
+			});
 	}
 	return anomalous;
 }
@@ -113,6 +180,8 @@ export const nsa = definePretext({
 	create: (o) => ({
 		classes: ["normal", "nsa"],
 		augment: (image, random, other) =>
-			makeViews(image, random, o, [(normal, r) => addAnomaly(normal, other, r, o.patches, o.background)]),
+			makeViews(image, random, o, [
+				(normal, r) => addAnomaly(normal, other, r, o.patches, o.background),
+			]),
 	}),
 });

@@ -14,7 +14,11 @@ import type { Random } from "../random.ts";
 export function sidesOf(image: Image): readonly [number, number] {
 	const [height, width, channels] = image.shape;
 	if (height === undefined || width === undefined || channels !== 3) {
-		throw fail("SHAPE_MISMATCH", { op: "pretext", shapes: [image.shape], hint: "An image is [H, W, 3]." });
+		throw fail("SHAPE_MISMATCH", {
+			op: "pretext",
+			shapes: [image.shape],
+			hint: "An image is [H, W, 3].",
+		});
 	}
 	return [height, width];
 }
@@ -23,12 +27,21 @@ export function sidesOf(image: Image): readonly [number, number] {
  * ColorJitter(s, s, s, s): brightness, contrast and saturation by factors from U(1 - s, 1 + s), hue by U(-s, s) of a
  * turn, in random order. Strength 0 gives a copy.
  */
-export function colorJitter(image: Image, strength: number, random: Random): Image {
+export function colorJitter(
+	image: Image,
+	strength: number,
+	random: Random,
+): Image {
 	const data = Uint8Array.from(image.data);
 	if (strength > 0) {
 		const order = random.permutation(4);
 		const factor = () => random.uniform(1 - strength, 1 + strength);
-		const [brightness, contrast, saturation, hue] = [factor(), factor(), factor(), random.uniform(-strength, strength)];
+		const [brightness, contrast, saturation, hue] = [
+			factor(),
+			factor(),
+			factor(),
+			random.uniform(-strength, strength),
+		];
 		for (const step of order) {
 			if (step === 0) adjustBrightness(data, brightness);
 			else if (step === 1) adjustContrast(data, contrast);
@@ -40,7 +53,8 @@ export function colorJitter(image: Image, strength: number, random: Random): Ima
 }
 
 const level = (x: number) => (x < 0 ? 0 : x > 255 ? 255 : x | 0);
-const grey = (r: number, g: number, b: number) => (0.2989 * r + 0.587 * g + 0.114 * b) | 0;
+const grey = (r: number, g: number, b: number) =>
+	(0.2989 * r + 0.587 * g + 0.114 * b) | 0;
 
 /** x ← factor · x. The four steps change `data` (RGB, interleaved) in place. */
 export function adjustBrightness(data: Uint8Array, factor: number): void {
@@ -50,13 +64,21 @@ export function adjustBrightness(data: Uint8Array, factor: number): void {
 /** x ← factor · x + (1 - factor) · m, m the mean of the grey image. */
 export function adjustContrast(data: Uint8Array, factor: number): void {
 	let sum = 0;
-	for (let i = 0; i < data.length; i += 3) sum += grey(data[i] as number, data[i + 1] as number, data[i + 2] as number);
+	for (let i = 0; i < data.length; i += 3)
+		sum += grey(
+			data[i] as number,
+			data[i + 1] as number,
+			data[i + 2] as number,
+		);
 	lookUp(data, factor, ((1 - factor) * sum * 3) / data.length);
 }
 
 function lookUp(data: Uint8Array, factor: number, offset: number): void {
-	const table = Uint8Array.from({ length: 256 }, (_, x) => level(factor * x + offset));
-	for (let i = 0; i < data.length; i++) data[i] = table[data[i] as number] as number;
+	const table = Uint8Array.from({ length: 256 }, (_, x) =>
+		level(factor * x + offset),
+	);
+	for (let i = 0; i < data.length; i++)
+		data[i] = table[data[i] as number] as number;
 }
 
 /** x ← factor · x + (1 - factor) · grey(x), each pixel with its own grey. */
@@ -86,7 +108,13 @@ export function adjustHue(data: Uint8Array, turn: number): void {
 		const min = Math.min(r, g, b);
 		const d = max - min;
 		if (d === 0) continue; // grey has no hue
-		let h = (max === r ? (g - b) / d : max === g ? 2 + (b - r) / d : 4 + (r - g) / d) + 6 * turn;
+		let h =
+			(max === r
+				? (g - b) / d
+				: max === g
+					? 2 + (b - r) / d
+					: 4 + (r - g) / d) +
+			6 * turn;
 		h -= 6 * Math.floor(h / 6);
 		const corner = h | 0;
 		const f = h - corner;
@@ -114,7 +142,13 @@ export function adjustHue(data: Uint8Array, turn: number): void {
 	}
 }
 
-function put(data: Uint8Array, i: number, r: number, g: number, b: number): void {
+function put(
+	data: Uint8Array,
+	i: number,
+	r: number,
+	g: number,
+	b: number,
+): void {
 	data[i] = r;
 	data[i + 1] = g;
 	data[i + 2] = b;
@@ -129,7 +163,15 @@ export function rotate(image: Image, degrees: number): Image {
 }
 
 /** Draws `source`, rotated about its centre, into the box of `target` at (top, left); outside of it the box stays as it is. */
-export function drawRotated(target: Image, source: Image, degrees: number, top: number, left: number, height: number, width: number): void {
+export function drawRotated(
+	target: Image,
+	source: Image,
+	degrees: number,
+	top: number,
+	left: number,
+	height: number,
+	width: number,
+): void {
 	const [sourceHeight, sourceWidth] = sidesOf(source);
 	const [from, to] = [source.data, target.data];
 	const stride = sidesOf(target)[1];
@@ -154,7 +196,13 @@ export function drawRotated(target: Image, source: Image, degrees: number, top: 
 }
 
 /** A copy of the box [height, width] at (top, left). */
-export function crop(image: Image, top: number, left: number, height: number, width: number): Image {
+export function crop(
+	image: Image,
+	top: number,
+	left: number,
+	height: number,
+	width: number,
+): Image {
 	const stride = sidesOf(image)[1] * 3;
 	const cut = uint8([height, width, 3]);
 	for (let y = 0; y < height; y++) {
@@ -165,11 +213,19 @@ export function crop(image: Image, top: number, left: number, height: number, wi
 }
 
 /** Puts `patch` into `target` (in place) with its corner at (top, left). */
-export function paste(target: Image, patch: Image, top: number, left: number): void {
+export function paste(
+	target: Image,
+	patch: Image,
+	top: number,
+	left: number,
+): void {
 	const [height, width] = sidesOf(patch);
 	const stride = sidesOf(target)[1] * 3;
 	for (let y = 0; y < height; y++) {
-		target.data.set(patch.data.subarray(y * width * 3, (y + 1) * width * 3), (top + y) * stride + left * 3);
+		target.data.set(
+			patch.data.subarray(y * width * 3, (y + 1) * width * 3),
+			(top + y) * stride + left * 3,
+		);
 	}
 }
 
@@ -181,20 +237,30 @@ export function resize(image: Image, height: number, width: number): Image {
 	const resized = uint8([height, width, 3]);
 	let t = 0;
 	for (let y = 0; y < height; y++) {
-		const sy = Math.min(Math.max(((y + 0.5) * sourceHeight) / height - 0.5, 0), sourceHeight - 1);
+		const sy = Math.min(
+			Math.max(((y + 0.5) * sourceHeight) / height - 0.5, 0),
+			sourceHeight - 1,
+		);
 		const y0 = Math.floor(sy);
 		const fy = sy - y0;
 		const upper = y0 * sourceWidth * 3;
 		const lower = Math.min(y0 + 1, sourceHeight - 1) * sourceWidth * 3;
 		for (let x = 0; x < width; x++) {
-			const sx = Math.min(Math.max(((x + 0.5) * sourceWidth) / width - 0.5, 0), sourceWidth - 1);
+			const sx = Math.min(
+				Math.max(((x + 0.5) * sourceWidth) / width - 0.5, 0),
+				sourceWidth - 1,
+			);
 			const x0 = Math.floor(sx);
 			const fx = sx - x0;
 			const a = x0 * 3;
 			const b = Math.min(x0 + 1, sourceWidth - 1) * 3;
 			for (let c = 0; c < 3; c++, t++) {
-				const above = (from[upper + a + c] as number) * (1 - fx) + (from[upper + b + c] as number) * fx;
-				const below = (from[lower + a + c] as number) * (1 - fx) + (from[lower + b + c] as number) * fx;
+				const above =
+					(from[upper + a + c] as number) * (1 - fx) +
+					(from[upper + b + c] as number) * fx;
+				const below =
+					(from[lower + a + c] as number) * (1 - fx) +
+					(from[lower + b + c] as number) * fx;
 				resized.data[t] = Math.round(above * (1 - fy) + below * fy);
 			}
 		}

@@ -24,9 +24,16 @@ export interface ViewOptions {
 export type MakeAnomaly = (image: Image, random: Random) => Image;
 
 /** [normal, one view for each anomaly]. */
-export function makeViews(image: Image, random: Random, options: ViewOptions, anomalies: readonly MakeAnomaly[]): readonly Image[] {
+export function makeViews(
+	image: Image,
+	random: Random,
+	options: ViewOptions,
+	anomalies: readonly MakeAnomaly[],
+): readonly Image[] {
 	const normal = colorJitter(image, options.jitter, random);
 	const views = [normal, ...anomalies.map((make) => make(normal, random))];
 	if (options.rotation === 0) return views;
-	return views.map((view) => rotate(view, random.uniform(-options.rotation, options.rotation)));
+	return views.map((view) =>
+		rotate(view, random.uniform(-options.rotation, options.rotation)),
+	);
 }

@@ -14,13 +14,33 @@ import type { Value, ValueDict } from "../engine/graph.ts";
 import { gemm, mul, sub } from "../engine/ops/index.ts";
 import { float32, type TensorDict } from "../engine/tensor.ts";
 import { Random } from "../random.ts";
-import { defineStrategy, type RowStatistics, type StepGraph } from "./strategy.ts";
+import {
+	defineStrategy,
+	type RowStatistics,
+	type StepGraph,
+} from "./strategy.ts";
 import { extendBasis, joinBasis } from "./subspace.ts";
 
 const options = z.strictObject({
-	epsilon: z.number().min(0).max(1).default(0.99).describe("Share of each layer's input energy to protect; 0 protects nothing and equals finetune."),
-	increment: z.number().min(0).default(0).describe("Added to epsilon with every further task, up to .9999."),
-	images: z.number().int().positive().default(60).describe("Images of a task whose clean and pretext views are looked at."),
+	epsilon: z
+		.number()
+		.min(0)
+		.max(1)
+		.default(0.99)
+		.describe(
+			"Share of each layer's input energy to protect; 0 protects nothing and equals finetune.",
+		),
+	increment: z
+		.number()
+		.min(0)
+		.default(0)
+		.describe("Added to epsilon with every further task, up to .9999."),
+	images: z
+		.number()
+		.int()
+		.positive()
+		.default(60)
+		.describe("Images of a task whose clean and pretext views are looked at."),
 });
 
 export const gpm = defineStrategy({
@@ -54,26 +74,52 @@ export const gpm = defineStrategy({
 			async endTask(_task, probe) {
 				const threshold = Math.min(epsilon + increment * tasksLearnt(), 0.9999);
 				const report: Record<string, number> = {};
-				for (const [layer, { width, rows }] of Object.entries(await probe.layerInputs(images))) {
-					const parts = rows.flatMap((r) => (r.name === "class" ? [{ name: "class", gram: r.gram }, { name: "class deviations", gram: centred(r) }] : [r]));
+				for (const [layer, { width, rows }] of Object.entries(
+					await probe.layerInputs(images),
+				)) {
+					const parts = rows.flatMap((r) =>
+						r.name === "class"
+							? [
+									{ name: "class", gram: r.gram },
+									{ name: "class deviations", gram: centred(r) },
+								]
+							: [r],
+					);
 					const known = Float64Array.from(tensors[layer]?.data ?? []);
-					const extension = await extendBasis(parts, known, width, threshold, new Random("gpm", layer, tasksLearnt()));
-					tensors[layer] = float32([extension.rank, width], Float32Array.from(joinBasis(known, extension)));
+					const extension = await extendBasis(
+						parts,
+						known,
+						width,
+						threshold,
+						new Random("gpm", layer, tasksLearnt()),
+					);
+					tensors[layer] = float32(
+						[extension.rank, width],
+						Float32Array.from(joinBasis(known, extension)),
+					);
 					report[`free.${layer}`] = extension.free;
 				}
 				tensors.tasks = float32([1], Float32Array.of(tasksLearnt() + 1));
 				const free = Object.values(report);
-				return { freeRank: free.reduce((a, b) => a + b, 0) / free.length, ...report };
+				return {
+					freeRank: free.reduce((a, b) => a + b, 0) / free.length,
+					...report,
+				};
 			},
 		};
 	},
 });
 
 /** v − (v Mᵀ) M for weights v [out, in] and orthonormal rows M [k, in]: what inputs in the span of M do not see. */
-export const projectedAway = (value: Value, basis: Value): Value => sub(value, gemm(gemm(value, basis, { transB: true }), basis));
+export const projectedAway = (value: Value, basis: Value): Value =>
+	sub(value, gemm(gemm(value, basis, { transB: true }), basis));
 
 /** Σ (x − μ)(x − μ)ᵀ = Σ xxᵀ − s sᵀ / n, s the sum. */
 function centred({ gram, sum, rows }: RowStatistics): Float64Array {
 	const n = sum.length;
-	return gram.map((g, at) => g - ((sum[Math.floor(at / n)] as number) * (sum[at % n] as number)) / rows);
+	return gram.map(
+		(g, at) =>
+			g -
+			((sum[Math.floor(at / n)] as number) * (sum[at % n] as number)) / rows,
+	);
 }

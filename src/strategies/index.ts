@@ -6,4 +6,10 @@ import { isolated } from "./isolated.ts";
 import { joint } from "./joint.ts";
 import type { StrategyDefinition } from "./strategy.ts";
 
-export const strategies = { frozen, finetune, isolated, joint, gpm } satisfies Record<string, StrategyDefinition>;
+export const strategies = {
+	frozen,
+	finetune,
+	isolated,
+	joint,
+	gpm,
+} satisfies Record<string, StrategyDefinition>;

@@ -8,7 +8,14 @@ import { defineStrategy } from "./strategy.ts";
 export const joint = defineStrategy({
 	title: "Joint training",
 	paper: "reference",
-	options: z.strictObject({ cumulative: z.boolean().default(false).describe("Train anew on the union after every task, so that all rows are filled.") }),
+	options: z.strictObject({
+		cumulative: z
+			.boolean()
+			.default(false)
+			.describe(
+				"Train anew on the union after every task, so that all rows are filled.",
+			),
+	}),
 	startsFrom: "initial",
 	joint: ({ cumulative }) => (cumulative ? "every" : "last"),
 	create: () => ({}),

@@ -18,7 +18,10 @@ export interface StepGraph extends StepBuilder {
 	/** The class token after the final norm. */
 	readonly embedding: Value; // [B, D]
 	/** The same network with other weights of the trainable part, on the same views. */
-	forward(weights: ValueDict): { readonly logits: Value; readonly embedding: Value };
+	forward(weights: ValueDict): {
+		readonly logits: Value;
+		readonly embedding: Value;
+	};
 }
 
 /** What one kind of rows x of a linear layer's input looks like: "class" (the class token's) or "patches" (all others). */
@@ -38,7 +41,16 @@ export interface Probe {
 	 * What every trained linear layer reads, over clean normals and pretext views of at most `images` images of the task; only
 	 * rows that the network uses. Keys are layers ("blocks.9.attn.qkv", "head").
 	 */
-	layerInputs(images: number): Promise<Readonly<Record<string, { readonly width: number; readonly rows: readonly RowStatistics[] }>>>;
+	layerInputs(
+		images: number,
+	): Promise<
+		Readonly<
+			Record<
+				string,
+				{ readonly width: number; readonly rows: readonly RowStatistics[] }
+			>
+		>
+	>;
 }
 
 export interface Strategy {
@@ -51,7 +63,10 @@ export interface Strategy {
 	/** After the parameters have moved. */
 	afterUpdate?(moves: ValueDict, step: StepGraph): void;
 	/** What to remember of the task. Returns numbers that show that the strategy acts, for the log and the tables. */
-	endTask?(task: LearnTask, probe: Probe): Promise<Readonly<Record<string, number>>>;
+	endTask?(
+		task: LearnTask,
+		probe: Probe,
+	): Promise<Readonly<Record<string, number>>>;
 	/** All it keeps: saved with the run, restored before the next task. Mutated in place by `endTask`. */
 	readonly tensors?: TensorDict;
 }
@@ -72,5 +87,7 @@ export interface StrategyDefinition<Options = unknown> {
 }
 
 export const defineStrategy = <Schema extends z.ZodType>(
-	definition: Omit<StrategyDefinition<z.output<Schema>>, "options"> & { readonly options: Schema },
+	definition: Omit<StrategyDefinition<z.output<Schema>>, "options"> & {
+		readonly options: Schema;
+	},
 ): StrategyDefinition => definition as unknown as StrategyDefinition;

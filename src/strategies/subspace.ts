@@ -7,7 +7,15 @@
  * part weighs the same, G = Σ part / tr(part), and the threshold ε must be met by every part. At least one direction is taken
  * for the first task; ε = 0 takes none at all, so that it equals finetuning.
  */
-import { concat, type Eigen, leadingEigen, orthonormalise, symmetricEigen, timesTransposed, transpose } from "../linalg/eigen.ts";
+import {
+	concat,
+	type Eigen,
+	leadingEigen,
+	orthonormalise,
+	symmetricEigen,
+	timesTransposed,
+	transpose,
+} from "../linalg/eigen.ts";
 import type { Random } from "../random.ts";
 
 /** Σ x xᵀ over the rows x of one kind that enter the layer. */
@@ -38,13 +46,23 @@ export async function extendBasis(
 	threshold: number,
 	random: Random,
 ): Promise<Extension> {
-	const live = parts.map((part) => ({ ...part, trace: traceOf(part.gram, n) })).filter((part) => part.trace > 0); // a part without input asks for nothing
-	const kept = live.map(({ gram, trace }) => sum(energies(gram, basis, n)) / trace);
+	const live = parts
+		.map((part) => ({ ...part, trace: traceOf(part.gram, n) }))
+		.filter((part) => part.trace > 0); // a part without input asks for nothing
+	const kept = live.map(
+		({ gram, trace }) => sum(energies(gram, basis, n)) / trace,
+	);
 	const before = basis.length / n;
 	let added = new Float64Array(0);
-	if (threshold > 0 && live.length > 0 && (before === 0 || kept.some((share) => share < threshold))) {
+	if (
+		threshold > 0 &&
+		live.length > 0 &&
+		(before === 0 || kept.some((share) => share < threshold))
+	) {
 		const weighted = new Float64Array(n * n);
-		for (const { gram, trace } of live) for (let i = 0; i < weighted.length; i++) (weighted[i] as number) += (gram[i] as number) / trace;
+		for (const { gram, trace } of live)
+			for (let i = 0; i < weighted.length; i++)
+				(weighted[i] as number) += (gram[i] as number) / trace;
 		const residual = residualGram(weighted, basis, n);
 		// Every part lacks at most 1 − ε once their sum does: enough directions for the choice below, from which it takes the first.
 		const wanted = sum(kept.map((share) => 1 - share)) - (1 - threshold);
@@ -52,18 +70,40 @@ export async function extendBasis(
 		// (I − P) G (I − P) has the old basis in its null space: only directions with energy are new
 		const floor = n * Number.EPSILON * live.length;
 		const usable = values.findIndex((value) => value <= floor);
-		const candidates = vectors.subarray(0, (usable < 0 ? values.length : usable) * n);
+		const candidates = vectors.subarray(
+			0,
+			(usable < 0 ? values.length : usable) * n,
+		);
 		let k = 0;
 		let gains: readonly Float64Array[] = []; // of 64 candidates at a time, a list a part
-		while (k * n < candidates.length && ((before === 0 && k === 0) || kept.some((share) => share < threshold))) {
-			if (k % 64 === 0) gains = gainsOf(live, candidates.subarray(k * n, (k + 64) * n), values.subarray(k, k + 64), n);
-			for (const [p, gain] of gains.entries()) kept[p] = (kept[p] as number) + (gain[k % 64] as number);
+		while (
+			k * n < candidates.length &&
+			((before === 0 && k === 0) || kept.some((share) => share < threshold))
+		) {
+			if (k % 64 === 0)
+				gains = gainsOf(
+					live,
+					candidates.subarray(k * n, (k + 64) * n),
+					values.subarray(k, k + 64),
+					n,
+				);
+			for (const [p, gain] of gains.entries())
+				kept[p] = (kept[p] as number) + (gain[k % 64] as number);
 			k++;
 		}
-		added = new Float64Array(orthonormalise(candidates.slice(0, k * n), n, basis));
+		added = new Float64Array(
+			orthonormalise(candidates.slice(0, k * n), n, basis),
+		);
 	}
 	const rank = before + added.length / n;
-	return { added, rank, free: 1 - rank / n, kept: Object.fromEntries(live.map(({ name }, p) => [name, Math.min(1, kept[p] as number)])) };
+	return {
+		added,
+		rank,
+		free: 1 - rank / n,
+		kept: Object.fromEntries(
+			live.map(({ name }, p) => [name, Math.min(1, kept[p] as number)]),
+		),
+	};
 }
 
 /** Share of each part's energy along each candidate. They sum to its eigenvalue, so the last part needs no product. */
@@ -73,33 +113,62 @@ function gainsOf(
 	values: Float64Array,
 	n: number,
 ): Float64Array[] {
-	const gains = parts.slice(0, -1).map(({ gram, trace }) => energies(gram, candidates, n).map((energy) => energy / trace));
-	return [...gains, values.map((value, k) => gains.reduce((rest, gain) => rest - (gain[k] as number), value))];
+	const gains = parts
+		.slice(0, -1)
+		.map(({ gram, trace }) =>
+			energies(gram, candidates, n).map((energy) => energy / trace),
+		);
+	return [
+		...gains,
+		values.map((value, k) =>
+			gains.reduce((rest, gain) => rest - (gain[k] as number), value),
+		),
+	];
 }
 
 /** gradient [m, n] − gradient M Mᵀ: the part of a weight change (rows of weights over n inputs) that M's inputs don't see. */
-export function projectOut(gradient: Float64Array, basis: Float64Array, n: number): Float64Array {
+export function projectOut(
+	gradient: Float64Array,
+	basis: Float64Array,
+	n: number,
+): Float64Array {
 	if (basis.length === 0) return gradient.slice();
-	const onto = timesTransposed(timesTransposed(gradient, basis, n), transpose(basis, n), basis.length / n); // [m, n]
+	const onto = timesTransposed(
+		timesTransposed(gradient, basis, n),
+		transpose(basis, n),
+		basis.length / n,
+	); // [m, n]
 	return gradient.map((x, i) => x - (onto[i] as number));
 }
 
 /** Earlier basis, then the added rows. */
-export const joinBasis = (basis: Float64Array, { added }: Extension): Float64Array => concat(basis, added);
+export const joinBasis = (
+	basis: Float64Array,
+	{ added }: Extension,
+): Float64Array => concat(basis, added);
 
 /** (I − P) G (I − P) for symmetric G. */
-function residualGram(gram: Float64Array, basis: Float64Array, n: number): Float64Array {
+function residualGram(
+	gram: Float64Array,
+	basis: Float64Array,
+	n: number,
+): Float64Array {
 	const half = projectOut(gram, basis, n); // G (I − P)
 	return projectOut(transpose(half, n), basis, n); // (I − P) G (I − P)
 }
 
 /** uᵀ G u for every row u. */
-function energies(gram: Float64Array, rows: Float64Array, n: number): Float64Array {
+function energies(
+	gram: Float64Array,
+	rows: Float64Array,
+	n: number,
+): Float64Array {
 	if (rows.length === 0) return new Float64Array(0);
 	const images = timesTransposed(rows, gram, n);
 	return Float64Array.from({ length: rows.length / n }, (_, i) => {
 		let total = 0;
-		for (let j = i * n; j < (i + 1) * n; j++) total += (rows[j] as number) * (images[j] as number);
+		for (let j = i * n; j < (i + 1) * n; j++)
+			total += (rows[j] as number) * (images[j] as number);
 		return total;
 	});
 }
@@ -108,12 +177,24 @@ function energies(gram: Float64Array, rows: Float64Array, n: number): Float64Arr
  * Leading eigenvectors that hold at least `wanted` of the trace. From n = 1024 on subspace iteration is tried first; measured
  * at n = 1536 on one core it needs .4 s for rank 25 and 3.2 s for rank 92, the full decomposition 7.6 s at any rank.
  */
-async function decompose(gram: Float64Array, n: number, wanted: number, random: Random): Promise<Eigen> {
+async function decompose(
+	gram: Float64Array,
+	n: number,
+	wanted: number,
+	random: Random,
+): Promise<Eigen> {
 	const trace = traceOf(gram, n);
 	if (n >= 1024) {
-		const leading = await leadingEigen((rows) => timesTransposed(rows, gram, n), n, trace, Math.min(1, wanted / trace), random, {
-			maximumRank: Math.floor(n / 12),
-		});
+		const leading = await leadingEigen(
+			(rows) => timesTransposed(rows, gram, n),
+			n,
+			trace,
+			Math.min(1, wanted / trace),
+			random,
+			{
+				maximumRank: Math.floor(n / 12),
+			},
+		);
 		if (leading.found && leading.values.length > 0) return leading;
 	}
 	return symmetricEigen(gram, n);

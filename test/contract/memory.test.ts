@@ -67,7 +67,9 @@ for (const [name, definition] of Object.entries(memories)) {
 				for (const id of [...memory.ids].reverse())
 					restored.restore(id, memory.tensors(id));
 				const sorted = (m: Memory) =>
-					everything(m).sort(([a], [b]) => (String(a) < String(b) ? -1 : 1));
+					everything(m).sort(([a], [b]) =>
+						JSON.stringify(a) < JSON.stringify(b) ? -1 : 1,
+					);
 				expect(sorted(restored)).toEqual(sorted(memory));
 				for (const tensor of Object.values(memory.tensors("a")))
 					tensor.data.fill(0 as never);

@@ -5,27 +5,57 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { createAugmenter } from "../../src/augment.ts";
 import type { Image } from "../../src/data/task.ts";
-import { float32, type Tensor, type TensorDict, uint8 } from "../../src/engine/tensor.ts";
+import {
+	float32,
+	type Tensor,
+	type TensorDict,
+	uint8,
+} from "../../src/engine/tensor.ts";
 import type { RunEvent } from "../../src/events.ts";
 import { initialHead, type LearnSettings, learn } from "../../src/learn.ts";
 import { loadBackbone } from "../../src/models/index.ts";
-import { readSafetensors, toTensor, writeSafetensors } from "../../src/models/safetensors.ts";
+import {
+	readSafetensors,
+	toTensor,
+	writeSafetensors,
+} from "../../src/models/safetensors.ts";
 import { Random } from "../../src/random.ts";
 import { VersionedFolder } from "../../src/storage.ts";
 import { strategies } from "../../src/strategies/index.ts";
-import type { Strategy, StrategyDefinition } from "../../src/strategies/strategy.ts";
+import type {
+	Strategy,
+	StrategyDefinition,
+} from "../../src/strategies/strategy.ts";
 import { type Network, Trunk, trainableWeights } from "../../src/trunk.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-strategies-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
 const size: [number, number] = [32, 32];
-const network: Network = { backbone: loadBackbone({ name: "vit", width: 24, depth: 3, heads: 2, patch: 8 }, size, 1), from: 1, threads: 1 };
-const start: TensorDict = { ...trainableWeights(network), ...initialHead(2, 24) };
+const network: Network = {
+	backbone: loadBackbone(
+		{ name: "vit", width: 24, depth: 3, heads: 2, patch: 8 },
+		size,
+		1,
+	),
+	from: 1,
+	threads: 1,
+};
+const start: TensorDict = {
+	...trainableWeights(network),
+	...initialHead(2, 24),
+};
 const settings: LearnSettings = {
 	epochs: 2,
 	batchSize: 8,
-	optimizer: { name: "adam", lr: 3e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 1e-3, momentum: 0 },
+	optimizer: {
+		name: "adam",
+		lr: 3e-3,
+		betas: [0.9, 0.999],
+		eps: 1e-8,
+		weightDecay: 1e-3,
+		momentum: 0,
+	},
 	schedule: "cosine",
 	warmup: 0,
 	clipNorm: null,
@@ -41,16 +71,35 @@ function drawImages(task: number, count: number): Image[] {
 		const data = new Uint8Array(32 * 32 * 3);
 		for (let y = 0; y < 32; y++)
 			for (let x = 0; x < 32; x++)
-				for (let c = 0; c < 3; c++) data[(y * 32 + x) * 3 + c] = Math.max(0, Math.min(255, 128 + 80 * Math.sin((task % 2 ? x : y) * 0.6 + phase + c * task) + r.normal(0, 12)));
+				for (let c = 0; c < 3; c++)
+					data[(y * 32 + x) * 3 + c] = Math.max(
+						0,
+						Math.min(
+							255,
+							128 +
+								80 * Math.sin((task % 2 ? x : y) * 0.6 + phase + c * task) +
+								r.normal(0, 12),
+						),
+					);
 		return uint8([32, 32, 3], data);
 	});
 }
 
 let folders = 0;
 /** One task trained from `weights`; the same call gives the same bytes. */
-async function trainOn(task: number, strategy: Strategy, weights: TensorDict, changes: Partial<LearnSettings> = {}) {
+async function trainOn(
+	task: number,
+	strategy: Strategy,
+	weights: TensorDict,
+	changes: Partial<LearnSettings> = {},
+) {
 	const trunk = new Trunk(network);
-	const training = createAugmenter({ pretext: { name: "cutpaste", options: {} }, images: drawImages(task, 12), workers: 0, seed: 5 });
+	const training = createAugmenter({
+		pretext: { name: "cutpaste", options: {} },
+		images: drawImages(task, 12),
+		workers: 0,
+		seed: 5,
+	});
 	const events: RunEvent[] = [];
 	const result = await learn({
 		network,
@@ -79,7 +128,10 @@ async function sequence(definition: StrategyDefinition, options: object = {}) {
 	const second = make();
 	const kept = first.tensors ?? {};
 	const copy = readSafetensors(writeSafetensors(kept), "copy").tensors;
-	Object.assign(second.tensors ?? {}, Object.fromEntries(Object.entries(copy).map(([n, t]) => [n, toTensor(t)])));
+	Object.assign(
+		second.tensors ?? {},
+		Object.fromEntries(Object.entries(copy).map(([n, t]) => [n, toTensor(t)])),
+	);
 	const from = definition.startsFrom === "initial" ? start : one.weights;
 	const two = await trainOn(1, second, from);
 	return { one, two, kept, second };
@@ -87,13 +139,19 @@ async function sequence(definition: StrategyDefinition, options: object = {}) {
 
 const difference = (a: TensorDict, b: TensorDict): number => {
 	let worst = 0;
-	for (const [name, t] of Object.entries(a)) t.data.forEach((v, i) => {
-		worst = Math.max(worst, Math.abs(v - ((b[name] as Tensor).data[i] as number)));
-	});
+	for (const [name, t] of Object.entries(a))
+		t.data.forEach((v, i) => {
+			worst = Math.max(
+				worst,
+				Math.abs(v - ((b[name] as Tensor).data[i] as number)),
+			);
+		});
 	return worst;
 };
 
-const trained = Object.entries(strategies as Record<string, StrategyDefinition>).filter(([, d]) => d.trains !== false);
+const trained = Object.entries(
+	strategies as Record<string, StrategyDefinition>,
+).filter(([, d]) => d.trains !== false);
 const reference = sequence(strategies.finetune);
 
 describe.each(trained)("strategy %s", (_name, definition) => {
@@ -104,11 +162,18 @@ describe.each(trained)("strategy %s", (_name, definition) => {
 	});
 	it("trains on the first task as finetune does", async () => {
 		const own = await sequence(definition);
-		expect(difference(own.one.weights, (await reference).one.weights)).toBeLessThanOrEqual(1e-6);
+		expect(
+			difference(own.one.weights, (await reference).one.weights),
+		).toBeLessThanOrEqual(1e-6);
 		expect(own.one.learning.weightChange).toBeGreaterThan(1e-3);
 	});
 	it("resumes after an epoch to the same bytes", async () => {
-		const whole = await trainOn(0, definition.create(definition.options.parse({})), start, { epochs: 3 });
+		const whole = await trainOn(
+			0,
+			definition.create(definition.options.parse({})),
+			start,
+			{ epochs: 3 },
+		);
 		const dir = VersionedFolder.open(join(work, String(folders)));
 		// stops after the second epoch, as a kill would
 		const stop = { requested: false };
@@ -126,12 +191,28 @@ describe.each(trained)("strategy %s", (_name, definition) => {
 			checkpoint: dir,
 			stop,
 		});
-		const augmenter = () => createAugmenter({ pretext: { name: "cutpaste", options: {} }, images: drawImages(0, 12), workers: 0, seed: 5 });
-		await expect(learn({ ...job(), training: augmenter(), emit: (e) => {
-			if (e.type === "epoch" && e.epoch === 2) stop.requested = true;
-		} })).rejects.toThrow("interrupted");
+		const augmenter = () =>
+			createAugmenter({
+				pretext: { name: "cutpaste", options: {} },
+				images: drawImages(0, 12),
+				workers: 0,
+				seed: 5,
+			});
+		await expect(
+			learn({
+				...job(),
+				training: augmenter(),
+				emit: (e) => {
+					if (e.type === "epoch" && e.epoch === 2) stop.requested = true;
+				},
+			}),
+		).rejects.toThrow("interrupted");
 		stop.requested = false;
-		const resumed = await learn({ ...job(), training: augmenter(), emit: () => {} });
+		const resumed = await learn({
+			...job(),
+			training: augmenter(),
+			emit: () => {},
+		});
 		expect(difference(resumed.weights, whole.weights)).toBe(0);
 		expect(resumed.learning).toEqual(whole.learning);
 	});
@@ -147,10 +228,15 @@ describe("gpm", () => {
 
 	it("acts after the first task: moves nothing the first task's inputs see", async () => {
 		const own = await sequence(definition, { epsilon: 0.9 });
-		expect(difference(own.two.weights, (await reference).two.weights)).toBeGreaterThan(1e-4);
+		expect(
+			difference(own.two.weights, (await reference).two.weights),
+		).toBeGreaterThan(1e-4);
 		for (const [name, after] of Object.entries(own.two.weights)) {
 			const before = own.one.weights[name] as Tensor;
-			const move = Float64Array.from(after.data, (v, i) => v - (before.data[i] as number));
+			const move = Float64Array.from(
+				after.data,
+				(v, i) => v - (before.data[i] as number),
+			);
 			const basis = own.kept[name.replace(/\.weight$/, "")];
 			if (!basis || !name.endsWith(".weight")) {
 				expect(Math.max(...move.map(Math.abs)), `${name} is frozen`).toBe(0);
@@ -163,24 +249,57 @@ describe("gpm", () => {
 				for (let i = 0; i < n; i++) total += (move[row * n + i] as number) ** 2;
 				for (let b = 0; b < k; b++) {
 					let dot = 0;
-					for (let i = 0; i < n; i++) dot += (move[row * n + i] as number) * (basis.data[b * n + i] as number);
+					for (let i = 0; i < n; i++)
+						dot +=
+							(move[row * n + i] as number) * (basis.data[b * n + i] as number);
 					seen += dot * dot;
 				}
 			}
 			expect(total, `${name} moves where it may`).toBeGreaterThan(0);
 			// the move is read off float32 weights, whose rounding alone is seen; the projected step itself obeys 1e-5
-			const rounding = Math.sqrt(after.data.length) * 6e-8 * Math.max(...after.data.map(Math.abs));
-			expect(Math.sqrt(seen), name).toBeLessThanOrEqual(1e-5 * Math.sqrt(total) + rounding);
+			const rounding =
+				Math.sqrt(after.data.length) *
+				6e-8 *
+				Math.max(...after.data.map(Math.abs));
+			expect(Math.sqrt(seen), name).toBeLessThanOrEqual(
+				1e-5 * Math.sqrt(total) + rounding,
+			);
 		}
-		expect(own.two.learning.freeRank).toBeLessThan(own.one.learning.freeRank as number);
+		expect(own.two.learning.freeRank).toBeLessThan(
+			own.one.learning.freeRank as number,
+		);
 	});
 });
 
 it("a gradient that is not finite stops the run and leaves the last epoch's state", async () => {
 	const checkpoint = VersionedFolder.open(join(work, "nan"));
-	const bad = { ...start, "head.bias": float32([2], new Float32Array([Number.NaN, 0])) };
-	const training = createAugmenter({ pretext: { name: "cutpaste", options: {} }, images: drawImages(0, 8), workers: 0, seed: 5 });
-	const job = { network, trunk: new Trunk(network), settings, strategy: {}, task: { id: "t", categories: [] }, taskIndex: 0, taskCount: 1, training, heldOut: null, start: bad, checkpoint, emit: () => {}, stop: { requested: false } };
-	await expect(learn(job)).rejects.toThrow(/loss became NaN in task t, epoch 1, step 1/);
+	const bad = {
+		...start,
+		"head.bias": float32([2], new Float32Array([Number.NaN, 0])),
+	};
+	const training = createAugmenter({
+		pretext: { name: "cutpaste", options: {} },
+		images: drawImages(0, 8),
+		workers: 0,
+		seed: 5,
+	});
+	const job = {
+		network,
+		trunk: new Trunk(network),
+		settings,
+		strategy: {},
+		task: { id: "t", categories: [] },
+		taskIndex: 0,
+		taskCount: 1,
+		training,
+		heldOut: null,
+		start: bad,
+		checkpoint,
+		emit: () => {},
+		stop: { requested: false },
+	};
+	await expect(learn(job)).rejects.toThrow(
+		/loss became NaN in task t, epoch 1, step 1/,
+	);
 	expect(checkpoint.version).toBe(0);
 });

@@ -1,7 +1,13 @@
 /** Every operator's gradient by central differences of its own forward pass, and its shape rule's refusals. An operator without a case fails. */
 import { describe, expect, it } from "vitest";
 import { gradients } from "../../src/engine/autodiff.ts";
-import { apply, constant, input, type Op, type Value } from "../../src/engine/graph.ts";
+import {
+	apply,
+	constant,
+	input,
+	type Op,
+	type Value,
+} from "../../src/engine/graph.ts";
 import * as o from "../../src/engine/ops/index.ts";
 import { Session } from "../../src/engine/runtime.ts";
 import { float32, type Tensor } from "../../src/engine/tensor.ts";
@@ -14,20 +20,86 @@ interface Case {
 	readonly draw?: (r: Random) => number;
 }
 const positive = (r: Random) => r.uniform(0.5, 2);
-const cases: Readonly<Record<keyof typeof o.ops, readonly Case[] | "no gradient">> = {
-	add: [{ shapes: [[2, 3], [3]], build: o.add }, { shapes: [[2, 1, 3], [4, 1]], build: o.add }],
-	sub: [{ shapes: [[2, 3], [2, 1]], build: o.sub }],
-	mul: [{ shapes: [[2, 3], []], build: o.mul }, { shapes: [[2, 3], [2, 3]], build: o.mul }],
+const cases: Readonly<
+	Record<keyof typeof o.ops, readonly Case[] | "no gradient">
+> = {
+	add: [
+		{ shapes: [[2, 3], [3]], build: o.add },
+		{
+			shapes: [
+				[2, 1, 3],
+				[4, 1],
+			],
+			build: o.add,
+		},
+	],
+	sub: [
+		{
+			shapes: [
+				[2, 3],
+				[2, 1],
+			],
+			build: o.sub,
+		},
+	],
+	mul: [
+		{ shapes: [[2, 3], []], build: o.mul },
+		{
+			shapes: [
+				[2, 3],
+				[2, 3],
+			],
+			build: o.mul,
+		},
+	],
 	div: [{ shapes: [[2, 3], [3]], build: o.div, draw: positive }],
-	min: [{ shapes: [[3, 4], [3, 4]], build: o.min }, { shapes: [[3, 4], [4]], build: o.min }],
-	max: [{ shapes: [[3, 4], [3, 4]], build: o.max }],
+	min: [
+		{
+			shapes: [
+				[3, 4],
+				[3, 4],
+			],
+			build: o.min,
+		},
+		{ shapes: [[3, 4], [4]], build: o.min },
+	],
+	max: [
+		{
+			shapes: [
+				[3, 4],
+				[3, 4],
+			],
+			build: o.max,
+		},
+	],
 	neg: [{ shapes: [[5]], build: o.neg }],
 	exp: [{ shapes: [[5]], build: o.exp }],
 	log: [{ shapes: [[5]], build: o.log, draw: positive }],
 	sqrt: [{ shapes: [[5]], build: o.sqrt, draw: positive }],
 	erf: [{ shapes: [[7]], build: o.erf }],
 	lessOrEqual: "no gradient",
-	where: [{ shapes: [[3, 3], [3, 3]], build: (a, b) => o.where(o.lessOrEqual(constant(float32([3, 3], new Float32Array([1, -1, 1, -1, 1, -1, 1, -1, 1]))), 0), a, b) }],
+	where: [
+		{
+			shapes: [
+				[3, 3],
+				[3, 3],
+			],
+			build: (a, b) =>
+				o.where(
+					o.lessOrEqual(
+						constant(
+							float32(
+								[3, 3],
+								new Float32Array([1, -1, 1, -1, 1, -1, 1, -1, 1]),
+							),
+						),
+						0,
+					),
+					a,
+					b,
+				),
+		},
+	],
 	toFloat: "no gradient",
 	reduceSum: [{ shapes: [[2, 3, 4]], build: (x) => o.reduceSum(x, [0, -1]) }],
 	softmax: [{ shapes: [[2, 5]], build: o.softmax }],
@@ -35,32 +107,67 @@ const cases: Readonly<Record<keyof typeof o.ops, readonly Case[] | "no gradient"
 	matmul: ([false, true] as const).flatMap((transA) =>
 		([false, true] as const).map((transB) => ({
 			shapes: [transA ? [2, 4, 3] : [2, 3, 4], transB ? [2, 5, 4] : [2, 4, 5]],
-			build: (a: Value, b: Value) => o.matmul(a, b, { transA, transB, alpha: 0.7 }),
+			build: (a: Value, b: Value) =>
+				o.matmul(a, b, { transA, transB, alpha: 0.7 }),
 		})),
 	),
 	linear: [
-		{ shapes: [[3, 4], [5, 4], [5]], build: (x, w, b) => o.linear(x as Value, w as Value, b) },
-		{ shapes: [[3, 4], [5, 4]], build: (x, w, b) => o.linear(x as Value, w as Value, b) },
-		{ shapes: [[3, 4], [5, 4], [5]], build: (x, w, b) => o.linear(x, w, b, { alpha: 0.5, beta: 2 }) },
+		{
+			shapes: [[3, 4], [5, 4], [5]],
+			build: (x, w, b) => o.linear(x as Value, w as Value, b),
+		},
+		{
+			shapes: [
+				[3, 4],
+				[5, 4],
+			],
+			build: (x, w, b) => o.linear(x as Value, w as Value, b),
+		},
+		{
+			shapes: [[3, 4], [5, 4], [5]],
+			build: (x, w, b) => o.linear(x, w, b, { alpha: 0.5, beta: 2 }),
+		},
 	],
 	gemm: ([false, true] as const).flatMap((transA) =>
 		([false, true] as const).map((transB) => ({
 			shapes: [transA ? [4, 3] : [3, 4], transB ? [5, 4] : [4, 5]],
-			build: (a: Value, b: Value) => o.gemm(a, b, { transA, transB, alpha: 1.3 }),
+			build: (a: Value, b: Value) =>
+				o.gemm(a, b, { transA, transB, alpha: 1.3 }),
 		})),
 	),
-	layerNorm: [{ shapes: [[3, 6], [6], [6]], build: (x, w, b) => o.layerNorm(x, w, b, 1e-6) }],
+	layerNorm: [
+		{
+			shapes: [[3, 6], [6], [6]],
+			build: (x, w, b) => o.layerNorm(x, w, b, 1e-6),
+		},
+	],
 	gelu: [{ shapes: [[3, 5]], build: (x) => o.gelu(x) }],
 	reshape: [{ shapes: [[2, 6]], build: (x) => o.reshape(x, [3, 4]) }],
 	transpose: [{ shapes: [[2, 3, 4]], build: (x) => o.transpose(x, [2, 0, 1]) }],
 	expand: [{ shapes: [[2, 1, 3]], build: (x) => o.expand(x, [2, 4, 3]) }],
 	slice: [{ shapes: [[4, 5]], build: (x) => o.slice(x, 1, 1, 3) }],
-	concat: [{ shapes: [[2, 3], [2, 1]], build: (a, b) => o.concat([a, b], 1) }],
+	concat: [
+		{
+			shapes: [
+				[2, 3],
+				[2, 1],
+			],
+			build: (a, b) => o.concat([a, b], 1),
+		},
+	],
 };
 
 const random = new Random("ops");
-const tensor = (shape: readonly number[], draw = (r: Random) => r.normal()): Tensor =>
-	float32(shape, Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => draw(random)));
+const tensor = (
+	shape: readonly number[],
+	draw = (r: Random) => r.normal(),
+): Tensor =>
+	float32(
+		shape,
+		Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () =>
+			draw(random),
+		),
+	);
 
 describe("gradients by finite differences", () => {
 	it("has a case for every operator", () => {
@@ -70,7 +177,9 @@ describe("gradients by finite differences", () => {
 	for (const [name, list] of Object.entries(cases)) {
 		if (list === "no gradient") {
 			it(`${name} has none`, () => {
-				expect((o.ops[name as keyof typeof o.ops] as Op).gradient).toBeUndefined();
+				expect(
+					(o.ops[name as keyof typeof o.ops] as Op).gradient,
+				).toBeUndefined();
 			});
 			continue;
 		}
@@ -80,10 +189,18 @@ describe("gradients by finite differences", () => {
 				const y = c.build(...x);
 				const weight = tensor(y.shape);
 				const loss = o.sum(o.mul(y, input("w", y.shape)));
-				const outputs = Object.fromEntries(gradients(loss, x).map((g, i) => [`g${i}`, g]));
-				const session = await Session.create({ loss, ...outputs }, { threads: 1 });
+				const outputs = Object.fromEntries(
+					gradients(loss, x).map((g, i) => [`g${i}`, g]),
+				);
+				const session = await Session.create(
+					{ loss, ...outputs },
+					{ threads: 1 },
+				);
 				const values = c.shapes.map((shape) => tensor(shape, c.draw));
-				const feeds = (list: readonly Tensor[]) => ({ w: weight, ...Object.fromEntries(list.map((t, i) => [`x${i}`, t])) });
+				const feeds = (list: readonly Tensor[]) => ({
+					w: weight,
+					...Object.fromEntries(list.map((t, i) => [`x${i}`, t])),
+				});
 				const out = await session.run(feeds(values));
 				const h = 4e-3;
 				for (const [i, value] of values.entries()) {
@@ -92,11 +209,22 @@ describe("gradients by finite differences", () => {
 					const scale = Math.max(1, ...analytic.map(Math.abs));
 					for (let j = 0; j < value.data.length; j++) {
 						const at = async (delta: number) => {
-							const moved = values.map((t, k) => (k === i ? float32(t.shape, t.data.map((v, m) => (m === j ? v + delta : v))) : t));
-							return ((await session.run(feeds(moved))).loss as Tensor).data[0] as number;
+							const moved = values.map((t, k) =>
+								k === i
+									? float32(
+											t.shape,
+											t.data.map((v, m) => (m === j ? v + delta : v)),
+										)
+									: t,
+							);
+							return ((await session.run(feeds(moved))).loss as Tensor)
+								.data[0] as number;
 						};
 						const numeric = ((await at(h)) - (await at(-h))) / (2 * h);
-						expect(Math.abs(numeric - (analytic[j] as number)), `${name} d/dx${i}[${j}]: ${analytic[j]} against ${numeric}`).toBeLessThan(3e-3 * scale);
+						expect(
+							Math.abs(numeric - (analytic[j] as number)),
+							`${name} d/dx${i}[${j}]: ${analytic[j]} against ${numeric}`,
+						).toBeLessThan(3e-3 * scale);
 					}
 				}
 				await session.release();
@@ -109,8 +237,13 @@ describe("gelu at exactly 0", () => {
 	it("has slope 1/2 and no NaN", async () => {
 		const x = input("x", [3]);
 		const y = o.gelu(x);
-		const session = await Session.create({ y, g: gradients(o.sum(y), [x])[0] as Value }, { threads: 1 });
-		const out = await session.run({ x: float32([3], new Float32Array([0, -0, 1e-40])) });
+		const session = await Session.create(
+			{ y, g: gradients(o.sum(y), [x])[0] as Value },
+			{ threads: 1 },
+		);
+		const out = await session.run({
+			x: float32([3], new Float32Array([0, -0, 1e-40])),
+		});
 		expect([...(out.g as Tensor).data]).toEqual([0.5, 0.5, 0.5]);
 	});
 });
@@ -118,17 +251,35 @@ describe("gelu at exactly 0", () => {
 describe("shape rules name both shapes", () => {
 	const a = input("a", [16, 197, 192]);
 	it.each([
-		["matmul", () => o.matmul(a, input("b", [16, 384, 192])), "[16, 197, 192] x [16, 384, 192]"],
-		["linear", () => o.linear(input("x", [4, 3]), input("w", [5, 4])), "[4, 3] x [5, 4]"],
+		[
+			"matmul",
+			() => o.matmul(a, input("b", [16, 384, 192])),
+			"[16, 197, 192] x [16, 384, 192]",
+		],
+		[
+			"linear",
+			() => o.linear(input("x", [4, 3]), input("w", [5, 4])),
+			"[4, 3] x [5, 4]",
+		],
 		["add", () => o.add(a, input("b", [5])), "[16, 197, 192] x [5]"],
-		["concat", () => o.concat([input("x", [2, 3]), input("y", [3, 3])], 1), "[2, 3] x [3, 3]"],
+		[
+			"concat",
+			() => o.concat([input("x", [2, 3]), input("y", [3, 3])], 1),
+			"[2, 3] x [3, 3]",
+		],
 		["reshape", () => o.reshape(input("x", [2, 3]), [4]), "[2, 3]"],
-		["layerNorm", () => o.layerNorm(a, input("w", [3]), input("b", [3]), 1e-6), "[16, 197, 192] x [3] x [3]"],
+		[
+			"layerNorm",
+			() => o.layerNorm(a, input("w", [3]), input("b", [3]), 1e-6),
+			"[16, 197, 192] x [3] x [3]",
+		],
 	])("%s", (_, build, text) => {
 		expect(build).toThrow(text);
 	});
 	it("asks for a gradient where there is none", () => {
 		const x = input("x", [2]);
-		expect(() => gradients(o.sum(apply(o.ops.toFloat, [x])), [x])).toThrow("has no gradient");
+		expect(() => gradients(o.sum(apply(o.ops.toFloat, [x])), [x])).toThrow(
+			"has no gradient",
+		);
 	});
 });

@@ -6,65 +6,142 @@ import { scheduled } from "../../src/engine/optim.ts";
 import { type StepDefinition, TrainingStep } from "../../src/engine/step.ts";
 import { float32, type TensorDict } from "../../src/engine/tensor.ts";
 import { crossEntropy } from "../../src/learn.ts";
-import { embed, initialise, parameterShapes, top, type VitConfig } from "../../src/models/vit.ts";
+import {
+	embed,
+	initialise,
+	parameterShapes,
+	top,
+	type VitConfig,
+} from "../../src/models/vit.ts";
 import { Random } from "../../src/random.ts";
 import { headOf } from "../../src/trunk.ts";
 
-const config: VitConfig = { imageSize: [32, 32], patch: 8, width: 24, depth: 2, heads: 2, mlpRatio: 4, registers: 1, layerScale: true, classPosition: true, layerNormEps: 1e-6, mean: [0, 0, 0], std: [1, 1, 1] };
+const config: VitConfig = {
+	imageSize: [32, 32],
+	patch: 8,
+	width: 24,
+	depth: 2,
+	heads: 2,
+	mlpRatio: 4,
+	registers: 1,
+	layerScale: true,
+	classPosition: true,
+	layerNormEps: 1e-6,
+	mean: [0, 0, 0],
+	std: [1, 1, 1],
+};
 const random = new Random("step");
-const draw = (shape: readonly number[], deviation = 1) => float32(shape, Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => random.normal(0, deviation)));
-const weights: TensorDict = { ...initialise(config, random.derive("weights")), "head.weight": draw([2, 24], 0.5), "head.bias": float32([2]) };
-for (const [name, t] of Object.entries(weights)) if (name.endsWith("gamma")) t.data.fill(0.5);
+const draw = (shape: readonly number[], deviation = 1) =>
+	float32(
+		shape,
+		Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () =>
+			random.normal(0, deviation),
+		),
+	);
+const weights: TensorDict = {
+	...initialise(config, random.derive("weights")),
+	"head.weight": draw([2, 24], 0.5),
+	"head.bias": float32([2]),
+};
+for (const [name, t] of Object.entries(weights))
+	if (name.endsWith("gamma")) t.data.fill(0.5);
 const images = draw([4, 3, 32, 32]);
 const labels = float32([4, 2], new Float32Array([1, 0, 0, 1, 1, 0, 0, 1]));
-const copy = (dict: TensorDict): TensorDict => Object.fromEntries(Object.entries(dict).map(([n, t]) => [n, float32(t.shape, t.data.slice())]));
+const copy = (dict: TensorDict): TensorDict =>
+	Object.fromEntries(
+		Object.entries(dict).map(([n, t]) => [n, float32(t.shape, t.data.slice())]),
+	);
 const constantRate = { name: "constant", warmup: 0, total: 10 } as const;
 
 const define = (changes: Partial<StepDefinition> = {}): StepDefinition => ({
 	params: copy(weights),
-	optimizer: { name: "adamw", lr: 1e-2, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.1, momentum: 0.9 },
+	optimizer: {
+		name: "adamw",
+		lr: 1e-2,
+		betas: [0.9, 0.999],
+		eps: 1e-8,
+		weightDecay: 0.1,
+		momentum: 0.9,
+	},
 	clipNorm: null,
 	threads: 2,
 	build: (s) => {
-		const { embedding } = top(config, s.params, embed(config, s.params, s.feed("images", images.shape)), 0, { read: "class" });
-		return { loss: crossEntropy(headOf(s.params, embedding), s.feed("labels", labels.shape)) };
+		const { embedding } = top(
+			config,
+			s.params,
+			embed(config, s.params, s.feed("images", images.shape)),
+			0,
+			{ read: "class" },
+		);
+		return {
+			loss: crossEntropy(
+				headOf(s.params, embedding),
+				s.feed("labels", labels.shape),
+			),
+		};
 	},
 	...changes,
 });
 async function train(definition: StepDefinition, steps = 12) {
 	const step = await TrainingStep.create(definition);
 	const losses: number[] = [];
-	for (let i = 0; i < steps; i++) losses.push((await step.run({ images, labels }, i, constantRate)).loss);
+	for (let i = 0; i < steps; i++)
+		losses.push((await step.run({ images, labels }, i, constantRate)).loss);
 	await step.release();
 	return { losses, params: step.params, states: step.states };
 }
 
 describe("a training step", () => {
 	it("knows every parameter of the network", () => {
-		expect(Object.keys(weights).filter((n) => !n.startsWith("head.")).sort()).toEqual(Object.keys(parameterShapes(config)).sort());
+		expect(
+			Object.keys(weights)
+				.filter((n) => !n.startsWith("head."))
+				.sort(),
+		).toEqual(Object.keys(parameterShapes(config)).sort());
 	});
 
-	it.each(["adamw", "adam", "sgd"] as const)("updates in place to the bits of fresh outputs (%s)", async (name) => {
-		const optimizer = { ...define().optimizer, name, lr: 3e-3 };
-		for (const clipNorm of [null, 0.5]) {
-			const a = await train(define({ optimizer, clipNorm, inPlace: true }));
-			const b = await train(define({ optimizer, clipNorm, inPlace: false }));
-			expect(a.losses).toEqual(b.losses);
-			for (const [n, t] of Object.entries(a.params)) expect(t.data, n).toEqual(b.params[n]?.data);
-			for (const [n, t] of Object.entries(a.states)) expect(t.data, n).toEqual(b.states[n]?.data);
-			expect(Math.min(...a.losses.slice(1))).toBeLessThan(a.losses[0] as number);
-		}
-	});
+	it.each(["adamw", "adam", "sgd"] as const)(
+		"updates in place to the bits of fresh outputs (%s)",
+		async (name) => {
+			const optimizer = { ...define().optimizer, name, lr: 3e-3 };
+			for (const clipNorm of [null, 0.5]) {
+				const a = await train(define({ optimizer, clipNorm, inPlace: true }));
+				const b = await train(define({ optimizer, clipNorm, inPlace: false }));
+				expect(a.losses).toEqual(b.losses);
+				for (const [n, t] of Object.entries(a.params))
+					expect(t.data, n).toEqual(b.params[n]?.data);
+				for (const [n, t] of Object.entries(a.states))
+					expect(t.data, n).toEqual(b.states[n]?.data);
+				expect(Math.min(...a.losses.slice(1))).toBeLessThan(
+					a.losses[0] as number,
+				);
+			}
+		},
+	);
 
 	it("clips the whole gradient to the norm", async () => {
-		const optimizer = { ...define().optimizer, name: "sgd" as const, lr: 1, weightDecay: 0, momentum: 0 };
-		const step = await TrainingStep.create(define({ optimizer, clipNorm: 0.01 }));
-		const { gradientNorm } = await step.run({ images, labels }, 0, constantRate);
+		const optimizer = {
+			...define().optimizer,
+			name: "sgd" as const,
+			lr: 1,
+			weightDecay: 0,
+			momentum: 0,
+		};
+		const step = await TrainingStep.create(
+			define({ optimizer, clipNorm: 0.01 }),
+		);
+		const { gradientNorm } = await step.run(
+			{ images, labels },
+			0,
+			constantRate,
+		);
 		expect(gradientNorm).toBeGreaterThan(0.01);
 		let moved = 0;
-		for (const [n, t] of Object.entries(step.params)) t.data.forEach((v, i) => {
-			moved += (v - ((weights[n] as { data: Float32Array }).data[i] as number)) ** 2;
-		});
+		for (const [n, t] of Object.entries(step.params))
+			t.data.forEach((v, i) => {
+				moved +=
+					(v - ((weights[n] as { data: Float32Array }).data[i] as number)) ** 2;
+			});
 		expect(Math.sqrt(moved)).toBeCloseTo(0.01, 5);
 	});
 
@@ -78,7 +155,10 @@ describe("a training step", () => {
 					return {
 						...definition.build(s),
 						hooks: {
-							gradients: (g) => ({ ...g, "head.bias": o.mul(g["head.bias"] as Value, 0) }),
+							gradients: (g) => ({
+								...g,
+								"head.bias": o.mul(g["head.bias"] as Value, 0),
+							}),
 							moves: (m) => {
 								seen.push(...Object.values(m));
 								return { ...m, cls_token: o.mul(m.cls_token as Value, 0) };
@@ -101,7 +181,9 @@ describe("a training step", () => {
 		const step = await TrainingStep.create(define());
 		const bad = float32(images.shape, images.data.slice());
 		bad.data[5] = Number.NaN;
-		expect((await step.run({ images: bad, labels }, 0, constantRate)).loss).toBeNaN();
+		expect(
+			(await step.run({ images: bad, labels }, 0, constantRate)).loss,
+		).toBeNaN();
 	});
 });
 
@@ -118,7 +200,10 @@ describe("schedules", () => {
 
 it("an input that is not fed is named", async () => {
 	const { Session } = await import("../../src/engine/runtime.ts");
-	const session = await Session.create({ y: o.neg(input("x", [2])) }, { threads: 1 });
+	const session = await Session.create(
+		{ y: o.neg(input("x", [2])) },
+		{ threads: 1 },
+	);
 	await expect(session.run({})).rejects.toThrow('"x"');
 	await expect(session.run({ x: float32([3]) })).rejects.toThrow("[3]");
 });

@@ -2,11 +2,20 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { accuracy, auroc, averagePrecision, f1Max } from "../../src/metrics/image.ts";
+import {
+	accuracy,
+	auroc,
+	averagePrecision,
+	f1Max,
+} from "../../src/metrics/image.ts";
 import { Random } from "../../src/random.ts";
 
 // The second way: by definition, over all pairs and all thresholds.
-function pairwiseAuroc(scores: readonly number[], labels: readonly number[], weights: readonly number[] = scores.map(() => 1)): number {
+function pairwiseAuroc(
+	scores: readonly number[],
+	labels: readonly number[],
+	weights: readonly number[] = scores.map(() => 1),
+): number {
 	let won = 0;
 	let pairs = 0;
 	scores.forEach((s, i) => {
@@ -20,18 +29,30 @@ function pairwiseAuroc(scores: readonly number[], labels: readonly number[], wei
 	return won / pairs;
 }
 
-function atThreshold(scores: readonly number[], labels: readonly number[], t: number) {
+function atThreshold(
+	scores: readonly number[],
+	labels: readonly number[],
+	t: number,
+) {
 	const shown = labels.filter((_, i) => (scores[i] as number) >= t);
 	const hits = shown.filter((label) => label === 1).length;
 	const positives = labels.filter((label) => label === 1).length;
 	const precision = hits / shown.length;
 	const recall = hits / positives;
-	return { precision, recall, f1: hits === 0 ? 0 : (2 * precision * recall) / (precision + recall) };
+	return {
+		precision,
+		recall,
+		f1: hits === 0 ? 0 : (2 * precision * recall) / (precision + recall),
+	};
 }
 
-const thresholdsOf = (scores: readonly number[]) => [...new Set(scores)].sort((a, b) => b - a);
+const thresholdsOf = (scores: readonly number[]) =>
+	[...new Set(scores)].sort((a, b) => b - a);
 
-function sweptAveragePrecision(scores: readonly number[], labels: readonly number[]): number {
+function sweptAveragePrecision(
+	scores: readonly number[],
+	labels: readonly number[],
+): number {
 	let before = 0;
 	let sum = 0;
 	for (const t of thresholdsOf(scores)) {
@@ -43,13 +64,18 @@ function sweptAveragePrecision(scores: readonly number[], labels: readonly numbe
 }
 
 const sweptF1 = (scores: readonly number[], labels: readonly number[]) =>
-	Math.max(...thresholdsOf(scores).map((t) => atThreshold(scores, labels, t).f1));
+	Math.max(
+		...thresholdsOf(scores).map((t) => atThreshold(scores, labels, t).f1),
+	);
 
 /** Images with both classes and plenty of ties. */
 const images = fc
 	.array(
 		fc.record({
-			score: fc.oneof(fc.integer({ min: -3, max: 3 }), fc.double({ noNaN: true })),
+			score: fc.oneof(
+				fc.integer({ min: -3, max: 3 }),
+				fc.double({ noNaN: true }),
+			),
 			label: fc.constantFrom(0, 1),
 			weight: fc.integer({ min: 1, max: 5 }),
 		}),
@@ -58,8 +84,15 @@ const images = fc
 			maxLength: 40,
 		},
 	)
-	.filter((list) => list.some((x) => x.label === 0) && list.some((x) => x.label === 1))
-	.map((list) => ({ scores: list.map((x) => x.score), labels: list.map((x) => x.label), weights: list.map((x) => x.weight) }));
+	.filter(
+		(list) =>
+			list.some((x) => x.label === 0) && list.some((x) => x.label === 1),
+	)
+	.map((list) => ({
+		scores: list.map((x) => x.score),
+		labels: list.map((x) => x.label),
+		weights: list.map((x) => x.weight),
+	}));
 
 describe("against golden/metrics.image.json", () => {
 	interface Case {
@@ -70,25 +103,46 @@ describe("against golden/metrics.image.json", () => {
 		averagePrecision: number;
 		f1Max: number;
 	}
-	const file = new URL("../../../shared/golden/metrics.image.json", import.meta.url);
-	test.skipIf(!existsSync(file))("every case to 1e-9 (skipped where ../shared/golden is absent)", () => {
-		const cases = JSON.parse(readFileSync(file, "utf8")) as Case[];
-		for (const { labels, scores, ...expected } of cases) {
-			expect(auroc(scores, labels).value).toBeCloseTo(expected.auroc, 9);
-			expect(averagePrecision(scores, labels).value).toBeCloseTo(expected.averagePrecision, 9);
-			expect(f1Max(scores, labels).value).toBeCloseTo(expected.f1Max, 9);
-		}
-	});
+	const file = new URL(
+		"../../../shared/golden/metrics.image.json",
+		import.meta.url,
+	);
+	test.skipIf(!existsSync(file))(
+		"every case to 1e-9 (skipped where ../shared/golden is absent)",
+		() => {
+			const cases = JSON.parse(readFileSync(file, "utf8")) as Case[];
+			for (const { labels, scores, ...expected } of cases) {
+				expect(auroc(scores, labels).value).toBeCloseTo(expected.auroc, 9);
+				expect(averagePrecision(scores, labels).value).toBeCloseTo(
+					expected.averagePrecision,
+					9,
+				);
+				expect(f1Max(scores, labels).value).toBeCloseTo(expected.f1Max, 9);
+			}
+		},
+	);
 });
 
 describe("any images", () => {
 	test("equal the definition over all pairs and thresholds", () => {
 		fc.assert(
 			fc.property(images, ({ scores, labels, weights }) => {
-				expect(auroc(scores, labels).value).toBeCloseTo(pairwiseAuroc(scores, labels), 12);
-				expect(auroc(scores, labels, weights).value).toBeCloseTo(pairwiseAuroc(scores, labels, weights), 12);
-				expect(averagePrecision(scores, labels).value).toBeCloseTo(sweptAveragePrecision(scores, labels), 12);
-				expect(f1Max(scores, labels).value).toBeCloseTo(sweptF1(scores, labels), 12);
+				expect(auroc(scores, labels).value).toBeCloseTo(
+					pairwiseAuroc(scores, labels),
+					12,
+				);
+				expect(auroc(scores, labels, weights).value).toBeCloseTo(
+					pairwiseAuroc(scores, labels, weights),
+					12,
+				);
+				expect(averagePrecision(scores, labels).value).toBeCloseTo(
+					sweptAveragePrecision(scores, labels),
+					12,
+				);
+				expect(f1Max(scores, labels).value).toBeCloseTo(
+					sweptF1(scores, labels),
+					12,
+				);
 			}),
 		);
 	});
@@ -96,8 +150,11 @@ describe("any images", () => {
 	test("a whole weight is a repeated image", () => {
 		fc.assert(
 			fc.property(images, ({ scores, labels, weights }) => {
-				const repeat = (list: readonly number[]) => list.flatMap((x, i) => Array<number>(weights[i] as number).fill(x));
-				expect(auroc(scores, labels, weights).value).toBe(auroc(repeat(scores), repeat(labels)).value);
+				const repeat = (list: readonly number[]) =>
+					list.flatMap((x, i) => Array<number>(weights[i] as number).fill(x));
+				expect(auroc(scores, labels, weights).value).toBe(
+					auroc(repeat(scores), repeat(labels)).value,
+				);
 			}),
 		);
 	});
@@ -107,7 +164,8 @@ describe("any images", () => {
 			fc.property(images, ({ scores, labels }) => {
 				const order = thresholdsOf(scores);
 				const ranks = scores.map((s) => -(order.indexOf(s) ** 3));
-				for (const metric of [auroc, averagePrecision, f1Max]) expect(metric(ranks, labels)).toEqual(metric(scores, labels));
+				for (const metric of [auroc, averagePrecision, f1Max])
+					expect(metric(ranks, labels)).toEqual(metric(scores, labels));
 			}),
 		);
 	});
@@ -137,11 +195,20 @@ describe("edges", () => {
 	test("one class or nothing is null with the reason", () => {
 		for (const metric of [auroc, averagePrecision, f1Max]) {
 			expect(metric([], [])).toEqual({ value: null, reason: "no images" });
-			expect(metric([1, 2], [0, 0])).toEqual({ value: null, reason: "no anomalous images" });
-			expect(metric([1, 2], [1, 1])).toEqual({ value: null, reason: "no good images" });
+			expect(metric([1, 2], [0, 0])).toEqual({
+				value: null,
+				reason: "no anomalous images",
+			});
+			expect(metric([1, 2], [1, 1])).toEqual({
+				value: null,
+				reason: "no good images",
+			});
 		}
 		expect(accuracy([], [], [])).toEqual({ value: null, reason: "no images" });
-		expect(accuracy([1], [1], [Number.NaN])).toEqual({ value: null, reason: "no threshold is stored" });
+		expect(accuracy([1], [1], [Number.NaN])).toEqual({
+			value: null,
+			reason: "no threshold is stored",
+		});
 	});
 
 	test("equal scores give an AUROC of one half", () => {
@@ -155,12 +222,17 @@ describe("edges", () => {
 	});
 
 	test("a score at the threshold is anomalous; weights count", () => {
-		expect(accuracy([2, 1.99, 3], [1, 0, 0], [2, 2, 2]).value).toBeCloseTo(2 / 3, 15);
+		expect(accuracy([2, 1.99, 3], [1, 0, 0], [2, 2, 2]).value).toBeCloseTo(
+			2 / 3,
+			15,
+		);
 		expect(accuracy([2, 3], [1, 0], [2, 2], [3, 1]).value).toBe(0.75);
 	});
 
 	test("what is not a score, a label or of one length is an error that says where", () => {
-		expect(() => auroc([1, Number.NaN], [0, 1])).toThrow("Score 2 of 2 is not a number");
+		expect(() => auroc([1, Number.NaN], [0, 1])).toThrow(
+			"Score 2 of 2 is not a number",
+		);
 		expect(() => auroc([1, 2], [0, 2])).toThrow("Label 2 of 2 is 2");
 		expect(() => auroc([1, 2], [0])).toThrow("2, 1");
 	});
@@ -172,9 +244,17 @@ test.skipIf(!python)(
 	() => {
 		const random = new Random("sklearn");
 		const cases = Array.from({ length: 20 }, (_, k) => {
-			const labels = Array.from({ length: 300 }, (__, i) => (i < 2 ? i : Number(random.uniform() < 0.3)));
-			const scores = labels.map((label) => label + random.normal()).map((s) => (k % 2 ? Math.round(s * 2) : s));
-			return { labels, scores, weights: labels.map(() => random.uniform(0.1, 3)) };
+			const labels = Array.from({ length: 300 }, (__, i) =>
+				i < 2 ? i : Number(random.uniform() < 0.3),
+			);
+			const scores = labels
+				.map((label) => label + random.normal())
+				.map((s) => (k % 2 ? Math.round(s * 2) : s));
+			return {
+				labels,
+				scores,
+				weights: labels.map(() => random.uniform(0.1, 3)),
+			};
 		});
 		const script = `
 import json, sys, numpy as np
@@ -186,10 +266,18 @@ for c in json.load(sys.stdin):
                 average_precision_score(c["labels"], c["scores"]), float((2 * p * r / np.maximum(p + r, 1e-300)).max())])
 print(json.dumps(out))`;
 		const expected = JSON.parse(
-			execFileSync(python as string, ["-c", script], { input: JSON.stringify(cases), encoding: "utf8" }),
+			execFileSync(python as string, ["-c", script], {
+				input: JSON.stringify(cases),
+				encoding: "utf8",
+			}),
 		) as number[][];
 		cases.forEach(({ labels, scores, weights }, i) => {
-			const ours = [auroc(scores, labels), auroc(scores, labels, weights), averagePrecision(scores, labels), f1Max(scores, labels)];
+			const ours = [
+				auroc(scores, labels),
+				auroc(scores, labels, weights),
+				averagePrecision(scores, labels),
+				f1Max(scores, labels),
+			];
 			ours.forEach((m, k) => {
 				expect(m.value).toBeCloseTo(expected[i]?.[k] as number, 12);
 			});

@@ -1,6 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { auroc } from "../../src/metrics/image.ts";
-import { betaIncomplete, betaQuantile, clopperPearson, logGamma, pairedBootstrap } from "../../src/metrics/interval.ts";
+import {
+	betaIncomplete,
+	betaQuantile,
+	clopperPearson,
+	logGamma,
+	pairedBootstrap,
+} from "../../src/metrics/interval.ts";
 import { Random } from "../../src/random.ts";
 
 const relative = (a: number, b: number) => Math.abs(a - b) / (Math.abs(b) || 1);
@@ -21,7 +27,10 @@ describe("against SciPy 1.17", () => {
 	});
 
 	test("another confidence", () => {
-		expect(clopperPearson(3, 40, 0.99)).toEqual([expect.closeTo(0.008627788841722737, 12), expect.closeTo(0.24837227476949525, 12)]);
+		expect(clopperPearson(3, 40, 0.99)).toEqual([
+			expect.closeTo(0.008627788841722737, 12),
+			expect.closeTo(0.24837227476949525, 12),
+		]);
 	});
 
 	test.each([
@@ -69,17 +78,23 @@ describe("paired bootstrap", () => {
 	const a = Array.from({ length: 200 }, () => random.normal());
 	const b = a.map((x) => x - 0.5 + 0.3 * random.normal());
 	const meanDifference = (images: readonly number[]) =>
-		images.reduce((sum, i) => sum + (a[i] as number) - (b[i] as number), 0) / images.length;
+		images.reduce((sum, i) => sum + (a[i] as number) - (b[i] as number), 0) /
+		images.length;
 
 	test("of a mean agrees with the normal interval, and with itself for the same seed", () => {
 		const result = pairedBootstrap(200, meanDifference, new Random("draws"));
 		if (!result) throw new Error("undefined");
-		const squares = a.reduce((sum, x, i) => sum + (x - (b[i] as number) - result.estimate) ** 2, 0);
+		const squares = a.reduce(
+			(sum, x, i) => sum + (x - (b[i] as number) - result.estimate) ** 2,
+			0,
+		);
 		const deviation = Math.sqrt(squares) / 200; // of the mean
 		expect(result.high - result.low).toBeCloseTo(2 * 1.96 * deviation, 2);
 		expect((result.high + result.low) / 2).toBeCloseTo(result.estimate, 2);
 		expect(result.draws).toBe(2000);
-		expect(pairedBootstrap(200, meanDifference, new Random("draws"))).toEqual(result);
+		expect(pairedBootstrap(200, meanDifference, new Random("draws"))).toEqual(
+			result,
+		);
 	});
 
 	test("within groups keeps their sizes, so a class is never missing", () => {
@@ -89,8 +104,16 @@ describe("paired bootstrap", () => {
 			const [one, two] = [areaOf(a, images), areaOf(b, images)];
 			return one === null || two === null ? null : one - two;
 		};
-		expect(pairedBootstrap(200, difference, new Random("draws"), { draws: 300, groups: labels })?.draws).toBe(300);
-		expect(pairedBootstrap(200, difference, new Random("draws"), { draws: 300 })?.draws).toBeLessThan(300);
+		expect(
+			pairedBootstrap(200, difference, new Random("draws"), {
+				draws: 300,
+				groups: labels,
+			})?.draws,
+		).toBe(300);
+		expect(
+			pairedBootstrap(200, difference, new Random("draws"), { draws: 300 })
+				?.draws,
+		).toBeLessThan(300);
 	});
 
 	test("undefined on all images is null", () => {

@@ -1,6 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { auroc } from "../../src/metrics/image.ts";
-import { definitionOf, kindOf, type Layout, metrics, type ScoreRow } from "../../src/metrics/index.ts";
+import {
+	definitionOf,
+	kindOf,
+	type Layout,
+	metrics,
+	type ScoreRow,
+} from "../../src/metrics/index.ts";
 import { clopperPearson } from "../../src/metrics/interval.ts";
 import { measured, undefinedBecause } from "../../src/metrics/measured.ts";
 import {
@@ -16,19 +22,40 @@ import {
 function rows(text: string, routed = ""): ScoreRow[] {
 	return text.split(", ").map((part, i) => {
 		const [defect, score] = part.split(" ") as [string, string];
-		return { path: `${i}.png`, defect, label: defect === "good" ? 0 : 1, score: Number(score), threshold: 2, routed };
+		return {
+			path: `${i}.png`,
+			defect,
+			label: defect === "good" ? 0 : 1,
+			score: Number(score),
+			threshold: 2,
+			routed,
+		};
 	});
 }
 
-const task = (id: string, layout: Layout = "mvtec") => ({ id, categories: [{ id, layout }] });
-const at = (after: number, category: string, text: string, routed?: string): CategoryScores => ({
+const task = (id: string, layout: Layout = "mvtec") => ({
+	id,
+	categories: [{ id, layout }],
+});
+const at = (
+	after: number,
+	category: string,
+	text: string,
+	routed?: string,
+): CategoryScores => ({
 	after,
 	category,
 	rows: rows(text, routed),
 });
-const memory = { bytes: 10, bytesPerTask: 5, weightsBytes: 0, strategyBytes: 0 };
-const build = (input: Partial<ResultsInput> & Pick<ResultsInput, "tasks" | "scores">) =>
-	buildResults({ falseAlarms: 0.01, memory, ...input });
+const memory = {
+	bytes: 10,
+	bytesPerTask: 5,
+	weightsBytes: 0,
+	strategyBytes: 0,
+};
+const build = (
+	input: Partial<ResultsInput> & Pick<ResultsInput, "tasks" | "scores">,
+) => buildResults({ falseAlarms: 0.01, memory, ...input });
 
 const two = build({
 	tasks: [task("mvtec/bottle"), task("mvtec/pcb")],
@@ -58,9 +85,20 @@ describe("two tasks", () => {
 			forwardTransfer: null,
 		});
 		expect(two.reasons).toEqual(
-			Object.fromEntries(Object.keys(two.summary).map((name) => [`summary.${name}.forwardTransfer`, "evaluate.untrained is off"])),
+			Object.fromEntries(
+				Object.keys(two.summary).map((name) => [
+					`summary.${name}.forwardTransfer`,
+					"evaluate.untrained is off",
+				]),
+			),
 		);
-		expect(Object.keys(two.matrices)).toEqual(["imageAuroc", "imageAurocAll", "imageAveragePrecision", "imageF1Max", "accuracy"]);
+		expect(Object.keys(two.matrices)).toEqual([
+			"imageAuroc",
+			"imageAurocAll",
+			"imageAveragePrecision",
+			"imageF1Max",
+			"accuracy",
+		]);
 		expect(two.categories["mvtec/pcb"]?.imageAuroc).toBe(1);
 	});
 
@@ -69,14 +107,21 @@ describe("two tasks", () => {
 		const scores = [0, 3, 1, 4, 0, 1, 1, 1, 5];
 		const labels = [0, 0, 1, 1, 0, 0, 0, 0, 1];
 		const weights = [1 / 2, 1 / 2, 1 / 2, 1 / 2, 1 / 4, 1 / 4, 1 / 4, 1 / 4, 1];
-		expect(two.pooled.imageAuroc).toBeCloseTo(auroc(scores, labels, weights).value as number, 15);
+		expect(two.pooled.imageAuroc).toBeCloseTo(
+			auroc(scores, labels, weights).value as number,
+			15,
+		);
 		// 6 good images: 3/4 of the weight right; 3 anomalous ones: 3/4 right
 		expect(two.pooled.accuracy).toBeCloseTo(0.75, 15);
 	});
 
 	test("routing, false alarms, memory", () => {
 		expect(two.routing.accuracy).toBeCloseTo(4 / 9, 15);
-		expect(two.falseAlarms).toEqual({ nominal: 0.01, realised: 1 / 6, interval: clopperPearson(1, 6) });
+		expect(two.falseAlarms).toEqual({
+			nominal: 0.01,
+			realised: 1 / 6,
+			interval: clopperPearson(1, 6),
+		});
 		expect(two.memory).toEqual(memory);
 	});
 
@@ -96,36 +141,60 @@ describe("two tasks", () => {
 			].join("\n"),
 		);
 		const lines = formatResults(two).split("\n");
-		expect(lines.slice(0, 2)).toEqual(["mvtec/bottle   AUC = 0.7500", "mvtec/pcb      AUC = 1.0000"]);
+		expect(lines.slice(0, 2)).toEqual([
+			"mvtec/bottle   AUC = 0.7500",
+			"mvtec/pcb      AUC = 1.0000",
+		]);
 		expect(lines).toContain("accuracy (%)");
 	});
 });
 
 describe("LOCO", () => {
-	const text = "good 1, good 2, logical_anomalies 0, structural_anomalies 3, structural_anomalies 1.5";
+	const text =
+		"good 1, good 2, logical_anomalies 0, structural_anomalies 3, structural_anomalies 1.5";
 	test("image AUROC is the mean of both kinds, else of all", () => {
-		const { imageAuroc, imageAurocAll, imageAurocLogical, imageAurocStructural } = metrics;
+		const {
+			imageAuroc,
+			imageAurocAll,
+			imageAurocLogical,
+			imageAurocStructural,
+		} = metrics;
 		expect(imageAurocLogical.compute(rows(text), "loco").value).toBe(0);
 		expect(imageAurocStructural.compute(rows(text), "loco").value).toBe(0.75);
 		expect(imageAuroc.compute(rows(text), "loco").value).toBe(0.375);
 		expect(imageAurocAll.compute(rows(text)).value).toBe(0.5);
 		expect(imageAuroc.compute(rows(text), "mvtec").value).toBe(0.5);
-		expect(imageAuroc.compute(rows("good 1, structural_anomalies 3"), "loco").value).toBe(1);
-		expect(imageAurocLogical.compute(rows("good 1, structural_anomalies 3"), "loco").reason).toBe("no logical anomalies");
+		expect(
+			imageAuroc.compute(rows("good 1, structural_anomalies 3"), "loco").value,
+		).toBe(1);
+		expect(
+			imageAurocLogical.compute(rows("good 1, structural_anomalies 3"), "loco")
+				.reason,
+		).toBe("no logical anomalies");
 		expect(kindOf("scratch")).toBe(null);
 	});
 
 	test("its own metrics are summed up over LOCO tasks alone", () => {
 		const mixed = build({
 			tasks: [task("mvtec/a"), task("loco/b", "loco")],
-			scores: [at(0, "mvtec/a", "good 1, bad 2"), at(1, "mvtec/a", "good 1, bad 2"), at(1, "loco/b", text)],
+			scores: [
+				at(0, "mvtec/a", "good 1, bad 2"),
+				at(1, "mvtec/a", "good 1, bad 2"),
+				at(1, "loco/b", text),
+			],
 		});
 		expect(mixed.matrices.imageAurocLogical).toEqual([
 			[null, null],
 			[null, 0],
 		]);
-		expect(mixed.summary.imageAurocLogical).toMatchObject({ average: 0, learning: 0, forgetting: null });
-		expect(mixed.reasons["matrices.imageAurocLogical"]).toBe("not defined for: mvtec/a");
+		expect(mixed.summary.imageAurocLogical).toMatchObject({
+			average: 0,
+			learning: 0,
+			forgetting: null,
+		});
+		expect(mixed.reasons["matrices.imageAurocLogical"]).toBe(
+			"not defined for: mvtec/a",
+		);
 		expect(mixed.categories["mvtec/a"]).not.toHaveProperty("imageAurocLogical");
 	});
 });
@@ -141,7 +210,10 @@ describe("a task of several categories", () => {
 				],
 			},
 		],
-		scores: [at(0, "mvtec/a", "good 0, bad 1", "mvtec/a+mvtec/b"), at(0, "mvtec/b", "good 2, bad 3, bad 1", "mvtec/b")],
+		scores: [
+			at(0, "mvtec/a", "good 0, bad 1", "mvtec/a+mvtec/b"),
+			at(0, "mvtec/b", "good 2, bad 3, bad 1", "mvtec/b"),
+		],
 	});
 	test("is the mean over them; pooled is one list", () => {
 		expect(group.matrices.imageAuroc).toEqual([[0.75]]);
@@ -162,15 +234,32 @@ describe("forward transfer", () => {
 		at(1, "b", "good 0, bad 1"),
 	];
 	test("is against chance, or against the untrained network where it was evaluated", () => {
-		expect(build({ tasks, scores: full }).summary.imageAuroc?.forwardTransfer).toBe(0);
-		expect(build({ tasks, scores: full }).reasons["summary.accuracy.forwardTransfer"]).toContain("no chance level");
-		const untrained = build({ tasks, scores: [at(-1, "a", "good 0, bad 1"), at(-1, "b", "good 1, bad 0"), ...full] });
+		expect(
+			build({ tasks, scores: full }).summary.imageAuroc?.forwardTransfer,
+		).toBe(0);
+		expect(
+			build({ tasks, scores: full }).reasons[
+				"summary.accuracy.forwardTransfer"
+			],
+		).toContain("no chance level");
+		const untrained = build({
+			tasks,
+			scores: [
+				at(-1, "a", "good 0, bad 1"),
+				at(-1, "b", "good 1, bad 0"),
+				...full,
+			],
+		});
 		expect(untrained.summary.imageAuroc?.forwardTransfer).toBe(0.5);
 		expect(untrained.summary.accuracy?.forwardTransfer).not.toBe(null);
 		expect(untrained.matrices.imageAuroc).toHaveLength(2);
 	});
 	test("learning transfer appears with the isolated runs", () => {
-		const results = build({ tasks, scores: full, isolated: { imageAuroc: [0.75, 0.75] } });
+		const results = build({
+			tasks,
+			scores: full,
+			isolated: { imageAuroc: [0.75, 0.75] },
+		});
 		expect(results.summary.imageAuroc?.learningTransfer).toBe(0.25);
 		expect(results.summary.accuracy).not.toHaveProperty("learningTransfer");
 	});
@@ -178,8 +267,14 @@ describe("forward transfer", () => {
 
 describe("what is missing is null with its reason", () => {
 	test("pixel metrics come in as numbers or reasons", () => {
-		const pixel = { pixelAuroc: measured(0.9), aupro30: undefinedBecause("no ground truth") };
-		const results = build({ tasks: [task("a")], scores: [{ ...at(0, "a", "good 0, bad 1"), pixel }] });
+		const pixel = {
+			pixelAuroc: measured(0.9),
+			aupro30: undefinedBecause("no ground truth"),
+		};
+		const results = build({
+			tasks: [task("a")],
+			scores: [{ ...at(0, "a", "good 0, bad 1"), pixel }],
+		});
 		expect(results.matrices.pixelAuroc).toEqual([[0.9]]);
 		expect(results.matrices.aupro30).toEqual([[null]]);
 		expect(results.reasons["matrices.aupro30.0.0"]).toBe("no ground truth");
@@ -187,8 +282,15 @@ describe("what is missing is null with its reason", () => {
 	});
 
 	test("good images alone", () => {
-		const { matrices, pooled, routing, reasons, categories } = build({ tasks: [task("a")], scores: [at(0, "a", "good 0, good 1")] });
-		expect([matrices.imageAuroc, pooled.imageAuroc, routing.accuracy]).toEqual([[[null]], null, null]);
+		const { matrices, pooled, routing, reasons, categories } = build({
+			tasks: [task("a")],
+			scores: [at(0, "a", "good 0, good 1")],
+		});
+		expect([matrices.imageAuroc, pooled.imageAuroc, routing.accuracy]).toEqual([
+			[[null]],
+			null,
+			null,
+		]);
 		expect(categories.a?.imageAuroc).toBe(null);
 		expect(reasons["matrices.imageAuroc.0.0"]).toBe("no anomalous images");
 		expect(reasons["pooled.imageAuroc"]).toBe("no anomalous images");
@@ -196,31 +298,54 @@ describe("what is missing is null with its reason", () => {
 	});
 
 	test("a task without scores in the last row; nothing at all; no threshold", () => {
-		const partial = build({ tasks: [task("a"), task("b")], scores: [at(1, "a", "good 0, bad 1")] });
+		const partial = build({
+			tasks: [task("a"), task("b")],
+			scores: [at(1, "a", "good 0, bad 1")],
+		});
 		expect(partial.pooled.accuracy).toBe(null);
-		expect(partial.reasons["pooled.accuracy"]).toBe("no scores of b after the last task");
+		expect(partial.reasons["pooled.accuracy"]).toBe(
+			"no scores of b after the last task",
+		);
 		expect(partial.reasons["matrices.imageAuroc.0.0"]).toBe("not evaluated");
 		const none = build({ tasks: [task("a")], scores: [] });
 		expect(none.matrices.imageAuroc).toEqual([]);
 		expect(none.reasons["falseAlarms.interval"]).toBe("nothing was evaluated");
 		expect(formatResults(none)).toContain("accuracy (%)");
-		const bare = rows("good 0, bad 1").map((row) => ({ ...row, threshold: Number.NaN }));
-		expect(build({ tasks: [task("a")], scores: [{ after: 0, category: "a", rows: bare }] }).reasons["falseAlarms.realised"]).toBe(
-			"no threshold is stored",
-		);
+		const bare = rows("good 0, bad 1").map((row) => ({
+			...row,
+			threshold: Number.NaN,
+		}));
+		expect(
+			build({
+				tasks: [task("a")],
+				scores: [{ after: 0, category: "a", rows: bare }],
+			}).reasons["falseAlarms.realised"],
+		).toBe("no threshold is stored");
 	});
 
 	test("every null has a reason, and JSON keeps everything", () => {
 		const results = build({
 			tasks: [task("a"), task("b", "loco")],
-			scores: [at(0, "a", "good 0, bad 1"), at(1, "a", "good 0"), at(1, "b", "good 0, logical_anomalies 1")],
+			scores: [
+				at(0, "a", "good 0, bad 1"),
+				at(1, "a", "good 0"),
+				at(1, "b", "good 0, logical_anomalies 1"),
+			],
 		});
-		const explained = (path: string) => Object.keys(results.reasons).some((key) => path === key || path.startsWith(`${key}.`));
+		const explained = (path: string) =>
+			Object.keys(results.reasons).some(
+				(key) => path === key || path.startsWith(`${key}.`),
+			);
 		const walk = (value: unknown, path: string): void => {
 			if (value === null) {
 				const cell = /^matrices\.\w+\.(\d+)\.(\d+)$/.exec(path);
-				expect(explained(path) || Number(cell?.[2]) > Number(cell?.[1]), path).toBe(true); // a task still to come needs none
-			} else if (typeof value === "object") for (const [key, child] of Object.entries(value)) walk(child, path ? `${path}.${key}` : key);
+				expect(
+					explained(path) || Number(cell?.[2]) > Number(cell?.[1]),
+					path,
+				).toBe(true); // a task still to come needs none
+			} else if (typeof value === "object")
+				for (const [key, child] of Object.entries(value))
+					walk(child, path ? `${path}.${key}` : key);
 		};
 		walk(results, "");
 		expect(JSON.parse(JSON.stringify(results))).toEqual(results);

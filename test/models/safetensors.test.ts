@@ -371,16 +371,14 @@ describe("writer", () => {
 		) =>
 			side.chain((shape) => {
 				const n = shape.reduce((x, y) => x * y, 1) * type.BYTES_PER_ELEMENT;
-				return fc
-					.uint8Array({ minLength: n, maxLength: n })
-					.map(
-						(raw) =>
-							({
-								dtype,
-								shape,
-								data: new type(new Uint8Array(raw).buffer as ArrayBuffer),
-							}) as AnyTensor,
-					);
+				return fc.uint8Array({ minLength: n, maxLength: n }).map(
+					(raw) =>
+						({
+							dtype,
+							shape,
+							data: new type(new Uint8Array(raw).buffer as ArrayBuffer),
+						}) as AnyTensor,
+				);
 			});
 		const tensor = fc.oneof(
 			make("float32", Float32Array),

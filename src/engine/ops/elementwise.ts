@@ -1,30 +1,57 @@
 /** Element by element, with NumPy's broadcasting for two operands. */
-import { apply, broadcast, type GradientContext, type Op, scalar, type Value } from "../graph.ts";
+import {
+	apply,
+	broadcast,
+	type GradientContext,
+	type Op,
+	scalar,
+	type Value,
+} from "../graph.ts";
 import { reduceSum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
 
 /** The gradient of a broadcast operand: the sum over the axes that were stretched. */
 export function unbroadcast(gradient: Value, shape: readonly number[]): Value {
 	const lead = gradient.shape.length - shape.length;
-	const axes = gradient.shape.map((_, i) => i).filter((i) => i < lead || (shape[i - lead] === 1 && gradient.shape[i] !== 1));
+	const axes = gradient.shape
+		.map((_, i) => i)
+		.filter(
+			(i) => i < lead || (shape[i - lead] === 1 && gradient.shape[i] !== 1),
+		);
 	if (axes.length === 0) return gradient;
 	return reshape(reduceSum(gradient, axes), shape);
 }
 
-const binary = (onnx: string, gradient: (c: { dy: Value; a: Value; b: Value; y: Value }) => readonly [() => Value, () => Value]): Op => ({
+const binary = (
+	onnx: string,
+	gradient: (c: {
+		dy: Value;
+		a: Value;
+		b: Value;
+		y: Value;
+	}) => readonly [() => Value, () => Value],
+): Op => ({
 	onnx,
 	shape: ([a, b]) => [broadcast(onnx.toLowerCase(), a as Value, b as Value)],
 	gradient: ({ dy, inputs, outputs, needs }) => {
 		const [a, b] = inputs as [Value, Value];
 		const [da, db] = gradient({ dy, a, b, y: outputs[0] as Value });
-		return [needs[0] ? unbroadcast(da(), a.shape) : null, needs[1] ? unbroadcast(db(), b.shape) : null];
+		return [
+			needs[0] ? unbroadcast(da(), a.shape) : null,
+			needs[1] ? unbroadcast(db(), b.shape) : null,
+		];
 	},
 });
 
-const unary = (onnx: string, gradient: (c: { dy: Value; x: Value; y: Value }) => Value): Op => ({
+const unary = (
+	onnx: string,
+	gradient: (c: { dy: Value; x: Value; y: Value }) => Value,
+): Op => ({
 	onnx,
 	shape: ([x]) => [(x as Value).shape],
-	gradient: ({ dy, inputs, outputs }: GradientContext) => [gradient({ dy, x: inputs[0] as Value, y: outputs[0] as Value })],
+	gradient: ({ dy, inputs, outputs }: GradientContext) => [
+		gradient({ dy, x: inputs[0] as Value, y: outputs[0] as Value }),
+	],
 });
 
 export const elementwise = {
@@ -35,20 +62,35 @@ export const elementwise = {
 	// d(ab) = b da + a db
 	mul: binary("Mul", ({ dy, a, b }) => [() => mul(dy, b), () => mul(dy, a)]),
 	// d(a/b) = da/b - (a/b) db/b
-	div: binary("Div", ({ dy, b, y }) => [() => div(dy, b), () => neg(div(mul(dy, y), b))]),
+	div: binary("Div", ({ dy, b, y }) => [
+		() => div(dy, b),
+		() => neg(div(mul(dy, y), b)),
+	]),
 	// the smaller operand takes the gradient; at a tie the first
-	min: binary("Min", ({ dy, a, b }) => [() => where(lessOrEqual(a, b), dy, scalar(0)), () => where(lessOrEqual(a, b), scalar(0), dy)]),
+	min: binary("Min", ({ dy, a, b }) => [
+		() => where(lessOrEqual(a, b), dy, scalar(0)),
+		() => where(lessOrEqual(a, b), scalar(0), dy),
+	]),
 	// the larger operand takes the gradient; at a tie the second
-	max: binary("Max", ({ dy, a, b }) => [() => where(lessOrEqual(a, b), scalar(0), dy), () => where(lessOrEqual(a, b), dy, scalar(0))]),
+	max: binary("Max", ({ dy, a, b }) => [
+		() => where(lessOrEqual(a, b), scalar(0), dy),
+		() => where(lessOrEqual(a, b), dy, scalar(0)),
+	]),
 	neg: unary("Neg", ({ dy }) => neg(dy)),
 	exp: unary("Exp", ({ dy, y }) => mul(dy, y)),
 	log: unary("Log", ({ dy, x }) => div(dy, x)),
 	// d sqrt(x) = dx / (2 sqrt(x))
 	sqrt: unary("Sqrt", ({ dy, y }) => div(mul(dy, 0.5), y)),
 	// d erf(x) = 2/sqrt(pi) exp(-x^2) dx
-	erf: unary("Erf", ({ dy, x }) => mul(dy, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI)))),
+	erf: unary("Erf", ({ dy, x }) =>
+		mul(dy, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI))),
+	),
 	/** a <= b as a boolean; no gradient. */
-	lessOrEqual: { onnx: "LessOrEqual", shape: ([a, b]) => [broadcast("lessOrEqual", a as Value, b as Value)], dtype: () => "uint8" },
+	lessOrEqual: {
+		onnx: "LessOrEqual",
+		shape: ([a, b]) => [broadcast("lessOrEqual", a as Value, b as Value)],
+		dtype: () => "uint8",
+	},
 	/** condition ? a : b */
 	where: {
 		onnx: "Where",
@@ -59,27 +101,43 @@ export const elementwise = {
 		dtype: (inputs) => (inputs[1] as Value).dtype,
 		gradient: ({ dy, inputs }) => {
 			const [c, a, b] = inputs as [Value, Value, Value];
-			return [null, unbroadcast(where(c, dy, scalar(0)), a.shape), unbroadcast(where(c, scalar(0), dy), b.shape)];
+			return [
+				null,
+				unbroadcast(where(c, dy, scalar(0)), a.shape),
+				unbroadcast(where(c, scalar(0), dy), b.shape),
+			];
 		},
 	},
 	/** uint8 or int to float32; no gradient. */
-	toFloat: { onnx: "Cast", shape: ([x]) => [(x as Value).shape], dtype: () => "float32", emit: () => ({ attributes: { to: 1 } }) },
+	toFloat: {
+		onnx: "Cast",
+		shape: ([x]) => [(x as Value).shape],
+		dtype: () => "float32",
+		emit: () => ({ attributes: { to: 1 } }),
+	},
 } satisfies Record<string, Op>;
 
 export type Operand = Value | number;
 const value = (x: Operand): Value => (typeof x === "number" ? scalar(x) : x);
-export const add = (a: Operand, b: Operand): Value => apply(elementwise.add, [value(a), value(b)]);
-export const sub = (a: Operand, b: Operand): Value => apply(elementwise.sub, [value(a), value(b)]);
-export const mul = (a: Operand, b: Operand): Value => apply(elementwise.mul, [value(a), value(b)]);
-export const div = (a: Operand, b: Operand): Value => apply(elementwise.div, [value(a), value(b)]);
-export const min = (a: Operand, b: Operand): Value => apply(elementwise.min, [value(a), value(b)]);
-export const max = (a: Operand, b: Operand): Value => apply(elementwise.max, [value(a), value(b)]);
+export const add = (a: Operand, b: Operand): Value =>
+	apply(elementwise.add, [value(a), value(b)]);
+export const sub = (a: Operand, b: Operand): Value =>
+	apply(elementwise.sub, [value(a), value(b)]);
+export const mul = (a: Operand, b: Operand): Value =>
+	apply(elementwise.mul, [value(a), value(b)]);
+export const div = (a: Operand, b: Operand): Value =>
+	apply(elementwise.div, [value(a), value(b)]);
+export const min = (a: Operand, b: Operand): Value =>
+	apply(elementwise.min, [value(a), value(b)]);
+export const max = (a: Operand, b: Operand): Value =>
+	apply(elementwise.max, [value(a), value(b)]);
 export const neg = (x: Value): Value => apply(elementwise.neg, [x]);
 export const exp = (x: Value): Value => apply(elementwise.exp, [x]);
 export const log = (x: Value): Value => apply(elementwise.log, [x]);
 export const sqrt = (x: Value): Value => apply(elementwise.sqrt, [x]);
 export const erf = (x: Value): Value => apply(elementwise.erf, [x]);
-export const lessOrEqual = (a: Operand, b: Operand): Value => apply(elementwise.lessOrEqual, [value(a), value(b)]);
-export const where = (c: Value, a: Operand, b: Operand): Value => apply(elementwise.where, [c, value(a), value(b)]);
+export const lessOrEqual = (a: Operand, b: Operand): Value =>
+	apply(elementwise.lessOrEqual, [value(a), value(b)]);
+export const where = (c: Value, a: Operand, b: Operand): Value =>
+	apply(elementwise.where, [c, value(a), value(b)]);
 export const toFloat = (x: Value): Value => apply(elementwise.toFloat, [x]);
-export const square = (x: Value): Value => mul(x, x);

@@ -5,7 +5,13 @@ import { norm } from "./norm.ts";
 import { reduce } from "./reduce.ts";
 import { shape } from "./shape.ts";
 
-export const ops = { ...elementwise, ...reduce, ...products, ...norm, ...shape };
+export const ops = {
+	...elementwise,
+	...reduce,
+	...products,
+	...norm,
+	...shape,
+};
 
 export * from "./elementwise.ts";
 export * from "./matmul.ts";

@@ -1,5 +1,11 @@
 /** Matrix products: batched with transposes and a factor (FusedMatMul), and the linear layer (Gemm). */
-import { type Attributes, apply, mismatch, type Op, type Value } from "../graph.ts";
+import {
+	type Attributes,
+	apply,
+	mismatch,
+	type Op,
+	type Value,
+} from "../graph.ts";
 import { mul } from "./elementwise.ts";
 import { reduceSum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
@@ -9,7 +15,11 @@ interface MatMulAttributes {
 	readonly transB: boolean;
 	readonly alpha: number;
 }
-const read = (a: Attributes): MatMulAttributes => ({ transA: a.transA === 1, transB: a.transB === 1, alpha: (a.alpha as { float: number }).float });
+const read = (a: Attributes): MatMulAttributes => ({
+	transA: a.transA === 1,
+	transB: a.transB === 1,
+	alpha: (a.alpha as { float: number }).float,
+});
 
 export const products = {
 	/**
@@ -24,17 +34,41 @@ export const products = {
 			const { transA, transB } = read(attributes);
 			const ra = a.shape.length;
 			const rb = b.shape.length;
-			if (ra < 2 || ra !== rb || a.shape.slice(0, -2).some((s, i) => s !== b.shape[i])) throw mismatch("matmul", inputs, "Both need the same leading axes and at least two.");
-			const [m, k] = transA ? [a.shape[ra - 1], a.shape[ra - 2]] : [a.shape[ra - 2], a.shape[ra - 1]];
-			const [k2, n] = transB ? [b.shape[rb - 1], b.shape[rb - 2]] : [b.shape[rb - 2], b.shape[rb - 1]];
-			if (k !== k2) throw mismatch("matmul", inputs, "Inner sizes differ. Transpose an operand or check embedDim.");
+			if (
+				ra < 2 ||
+				ra !== rb ||
+				a.shape.slice(0, -2).some((s, i) => s !== b.shape[i])
+			)
+				throw mismatch(
+					"matmul",
+					inputs,
+					"Both need the same leading axes and at least two.",
+				);
+			const [m, k] = transA
+				? [a.shape[ra - 1], a.shape[ra - 2]]
+				: [a.shape[ra - 2], a.shape[ra - 1]];
+			const [k2, n] = transB
+				? [b.shape[rb - 1], b.shape[rb - 2]]
+				: [b.shape[rb - 2], b.shape[rb - 1]];
+			if (k !== k2)
+				throw mismatch(
+					"matmul",
+					inputs,
+					"Inner sizes differ. Transpose an operand or check embedDim.",
+				);
 			return [[...a.shape.slice(0, -2), m as number, n as number]];
 		},
 		gradient: ({ dy, inputs, attributes, needs }) => {
 			const [a, b] = inputs as [Value, Value];
 			const { transA, transB, alpha } = read(attributes);
-			const da = () => (transA ? matmul(b, dy, { transA: transB, transB: true, alpha }) : matmul(dy, b, { transB: !transB, alpha }));
-			const db = () => (transB ? matmul(dy, a, { transA: true, transB: transA, alpha }) : matmul(a, dy, { transA: !transA, alpha }));
+			const da = () =>
+				transA
+					? matmul(b, dy, { transA: transB, transB: true, alpha })
+					: matmul(dy, b, { transB: !transB, alpha });
+			const db = () =>
+				transB
+					? matmul(dy, a, { transA: true, transB: transA, alpha })
+					: matmul(a, dy, { transA: !transA, alpha });
 			return [needs[0] ? da() : null, needs[1] ? db() : null];
 		},
 	},
@@ -46,20 +80,46 @@ export const products = {
 		onnx: "Gemm",
 		shape: (inputs) => {
 			const [x, w, b] = inputs as [Value, Value, Value | undefined];
-			if (x.shape.length !== 2 || w.shape.length !== 2 || x.shape[1] !== w.shape[1]) throw mismatch("linear", inputs, "Needs x [rows, in] and weight [out, in].");
-			if (b && (b.shape.length !== 1 || b.shape[0] !== w.shape[0])) throw mismatch("linear", inputs, "The bias needs one number an output.");
+			if (
+				x.shape.length !== 2 ||
+				w.shape.length !== 2 ||
+				x.shape[1] !== w.shape[1]
+			)
+				throw mismatch(
+					"linear",
+					inputs,
+					"Needs x [rows, in] and weight [out, in].",
+				);
+			if (b && (b.shape.length !== 1 || b.shape[0] !== w.shape[0]))
+				throw mismatch(
+					"linear",
+					inputs,
+					"The bias needs one number an output.",
+				);
 			return [[x.shape[0] as number, w.shape[0] as number]];
 		},
-		emit: (_, { alpha, beta }) => ({ attributes: { transB: 1, ...(alpha === undefined ? {} : { alpha }), ...(beta === undefined ? {} : { beta }) } }),
+		emit: (_, { alpha, beta }) => ({
+			attributes: {
+				transB: 1,
+				...(alpha === undefined ? {} : { alpha }),
+				...(beta === undefined ? {} : { beta }),
+			},
+		}),
 		gradient: ({ dy, inputs, attributes, needs }) => {
 			const [x, w, b] = inputs as [Value, Value, Value | undefined];
-			const alpha = (attributes.alpha as { float: number } | undefined)?.float ?? 1;
-			const beta = (attributes.beta as { float: number } | undefined)?.float ?? 1;
+			const alpha =
+				(attributes.alpha as { float: number } | undefined)?.float ?? 1;
+			const beta =
+				(attributes.beta as { float: number } | undefined)?.float ?? 1;
 			const db = () => {
 				const total = reshape(reduceSum(dy, [0]), (b as Value).shape);
 				return beta === 1 ? total : mul(total, beta);
 			};
-			return [needs[0] ? gemm(dy, w, { alpha }) : null, needs[1] ? gemm(dy, x, { transA: true, alpha }) : null, ...(b ? [needs[2] ? db() : null] : [])];
+			return [
+				needs[0] ? gemm(dy, w, { alpha }) : null,
+				needs[1] ? gemm(dy, x, { transA: true, alpha }) : null,
+				...(b ? [needs[2] ? db() : null] : []),
+			];
 		},
 	},
 	/** Plain two-dimensional product through Gemm, for the gradients of `linear`: 2-D Gemm is faster than FusedMatMul there. */
@@ -68,25 +128,66 @@ export const products = {
 		shape: (inputs, { transA, transB }) => {
 			const [a, b] = inputs as [Value, Value];
 			const k = transA ? a.shape[0] : a.shape[1];
-			if (a.shape.length !== 2 || b.shape.length !== 2 || k !== (transB ? b.shape[1] : b.shape[0])) throw mismatch("gemm", inputs, "Inner sizes differ. Transpose an operand.");
-			return [[(transA ? a.shape[1] : a.shape[0]) as number, (transB ? b.shape[0] : b.shape[1]) as number]];
+			if (
+				a.shape.length !== 2 ||
+				b.shape.length !== 2 ||
+				k !== (transB ? b.shape[1] : b.shape[0])
+			)
+				throw mismatch(
+					"gemm",
+					inputs,
+					"Inner sizes differ. Transpose an operand.",
+				);
+			return [
+				[
+					(transA ? a.shape[1] : a.shape[0]) as number,
+					(transB ? b.shape[0] : b.shape[1]) as number,
+				],
+			];
 		},
 		gradient: ({ dy, inputs, attributes, needs }) => {
 			const [a, b] = inputs as [Value, Value];
 			const { transA, transB, alpha } = read(attributes);
-			const da = () => (transA ? gemm(b, dy, { transA: transB, transB: true, alpha }) : gemm(dy, b, { transB: !transB, alpha }));
-			const db = () => (transB ? gemm(dy, a, { transA: true, transB: transA, alpha }) : gemm(a, dy, { transA: !transA, alpha }));
+			const da = () =>
+				transA
+					? gemm(b, dy, { transA: transB, transB: true, alpha })
+					: gemm(dy, b, { transB: !transB, alpha });
+			const db = () =>
+				transB
+					? gemm(dy, a, { transA: true, transB: transA, alpha })
+					: gemm(a, dy, { transA: !transA, alpha });
 			return [needs[0] ? da() : null, needs[1] ? db() : null];
 		},
 	},
 } satisfies Record<string, Op>;
 
-const attributes = (o: Partial<MatMulAttributes>): Attributes => ({ transA: o.transA ? 1 : 0, transB: o.transB ? 1 : 0, alpha: { float: o.alpha ?? 1 } });
+const attributes = (o: Partial<MatMulAttributes>): Attributes => ({
+	transA: o.transA ? 1 : 0,
+	transB: o.transB ? 1 : 0,
+	alpha: { float: o.alpha ?? 1 },
+});
 
 /** alpha op(a) op(b) over equal leading axes. */
-export const matmul = (a: Value, b: Value, options: Partial<MatMulAttributes> = {}): Value => apply(products.matmul, [a, b], attributes(options));
+export const matmul = (
+	a: Value,
+	b: Value,
+	options: Partial<MatMulAttributes> = {},
+): Value => apply(products.matmul, [a, b], attributes(options));
 /** alpha op(a) op(b) of two matrices. */
-export const gemm = (a: Value, b: Value, options: Partial<MatMulAttributes> = {}): Value => apply(products.gemm, [a, b], attributes(options));
+export const gemm = (
+	a: Value,
+	b: Value,
+	options: Partial<MatMulAttributes> = {},
+): Value => apply(products.gemm, [a, b], attributes(options));
 /** alpha x wᵀ + beta b: x [rows, in], weight [out, in], bias [out]. */
-export const linear = (x: Value, weight: Value, bias?: Value, scale?: { alpha: number; beta: number }): Value =>
-	apply(products.linear, bias ? [x, weight, bias] : [x, weight], scale ? { alpha: { float: scale.alpha }, beta: { float: scale.beta } } : {});
+export const linear = (
+	x: Value,
+	weight: Value,
+	bias?: Value,
+	scale?: { alpha: number; beta: number },
+): Value =>
+	apply(
+		products.linear,
+		bias ? [x, weight, bias] : [x, weight],
+		scale ? { alpha: { float: scale.alpha }, beta: { float: scale.beta } } : {},
+	);

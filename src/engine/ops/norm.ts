@@ -14,11 +14,18 @@ export const norm = {
 		shape: (inputs) => {
 			const [x, w, b] = inputs as [Value, Value, Value];
 			const d = x.shape.at(-1);
-			if (w.shape.length !== 1 || w.shape[0] !== d || b.shape[0] !== d) throw mismatch("layerNorm", inputs, "Weight and bias need one number an element of the last axis.");
+			if (w.shape.length !== 1 || w.shape[0] !== d || b.shape[0] !== d)
+				throw mismatch(
+					"layerNorm",
+					inputs,
+					"Weight and bias need one number an element of the last axis.",
+				);
 			const rows = [...x.shape.slice(0, -1), 1];
 			return [x.shape, rows, rows];
 		},
-		emit: (_, { eps }) => ({ attributes: { axis: -1, epsilon: eps as { float: number } } }),
+		emit: (_, { eps }) => ({
+			attributes: { axis: -1, epsilon: eps as { float: number } },
+		}),
 		gradient: ({ dy, inputs, outputs, needs }) => {
 			const [x, w, b] = inputs as [Value, Value, Value];
 			const [, mean, inverse] = outputs as [Value, Value, Value];
@@ -32,7 +39,11 @@ export const norm = {
 				const m2 = mul(reduceSum(mul(g, z), [last]), 1 / d);
 				return mul(sub(g, add(m1, mul(z, m2))), inverse); // this order rounds least
 			};
-			return [needs[0] ? dz() : null, needs[1] ? reshape(reduceSum(mul(dy, z), lead), w.shape) : null, needs[2] ? reshape(reduceSum(dy, lead), b.shape) : null];
+			return [
+				needs[0] ? dz() : null,
+				needs[1] ? reshape(reduceSum(mul(dy, z), lead), w.shape) : null,
+				needs[2] ? reshape(reduceSum(dy, lead), b.shape) : null,
+			];
 		},
 	},
 	/**
@@ -45,16 +56,30 @@ export const norm = {
 		shape: ([x]) => [(x as Value).shape],
 		gradient: ({ dy, inputs, outputs }) => {
 			const x = inputs[0] as Value;
-			const slope = mul(x, exp(sub(-0.5 * Math.log(2 * Math.PI), mul(mul(x, x), 0.5))));
+			const slope = mul(
+				x,
+				exp(sub(-0.5 * Math.log(2 * Math.PI), mul(mul(x, x), 0.5))),
+			);
 			return [mul(dy, add(div(outputs[0] as Value, x), slope))];
 		},
 	},
 } satisfies Record<string, Op>;
 
-export const layerNorm = (x: Value, weight: Value, bias: Value, eps: number): Value => applyAll(norm.layerNorm, [x, weight, bias], { eps: { float: eps } })[0] as Value;
+export const layerNorm = (
+	x: Value,
+	weight: Value,
+	bias: Value,
+	eps: number,
+): Value =>
+	applyAll(norm.layerNorm, [x, weight, bias], {
+		eps: { float: eps },
+	})[0] as Value;
 
 /**
  * GELU. For gradients x is moved by 1e-30 first, far below float32's resolution of any x but 0, where y / x would be 0 / 0;
  * a graph that only runs forward saves that pass.
  */
-export const gelu = (x: Value, options: { forwardOnly?: boolean } = {}): Value => apply(norm.gelu, [options.forwardOnly ? x : add(x, 1e-30)]);
+export const gelu = (
+	x: Value,
+	options: { forwardOnly?: boolean } = {},
+): Value => apply(norm.gelu, [options.forwardOnly ? x : add(x, 1e-30)]);

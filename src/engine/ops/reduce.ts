@@ -4,14 +4,22 @@ import { sizeOf } from "../tensor.ts";
 import { exp, mul, sub } from "./elementwise.ts";
 import { expand, reshape } from "./shape.ts";
 
-const axesOf = (attributes: { axes?: unknown }): readonly number[] => attributes.axes as readonly number[];
+const axesOf = (attributes: { axes?: unknown }): readonly number[] =>
+	attributes.axes as readonly number[];
 
 export const reduce = {
 	/** Sum over `axes`, which stay as sides of 1. d sum = dy stretched back. */
 	reduceSum: {
 		onnx: "ReduceSum",
-		shape: ([x], attributes) => [(x as Value).shape.map((side, i) => (axesOf(attributes).includes(i) ? 1 : side))],
-		emit: ([x], attributes) => ({ inputs: [x as Value, ints(axesOf(attributes))], attributes: { keepdims: 1 } }),
+		shape: ([x], attributes) => [
+			(x as Value).shape.map((side, i) =>
+				axesOf(attributes).includes(i) ? 1 : side,
+			),
+		],
+		emit: ([x], attributes) => ({
+			inputs: [x as Value, ints(axesOf(attributes))],
+			attributes: { keepdims: 1 },
+		}),
 		gradient: ({ dy, inputs }) => [expand(dy, (inputs[0] as Value).shape)],
 	},
 	/** p = softmax(x) over the last axis; dx = p (dy - sum(p dy)). */
@@ -37,12 +45,18 @@ export const reduce = {
 } satisfies Record<string, Op>;
 
 /** Sum over axes, kept as sides of 1. */
-export const reduceSum = (x: Value, axes: readonly number[]): Value => apply(reduce.reduceSum, [x], { axes: axes.map((a) => axisOf(a, x.shape.length)) });
+export const reduceSum = (x: Value, axes: readonly number[]): Value =>
+	apply(reduce.reduceSum, [x], {
+		axes: axes.map((a) => axisOf(a, x.shape.length)),
+	});
 export const softmax = (x: Value): Value => apply(reduce.softmax, [x]);
 export const logSoftmax = (x: Value): Value => apply(reduce.logSoftmax, [x]);
 
 /** Sum over axes (default: all), which disappear. */
-export function sum(x: Value, axes: readonly number[] = x.shape.map((_, i) => i)): Value {
+export function sum(
+	x: Value,
+	axes: readonly number[] = x.shape.map((_, i) => i),
+): Value {
 	const gone = axes.map((a) => axisOf(a, x.shape.length));
 	return reshape(
 		reduceSum(x, gone),
@@ -50,7 +64,12 @@ export function sum(x: Value, axes: readonly number[] = x.shape.map((_, i) => i)
 	);
 }
 /** Mean over axes (default: all), which disappear. */
-export function mean(x: Value, axes: readonly number[] = x.shape.map((_, i) => i)): Value {
-	const count = sizeOf(axes.map((a) => x.shape[axisOf(a, x.shape.length)] as number));
+export function mean(
+	x: Value,
+	axes: readonly number[] = x.shape.map((_, i) => i),
+): Value {
+	const count = sizeOf(
+		axes.map((a) => x.shape[axisOf(a, x.shape.length)] as number),
+	);
 	return mul(sum(x, axes), 1 / count);
 }

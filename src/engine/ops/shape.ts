@@ -1,5 +1,13 @@
 /** Moves numbers about, computes none. */
-import { apply, axisOf, ints, mismatch, type Op, scalar, type Value } from "../graph.ts";
+import {
+	apply,
+	axisOf,
+	ints,
+	mismatch,
+	type Op,
+	scalar,
+	type Value,
+} from "../graph.ts";
 import { type Shape, sizeOf } from "../tensor.ts";
 import { unbroadcast } from "./elementwise.ts";
 
@@ -9,16 +17,26 @@ export const shape = {
 	reshape: {
 		onnx: "Reshape",
 		shape: ([x], { to }) => {
-			if (sizeOf(list(to)) !== sizeOf((x as Value).shape)) throw mismatch("reshape", [x as Value], `[${list(to).join(", ")}] has another number of elements.`);
+			if (sizeOf(list(to)) !== sizeOf((x as Value).shape))
+				throw mismatch(
+					"reshape",
+					[x as Value],
+					`[${list(to).join(", ")}] has another number of elements.`,
+				);
 			return [list(to)];
 		},
-		emit: ([x], { to }) => ({ inputs: [x as Value, ints(list(to))], attributes: {} }),
+		emit: ([x], { to }) => ({
+			inputs: [x as Value, ints(list(to))],
+			attributes: {},
+		}),
 		gradient: ({ dy, inputs }) => [reshape(dy, (inputs[0] as Value).shape)],
 	},
 	/** Axis i of the result is axis perm[i] of the operand; the gradient goes back by the inverse permutation. */
 	transpose: {
 		onnx: "Transpose",
-		shape: ([x], { perm }) => [list(perm).map((i) => (x as Value).shape[i] as number)],
+		shape: ([x], { perm }) => [
+			list(perm).map((i) => (x as Value).shape[i] as number),
+		],
 		gradient: ({ dy, attributes: { perm } }) => [
 			transpose(
 				dy,
@@ -30,15 +48,27 @@ export const shape = {
 	expand: {
 		onnx: "Expand",
 		shape: (_, { to }) => [list(to)],
-		emit: ([x], { to }) => ({ inputs: [x as Value, ints(list(to))], attributes: {} }),
+		emit: ([x], { to }) => ({
+			inputs: [x as Value, ints(list(to))],
+			attributes: {},
+		}),
 		gradient: ({ dy, inputs }) => [unbroadcast(dy, (inputs[0] as Value).shape)],
 	},
 	/** Elements [start, end) of one axis; the gradient is padded with zeros. */
 	slice: {
 		onnx: "Slice",
-		shape: ([x], { axis, start, end }) => [(x as Value).shape.map((side, i) => (i === axis ? (end as number) - (start as number) : side))],
+		shape: ([x], { axis, start, end }) => [
+			(x as Value).shape.map((side, i) =>
+				i === axis ? (end as number) - (start as number) : side,
+			),
+		],
 		emit: ([x], { axis, start, end }) => ({
-			inputs: [x as Value, ints([start as number]), ints([end as number]), ints([axis as number])],
+			inputs: [
+				x as Value,
+				ints([start as number]),
+				ints([end as number]),
+				ints([axis as number]),
+			],
 			attributes: {},
 		}),
 		gradient: ({ dy, inputs, attributes: { axis, start, end } }) => {
@@ -49,7 +79,11 @@ export const shape = {
 					scalar(0),
 					x.shape.map((s, i) => (i === axis ? n : s)),
 				);
-			const parts = [...(start ? [zeros(start as number)] : []), dy, ...((end as number) < side ? [zeros(side - (end as number))] : [])];
+			const parts = [
+				...(start ? [zeros(start as number)] : []),
+				dy,
+				...((end as number) < side ? [zeros(side - (end as number))] : []),
+			];
 			return [concat(parts, axis as number)];
 		},
 	},
@@ -58,10 +92,20 @@ export const shape = {
 		shape: (inputs, { axis }) => {
 			const first = inputs[0] as Value;
 			for (const x of inputs) {
-				if (x.shape.length !== first.shape.length || x.shape.some((s, i) => i !== axis && s !== first.shape[i]))
-					throw mismatch("concat", inputs, `All sides but axis ${axis} must be equal.`);
+				if (
+					x.shape.length !== first.shape.length ||
+					x.shape.some((s, i) => i !== axis && s !== first.shape[i])
+				)
+					throw mismatch(
+						"concat",
+						inputs,
+						`All sides but axis ${Number(axis)} must be equal.`,
+					);
 			}
-			const total = inputs.reduce((n, x) => n + (x.shape[axis as number] as number), 0);
+			const total = inputs.reduce(
+				(n, x) => n + (x.shape[axis as number] as number),
+				0,
+			);
 			return [first.shape.map((s, i) => (i === axis ? total : s))];
 		},
 		gradient: ({ dy, inputs, attributes: { axis }, needs }) => {
@@ -75,10 +119,27 @@ export const shape = {
 	},
 } satisfies Record<string, Op>;
 
-export const reshape = (x: Value, to: Shape): Value => (to.length === x.shape.length && to.every((s, i) => s === x.shape[i]) ? x : apply(shape.reshape, [x], { to: [...to] }));
-export const transpose = (x: Value, perm: readonly number[]): Value => apply(shape.transpose, [x], { perm: [...perm] });
-export const expand = (x: Value, to: Shape): Value => (to.length === x.shape.length && to.every((s, i) => s === x.shape[i]) ? x : apply(shape.expand, [x], { to: [...to] }));
+export const reshape = (x: Value, to: Shape): Value =>
+	to.length === x.shape.length && to.every((s, i) => s === x.shape[i])
+		? x
+		: apply(shape.reshape, [x], { to: [...to] });
+export const transpose = (x: Value, perm: readonly number[]): Value =>
+	apply(shape.transpose, [x], { perm: [...perm] });
+export const expand = (x: Value, to: Shape): Value =>
+	to.length === x.shape.length && to.every((s, i) => s === x.shape[i])
+		? x
+		: apply(shape.expand, [x], { to: [...to] });
 /** Elements [start, end) of one axis. */
-export const slice = (x: Value, axis: number, start: number, end: number): Value => apply(shape.slice, [x], { axis: axisOf(axis, x.shape.length), start, end });
+export const slice = (
+	x: Value,
+	axis: number,
+	start: number,
+	end: number,
+): Value =>
+	apply(shape.slice, [x], { axis: axisOf(axis, x.shape.length), start, end });
 export const concat = (values: readonly Value[], axis: number): Value =>
-	values.length === 1 ? (values[0] as Value) : apply(shape.concat, values, { axis: axisOf(axis, (values[0] as Value).shape.length) });
+	values.length === 1
+		? (values[0] as Value)
+		: apply(shape.concat, values, {
+				axis: axisOf(axis, (values[0] as Value).shape.length),
+			});

@@ -1,0 +1,62 @@
+"""The peer: timm's Vision Transformer in PyTorch eager, fused attention, the same work as bench/step.ts.
+
+python3 bench/peer.py '{"model": "small", "batch": 16, "threads": 2, "last": null}'
+Prints "ready", then for every line on standard input the milliseconds of one full training step (forward, backward, clipping, AdamW).
+"""
+import importlib.abc, importlib.machinery, json, sys, time, types
+
+class Nothing(type):
+    def __getattr__(cls, name):
+        return f"{cls.__name__}.{name}"
+
+
+class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """timm imports torchvision for parts that no ViT uses: an empty stand-in where it is not installed."""
+
+    def find_spec(self, name, path=None, target=None):
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.split(".")[0] == "torchvision" else None
+
+    def create_module(self, spec):
+        module = types.ModuleType(spec.name)
+        module.__getattr__ = lambda name: Nothing(name, (), {}) if not name.startswith("__") else None
+        return module
+
+    def exec_module(self, module):
+        pass
+
+
+sys.meta_path.append(Absent())
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+
+job = json.loads(sys.argv[1])
+torch.set_num_threads(job["threads"])
+torch.manual_seed(0)
+width, heads, patch = {"small": (384, 6, 14), "tiny": (192, 3, 16)}[job["model"]]
+net = VisionTransformer(img_size=224, patch_size=patch, embed_dim=width, depth=12, num_heads=heads, num_classes=2, init_values=1e-5 if job["model"] == "small" else None)
+net.train()
+if job["last"] is not None:
+    for p in net.parameters(): p.requires_grad_(False)
+    for part in (*net.blocks[-job["last"]:], net.norm, net.head):
+        for p in part.parameters(): p.requires_grad_(True)
+params = [p for p in net.parameters() if p.requires_grad]
+opt = torch.optim.AdamW(params, lr=1e-4, weight_decay=0.05)
+x = torch.randn(job["batch"], 3, 224, 224)
+y = torch.arange(job["batch"]) % 2
+
+
+def step():
+    began = time.perf_counter()
+    opt.zero_grad()
+    F.cross_entropy(net(x), y).backward()
+    torch.nn.utils.clip_grad_norm_(params, 1.0)
+    opt.step()
+    return (time.perf_counter() - began) * 1000
+
+
+step(); step()
+print("ready", torch.__version__, flush=True)
+for _ in sys.stdin:
+    print(step(), flush=True)

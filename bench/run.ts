@@ -1,0 +1,340 @@
+/**
+ * npm run bench -- [--json FILE] [NAME...]: every speed and memory figure with its peer, measured side by side in one run.
+ * Each figure: median of 5 interleaved rounds. The peer is timm in PyTorch; KEEPSIGHT_PYTHON names a Python that has both,
+ * else python3 is tried, and figures without their peer say so.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus, tmpdir, totalmem } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { drawDemo } from "../src/data/demo.ts";
+import { findCategories } from "../src/data/index.ts";
+import { runtimeVersion } from "../src/engine/runtime.ts";
+import type { StepJob } from "./step.ts";
+
+const ROUNDS = 5;
+const threads = Math.min(2, availableParallelism());
+
+interface Figure {
+	readonly name: string;
+	readonly unit: string;
+	readonly value: number;
+	/** What it is held against: the peer, or our own other figure. */
+	readonly peer: number | null;
+	readonly peerName: string;
+	/** value / peer. */
+	readonly ratio: number | null;
+	/** Largest ratio, or largest value, that is asked for. */
+	readonly limit: number;
+	readonly floor?: number;
+	readonly spread: readonly [number, number];
+}
+
+/** A process that answers lines. */
+class Talker {
+	readonly #child: ChildProcess;
+	readonly #lines: AsyncIterator<string>;
+	constructor(command: string, args: readonly string[]) {
+		this.#child = spawn(command, args, {
+			stdio: ["pipe", "pipe", "ignore"],
+		});
+		this.#child.on("error", () => undefined); // an absent peer is reported by `ready`
+		if (!this.#child.stdout) throw new Error("bench: no pipe");
+		this.#lines = createInterface({ input: this.#child.stdout })[
+			Symbol.asyncIterator
+		]();
+	}
+	async read(): Promise<string | null> {
+		const { value, done } = await this.#lines.next();
+		return done ? null : (value as string);
+	}
+	async ask(line: string): Promise<number> {
+		this.#child.stdin?.write(`${line}\n`);
+		return Number(await this.read());
+	}
+	end(): void {
+		this.#child.stdin?.end();
+	}
+}
+
+const here = import.meta.dirname; // .cache/bench/bench
+const root = (path: string) => resolve(here, "../../..", path);
+const python = process.env.KEEPSIGHT_PYTHON ?? "python3";
+async function ours(job: StepJob): Promise<Talker> {
+	const talker = new Talker(process.execPath, [
+		join(here, "step.js"),
+		JSON.stringify(job),
+	]);
+	if ((await talker.read()) !== '"ready"')
+		throw new Error(`bench: step.js did not start for ${JSON.stringify(job)}`);
+	return talker;
+}
+/** null: PyTorch or timm is not installed. */
+async function pytorch(job: StepJob): Promise<Talker | null> {
+	const talker = new Talker(python, [
+		root("bench/peer.py"),
+		JSON.stringify(job),
+	]);
+	return (await talker.read())?.startsWith("ready") ? talker : null;
+}
+const median = (x: readonly number[]) =>
+	[...x].sort((a, b) => a - b)[x.length >> 1] as number;
+const spread = (x: readonly number[]): [number, number] => [
+	Math.min(...x),
+	Math.max(...x),
+];
+
+/** Our step against PyTorch's, and against the floor set by the runtime's own matrix products. */
+async function step(
+	name: string,
+	job: StepJob,
+	limit: number,
+): Promise<Figure[]> {
+	const a = await ours(job);
+	const b = await pytorch(job);
+	const [x, y, rates]: [number[], number[], number[]] = [[], [], []];
+	for (let i = 0; i < ROUNDS; i++) {
+		x.push((await a.ask("step")) / job.batch);
+		if (b) y.push((await b.ask("step")) / job.batch);
+		rates.push(await a.ask("gemm"));
+	}
+	const floor =
+		((await a.ask("flops")) / Math.max(...rates) / job.batch) * 1000;
+	a.end();
+	b?.end();
+	const value = median(x);
+	return [
+		{
+			name,
+			unit: "ms/image",
+			value,
+			peer: b ? median(y) : null,
+			peerName: b
+				? "PyTorch eager, timm"
+				: "PyTorch or timm not installed: skipped",
+			ratio: b ? median(x.map((v, i) => v / (y[i] as number))) : null,
+			limit,
+			floor,
+			spread: spread(x),
+		},
+		{
+			name: `${name} against the GEMM floor`,
+			unit: "ms/image",
+			value,
+			peer: floor,
+			peerName: `${(Math.max(...rates) / 1e9).toFixed(0)} GFLOP/s`,
+			ratio: value / floor,
+			limit: job.model === "small" ? 1 / 0.85 : Number.POSITIVE_INFINITY,
+			spread: spread(x),
+		},
+	];
+}
+
+async function top3(): Promise<Figure[]> {
+	const base = { model: "small", batch: 16, threads } as const;
+	const [a, b] = [
+		await ours({ ...base, last: 3 }),
+		await ours({ ...base, last: null }),
+	];
+	const [x, y]: [number[], number[]] = [[], []];
+	for (let i = 0; i < ROUNDS; i++) {
+		x.push((await a.ask("step")) / 16);
+		y.push((await b.ask("step")) / 16);
+	}
+	a.end();
+	b.end();
+	return [
+		{
+			name: "top 3 blocks, ViT-S/14",
+			unit: "ms/image",
+			value: median(x),
+			peer: median(y),
+			peerName: "our own full step",
+			ratio: median(x.map((v, i) => v / (y[i] as number))),
+			limit: 0.56,
+			spread: spread(x),
+		},
+	];
+}
+
+async function peak(batch: number, limit: number): Promise<Figure[]> {
+	const a = await ours({ model: "small", batch, threads, last: null });
+	for (let i = 0; i < 3; i++) await a.ask("step");
+	const bytes = await a.ask("peak");
+	a.end();
+	return [
+		{
+			name: `peak memory, full ViT-S/14, batch ${batch}`,
+			unit: "GB",
+			value: bytes / 1e9,
+			peer: null,
+			peerName: "limit",
+			ratio: null,
+			limit,
+			spread: [bytes / 1e9, bytes / 1e9],
+		},
+	];
+}
+
+async function growth(): Promise<Figure[]> {
+	const a = await ours({ model: "tiny", batch: 4, threads, last: 3 });
+	for (let i = 0; i < 20; i++) await a.ask("step");
+	const early = await a.ask("resident");
+	for (let i = 0; i < 200; i++) await a.ask("step");
+	const late = await a.ask("resident");
+	a.end();
+	return [
+		{
+			name: "memory after 220 steps",
+			unit: "MB",
+			value: late / 1e6,
+			peer: early / 1e6,
+			peerName: "after 20 steps",
+			ratio: late / early,
+			limit: 1.02,
+			spread: [late / 1e6, late / 1e6],
+		},
+	];
+}
+
+async function augmentation(last: number | null): Promise<Figure[]> {
+	const a = await ours({ model: "small", batch: 16, threads, last });
+	const [x, y]: [number[], number[]] = [[], []];
+	for (let i = 0; i < ROUNDS; i++) {
+		x.push(await a.ask("augmented"));
+		const plain: number[] = [];
+		for (let k = 0; k < 4; k++) plain.push(await a.ask("step"));
+		y.push(plain.reduce((s, v) => s + v, 0) / 4);
+	}
+	a.end();
+	return [
+		{
+			name: `augmentation on, ViT-S/14 ${last === null ? "full" : `top ${last}`}`,
+			unit: "ms/step",
+			value: median(x),
+			peer: median(y),
+			peerName: "ready tensors",
+			ratio: median(x.map((v, i) => v / (y[i] as number))),
+			limit: 1.05,
+			spread: spread(x),
+		},
+	];
+}
+
+/** Ten drawn products in a row, through the program itself; seconds to learn the tenth against the second. */
+async function taskGrowth(strategy: string): Promise<Figure[]> {
+	const dir = mkdtempSync(join(tmpdir(), "keepsight-bench-"));
+	try {
+		const data = join(dir, "data");
+		await drawDemo(data, {
+			seed: 3,
+			products: 10,
+			size: 64,
+			train: 48,
+			testGood: 2,
+			perDefect: 1,
+			validation: 2,
+		});
+		const tasks = (await findCategories(data)).slice(0, 10);
+		const file = join(dir, "run.yaml");
+		writeFileSync(
+			file,
+			JSON.stringify({
+				name: "growth",
+				data: { root: data, tasks },
+				image_size: 64,
+				backbone: { name: "vit", width: 96, depth: 6, heads: 3, patch: 8 },
+				trainable: { last: 3 },
+				pretext: { name: "cutpaste" },
+				strategy: { name: strategy },
+				memory: [{ name: "dne" }],
+				train: { epochs: 2 },
+				out: dir,
+				threads,
+			}),
+		);
+		const second: number[] = [];
+		const tenth: number[] = [];
+		for (let round = 0; round < 3; round++) {
+			const { status, stderr } = spawnSync(
+				process.execPath,
+				[root("dist/cli.js"), "train", "--config", file, "--fresh", "--quiet"],
+				{ encoding: "utf8" },
+			);
+			if (status !== 0) throw new Error(`bench: train failed: ${stderr}`);
+			const run = JSON.parse(
+				readFileSync(join(dir, "growth", "Anomaly", "run.json"), "utf8"),
+			) as { tasks: { seconds: number }[] };
+			second.push(run.tasks[1]?.seconds as number);
+			tenth.push(run.tasks[9]?.seconds as number);
+		}
+		return [
+			{
+				name: `learning task 10, ${strategy}`,
+				unit: "s",
+				value: median(tenth),
+				peer: median(second),
+				peerName: "task 2",
+				ratio: median(tenth.map((v, i) => v / (second[i] as number))),
+				limit: 1.1,
+				spread: spread(tenth),
+			},
+		];
+	} finally {
+		rmSync(dir, { recursive: true, force: true });
+	}
+}
+
+const small = { model: "small", batch: 16, threads, last: null } as const;
+const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
+	"step-s": () => step("full step, ViT-S/14, batch 16", small, 1.05),
+	"step-ti": () =>
+		step("full step, ViT-Ti/16, batch 16", { ...small, model: "tiny" }, 0.95),
+	top3,
+	"memory-16": () => peak(16, 2.5),
+	"memory-8": () => peak(8, 1.6),
+	"memory-growth": growth,
+	"augment-full": () => augmentation(null),
+	"augment-top3": () => augmentation(3),
+	"tasks-frozen": () => taskGrowth("frozen"),
+	"tasks-gpm": () => taskGrowth("gpm"),
+	"tasks-finetune": () => taskGrowth("finetune"),
+};
+
+const args = process.argv.slice(2);
+const at = args.indexOf("--json");
+const file = at >= 0 ? args.splice(at, 2)[1] : undefined;
+const unknown = args.find((name) => !(name in figures));
+if (unknown) {
+	console.error(
+		`error: there is no figure "${unknown}". Use: ${Object.keys(figures).join(", ")}`,
+	);
+	process.exit(2);
+}
+const machine = {
+	cpu: cpus()[0]?.model,
+	threads,
+	memoryBytes: totalmem(),
+	node: process.version,
+	onnxruntime: runtimeVersion,
+	date: new Date().toISOString(),
+};
+console.log(
+	`${machine.cpu}, ${threads} threads, Node ${machine.node}, onnxruntime ${machine.onnxruntime}; median of ${ROUNDS} interleaved rounds`,
+);
+const all: Figure[] = [];
+for (const name of args.length > 0 ? args : Object.keys(figures)) {
+	for (const f of await (figures[name] as () => Promise<Figure[]>)()) {
+		all.push(f);
+		const held = f.ratio ?? f.value;
+		console.log(
+			`${f.name.padEnd(44)} ${f.value.toFixed(2).padStart(9)} ${f.unit.padEnd(9)} ${f.peer === null ? "" : `${f.peer.toFixed(2)} (${f.peerName})`.padEnd(36)} ${f.ratio === null ? (f.peer === null ? f.peerName : "") : `ratio ${f.ratio.toFixed(3)}`}  limit ${Number.isFinite(f.limit) ? f.limit.toFixed(3) : "-"}  ${held <= f.limit ? "met" : "MISSED"}`,
+		);
+	}
+}
+if (file)
+	writeFileSync(
+		file,
+		`${JSON.stringify({ machine, figures: all }, null, 2)}\n`,
+	);

@@ -1,0 +1,221 @@
+/**
+ * One process that owns a network and times it on request: a line on standard input, a line of JSON back.
+ * node step.js '{"model":"small","batch":16,"threads":2,"last":null}'
+ */
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { createAugmenter, prefetch } from "../src/augment.ts";
+import { input } from "../src/engine/graph.ts";
+import { gemm } from "../src/engine/ops/index.ts";
+import { Session } from "../src/engine/runtime.ts";
+import { TrainingStep } from "../src/engine/step.ts";
+import { float32, uint8 } from "../src/engine/tensor.ts";
+import { crossEntropy, epochJobs, initialHead } from "../src/learn.ts";
+import { initialise, tokenCount, type VitConfig } from "../src/models/vit.ts";
+import { Random } from "../src/random.ts";
+import {
+	headOf,
+	type Network,
+	stateInput,
+	topOf,
+	Trunk,
+	trainableWeights,
+} from "../src/trunk.ts";
+
+export interface StepJob {
+	readonly model: "small" | "tiny";
+	readonly batch: number;
+	readonly threads: number;
+	/** Trained blocks; null: everything. */
+	readonly last: number | null;
+}
+
+const job = JSON.parse(process.argv[2] as string) as StepJob;
+const [width, heads, patch] =
+	job.model === "small" ? [384, 6, 14] : [192, 3, 16];
+const config: VitConfig = {
+	imageSize: [224, 224],
+	patch,
+	width,
+	depth: 12,
+	heads,
+	mlpRatio: 4,
+	registers: 0,
+	layerScale: job.model === "small",
+	classPosition: true,
+	layerNormEps: 1e-6,
+	mean: [0.485, 0.456, 0.406],
+	std: [0.229, 0.224, 0.225],
+};
+const random = new Random("bench");
+const network: Network = {
+	backbone: { config, weights: initialise(config, random) },
+	from: job.last === null ? 0 : config.depth - job.last,
+	threads: job.threads,
+};
+const trunk = new Trunk(network);
+const { batch } = job;
+const step = await TrainingStep.create({
+	params: { ...trainableWeights(network), ...initialHead(2, width) },
+	optimizer: {
+		name: "adamw",
+		lr: 1e-4,
+		betas: [0.9, 0.999],
+		eps: 1e-8,
+		weightDecay: 0.05,
+		momentum: 0,
+	},
+	clipNorm: 1,
+	threads: job.threads,
+	build: (s) => ({
+		loss: crossEntropy(
+			headOf(
+				s.params,
+				topOf(network, s.params, stateInput(network, "x:state", batch))
+					.embedding,
+			),
+			s.feed("labels", [batch, 2]),
+		),
+	}),
+});
+const labels = float32([batch, 2]);
+for (let i = 0; i < batch; i++) labels.data[i * 2 + (i % 2)] = 1;
+const schedule = { name: "constant", warmup: 0, total: 1 } as const;
+const picture = () =>
+	uint8(
+		[224, 224, 3],
+		Uint8Array.from({ length: 224 * 224 * 3 }, () => random.integer(256)),
+	);
+const ready = new Uint8Array(batch * 224 * 224 * 3).map(() =>
+	random.integer(256),
+);
+let count = 0;
+async function oneStep(views: Uint8Array): Promise<void> {
+	const state = await trunk.states(uint8([batch, 224, 224, 3], views));
+	await step.run({ state, labels }, count++, schedule);
+}
+async function timed(work: () => Promise<void>): Promise<number> {
+	const began = performance.now();
+	await work();
+	return performance.now() - began;
+}
+
+/** Several steps on views made by worker threads beside them, as `learn` runs; ms a step. */
+async function augmentedSteps(steps: number): Promise<number> {
+	const augmenter = createAugmenter({
+		pretext: { name: "cutpaste", options: {} },
+		images: Array.from({ length: 32 }, picture),
+		workers: Math.min(2, job.threads),
+		seed: 1,
+	});
+	const jobs = Array.from({ length: steps + 1 }, (_, i) =>
+		epochJobs(1, "bench", i, 32, batch / 2),
+	).flat();
+	let done = 0;
+	let began = 0;
+	for await (const views of prefetch(
+		jobs.slice(0, steps + 1).map((j) => augmenter.views(j)),
+		2,
+	)) {
+		if (done++ === 1) began = performance.now(); // the first batch is waited for
+		await oneStep(views);
+	}
+	const ms = (performance.now() - began) / steps;
+	await augmenter.close();
+	return ms;
+}
+
+/** The runtime's highest rate on plain products: 2048 cubed and the model's own shapes; FLOP per second. */
+async function gemmRate(): Promise<number> {
+	const rows = batch * tokenCount(config);
+	let best = 0;
+	for (const [m, k, n] of [
+		[2048, 2048, 2048],
+		[rows, width, 4 * width],
+		[rows, 4 * width, width],
+		[rows, width, 3 * width],
+	] as const) {
+		const session = await Session.create(
+			{
+				y: gemm(input("a", [m, k]), input("b", [k, n])),
+			},
+			{ threads: job.threads },
+		);
+		const feeds = {
+			a: float32(
+				[m, k],
+				Float32Array.from({ length: m * k }, () => random.uniform()),
+			),
+			b: float32(
+				[k, n],
+				Float32Array.from({ length: k * n }, () => random.uniform()),
+			),
+		};
+		for (let i = 0; i < 6; i++) {
+			const ms = await timed(async () => {
+				await session.run(feeds);
+			});
+			if (i > 0) best = Math.max(best, (2 * m * k * n) / (ms / 1000));
+		}
+		await session.release();
+	}
+	return best;
+}
+
+/**
+ * FLOPs of the step's matrix products as built: forward once, backward twice; no gradient of the image;
+ * in the last block queries, projection and MLP of the class row alone.
+ */
+function stepFlops(): number {
+	const t = tokenCount(config);
+	const d = width;
+	const linear = (rows: number, i: number, o: number) => 2 * rows * i * o;
+	const attention = (queries: number) => 2 * 2 * queries * t * d;
+	const whole =
+		linear(t, d, 3 * d) +
+		linear(t, d, d) +
+		2 * linear(t, d, 4 * d) +
+		attention(t);
+	const last =
+		linear(t, d, 2 * d) +
+		2 * linear(1, d, d) +
+		2 * linear(1, d, 4 * d) +
+		attention(1);
+	const embedding = linear(t - 1, 3 * patch * patch, d);
+	const trained = job.last ?? config.depth;
+	const frozen = config.depth - trained;
+	const backward = 3 * ((trained - 1) * whole + last);
+	return (
+		batch *
+		(backward + frozen * whole + embedding * (job.last === null ? 2 : 1))
+	);
+}
+
+const memory = (key: string) =>
+	Number(
+		/(\d+) kB/.exec(
+			readFileSync("/proc/self/status", "utf8")
+				.split("\n")
+				.find((line) => line.startsWith(key)) ?? "",
+		)?.[1] ?? Number.NaN,
+	) * 1024;
+
+const answers: Record<string, () => Promise<number>> = {
+	step: () => timed(() => oneStep(ready)),
+	augmented: () => augmentedSteps(4),
+	gemm: gemmRate,
+	flops: async () => stepFlops(),
+	peak: async () => memory("VmHWM"),
+	resident: async () => memory("VmRSS"),
+};
+
+await oneStep(ready);
+await oneStep(ready);
+console.log(JSON.stringify("ready"));
+for await (const line of createInterface({ input: process.stdin })) {
+	const answer = answers[line.trim()];
+	console.log(
+		JSON.stringify(answer ? await answer() : `no measurement "${line}"`),
+	);
+}
+process.exit(0);
