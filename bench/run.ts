@@ -1,6 +1,6 @@
 /**
  * npm run bench -- [--json FILE] [NAME...]: every speed and memory figure with its peer, measured side by side in one run.
- * Each figure: median of 5 interleaved rounds. The peer is timm in PyTorch; KEEPSIGHT_PYTHON names a Python that has both,
+ * Each figure: median of 5 interleaved rounds (learning ten tasks: of 3; memory: measured once). The peer is timm in PyTorch; KEEPSIGHT_PYTHON names a Python that has both,
  * else python3 is tried, and figures without their peer say so.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
@@ -305,7 +305,7 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 const args = process.argv.slice(2);
 const at = args.indexOf("--json");
 const file = at >= 0 ? args.splice(at, 2)[1] : undefined;
-const unknown = args.find((name) => !(name in figures));
+const unknown = args.find((name) => !Object.hasOwn(figures, name));
 if (unknown) {
 	console.error(
 		`error: there is no figure "${unknown}". Use: ${Object.keys(figures).join(", ")}`,

@@ -56,7 +56,7 @@ const network: Network = {
 const trunk = new Trunk(network);
 const { batch } = job;
 const step = await TrainingStep.create({
-	params: { ...trainableWeights(network), ...initialHead(2, width) },
+	params: { ...trainableWeights(network), ...initialHead(2, width, random) },
 	optimizer: {
 		name: "adamw",
 		lr: 1e-4,
@@ -100,7 +100,7 @@ async function timed(work: () => Promise<void>): Promise<number> {
 	return performance.now() - began;
 }
 
-/** Several steps on views made by worker threads beside them, as `learn` runs; ms a step. */
+/** Steps on views made by worker threads beside them, as `learn` runs, a batch made for each that is timed; ms a step. */
 async function augmentedSteps(steps: number): Promise<number> {
 	const augmenter = createAugmenter({
 		pretext: { name: "cutpaste", options: {} },
@@ -108,19 +108,20 @@ async function augmentedSteps(steps: number): Promise<number> {
 		workers: Math.min(2, job.threads),
 		seed: 1,
 	});
-	const jobs = Array.from({ length: steps + 1 }, (_, i) =>
-		epochJobs(1, "bench", i, 32, batch / 2),
-	).flat();
+	function* endless(): Generator<Promise<Uint8Array>> {
+		for (let epoch = 0; ; epoch++)
+			for (const jobs of epochJobs(1, "bench", epoch, 32, batch / 2))
+				yield augmenter.views(jobs);
+	}
 	let done = 0;
 	let began = 0;
-	for await (const views of prefetch(
-		jobs.slice(0, steps + 1).map((j) => augmenter.views(j)),
-		2,
-	)) {
+	let ms = 0;
+	for await (const views of prefetch(endless(), 2)) {
 		if (done++ === 1) began = performance.now(); // the first batch is waited for
 		await oneStep(views);
+		ms = (performance.now() - began) / steps;
+		if (done > steps) break;
 	}
-	const ms = (performance.now() - began) / steps;
 	await augmenter.close();
 	return ms;
 }

@@ -37,37 +37,39 @@ async function work(job: Job, stop: { requested: boolean }): Promise<void> {
 			if (event.done < event.total && now - last < PROGRESS_EVERY_MS) return;
 			last = now;
 		}
-		send({ type: "event", event });
+		void send({ type: "event", event });
 	};
 	try {
 		const result =
 			job.kind === "train"
 				? await train(job as TrainJob, { emit, stop })
 				: await evaluateRun(job as EvaluateJob, { emit, stop });
-		send({ type: "done", result });
+		await send({ type: "done", result });
 	} catch (error) {
-		if (error instanceof Interrupted) send({ type: "interrupted" });
-		else if (error instanceof KeepsightError)
-			send({
-				type: "failed",
-				code: error.code,
-				message: error.message,
-				stack: null,
-			});
-		else
-			send({
-				type: "failed",
-				code: null,
-				message: String((error as Error)?.message ?? error),
-				stack: (error as Error)?.stack ?? null,
-			});
+		await send(ending(error));
 	}
-	// The parent has everything once the channel is flushed; sessions are idle, so leaving is safe.
-	process.removeAllListeners("disconnect");
-	process.disconnect?.();
-	process.exit(0);
+	process.exit(0); // sessions are idle, so leaving is safe
 }
 
-function send(message: FromChild): void {
-	process.send?.(message);
+function ending(error: unknown): FromChild {
+	if (error instanceof Interrupted) return { type: "interrupted" };
+	if (error instanceof KeepsightError)
+		return {
+			type: "failed",
+			code: error.code,
+			message: error.message,
+			stack: null,
+		};
+	return {
+		type: "failed",
+		code: null,
+		message: String((error as Error)?.message ?? error),
+		stack: (error as Error)?.stack ?? null,
+	};
 }
+
+/** Resolves once the message has left this process: an exit before that would lose it. A parent that is gone ends us anyway. */
+const send = (message: FromChild): Promise<void> =>
+	new Promise((resolve) => {
+		process.send?.(message, () => resolve());
+	});

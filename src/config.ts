@@ -38,6 +38,8 @@ export interface RunConfig {
 	readonly name: string;
 	readonly data: {
 		readonly root: string;
+		/** Whether links may lead out of the data root. */
+		readonly followLinks: boolean;
 		readonly tasks: readonly TaskEntry[];
 	};
 	/** [H, W]: the whole image is resized to it. */
@@ -185,6 +187,12 @@ const schema = z.strictObject({
 			.min(1)
 			.default("data")
 			.describe("relative to the current directory"),
+		followLinks: z
+			.boolean()
+			.default(false)
+			.describe(
+				"read links that lead out of the data root; only for data you trust",
+			),
 		tasks: tasks.describe(
 			'categories in the order they are learnt; a list of categories is one task; "mvtec/*" is every category found',
 		),

@@ -99,6 +99,10 @@ const wording = {
 		wanted: readonly number[] | null;
 	}) =>
 		`${e.file}: tensor ${e.tensor} ${e.found ? `has shape ${shape(e.found)}` : "is missing"}${e.wanted ? `, the network needs ${shape(e.wanted)}` : ", which the network has no place for"}. Check that config.json belongs to these weights.`,
+	TRAINABLE_TOO_MANY: (e: { last: number; depth: number }) =>
+		`trainable: { last: ${e.last} } asks for more than the backbone has below its last block: it has ${e.depth} blocks in all. Use last: 1 to ${e.depth - 1}, or trainable: all to train the patch embedding as well.`,
+	SETUP_DIFFERS: (e: { dir: string; differences: readonly string[] }) =>
+		`${e.dir} was learnt with another setup: ${e.differences.join("; ")}. What a memory is made of cannot change in the middle, not even with --force. Use the earlier setting, another run name, or --fresh.`,
 	IMAGE_SIZE_NOT_MULTIPLE: (e: {
 		imageSize: readonly number[];
 		patch: number;
@@ -203,7 +207,7 @@ const wording = {
 	DATA_EMPTY_CLASS: (e: { dir: string }) =>
 		`The folder ${e.dir} holds no images. Put its images back or delete the folder.`,
 	DATA_LINK_OUTSIDE: (e: { path: string; target: string; root: string }) =>
-		`${e.path} is a link to ${e.target}, outside the data folder ${e.root}. Copy the files into it, or allow such links with --follow-links.`,
+		`${e.path} is a link to ${e.target}, outside the data folder ${e.root}. Copy the files into it, or set data.follow_links to true if you trust this data.`,
 	DATA_BAD_DEFECTS_CONFIG: (e: { path: string; reason: string }) =>
 		`${e.path} is not a valid defects_config.json: ${e.reason}. It is a list of { defect_name, pixel_value, saturation_threshold, relative_saturation } as MVTec LOCO AD ships it.`,
 	DEMO_FOLDER_TAKEN: (e: { dir: string }) =>

@@ -6,8 +6,8 @@ import type { Sample, Task, TestCategory } from "./data/task.ts";
 import type { AnyTensor, Tensor, TensorDict } from "./engine/tensor.ts";
 import { readTasks } from "./data/index.ts";
 import { trivialNames, trivialNumbers } from "./data/trivial.ts";
-import { fail, Interrupted } from "./errors.ts";
-import type { RunEvent } from "./events.ts";
+import { fail } from "./errors.ts";
+import { heed, type RunEvent, type Stop } from "./events.ts";
 import { Knowledge } from "./knowledge.ts";
 import type { Features } from "./memory/memory.ts";
 import { auroc } from "./metrics/image.ts";
@@ -29,24 +29,32 @@ const STATE_BUDGET = 1_500_000_000;
 export class Eyes {
 	readonly #trunk: Trunk;
 	readonly #embedder: Embedder;
+	/** Where nothing trains, the frozen class token is all that is ever asked for. */
+	readonly #trains: boolean;
 	readonly #seen = new Map<
 		string,
 		{ frozen: Tensor; state: AnyTensor | null }
 	>();
 	#bytes = 0;
+	/** Also without budget: an image is routed and then embedded. */
+	#latest: { path: string; sight: Sight } | null = null;
 
 	constructor(trunk: Trunk) {
 		this.#trunk = trunk;
 		this.#embedder = new Embedder(trunk.network, { head: false });
+		this.#trains = trunk.network.from < trunk.network.backbone.config.depth;
 	}
 
 	async #sight(sample: Sample): Promise<Sight> {
 		const known = this.#seen.get(sample.path);
 		if (known?.state) return { state: known.state, frozen: known.frozen };
+		if (this.#latest?.path === sample.path) return this.#latest.sight;
 		const sight = await this.#trunk.see(
 			await sample.read(this.#trunk.network.backbone.config.imageSize),
 		);
-		const keep = this.#bytes + sight.state.data.byteLength <= STATE_BUDGET;
+		this.#latest = { path: sample.path, sight };
+		const keep =
+			this.#trains && this.#bytes + sight.state.data.byteLength <= STATE_BUDGET;
 		if (keep) this.#bytes += sight.state.data.byteLength;
 		this.#seen.set(sample.path, {
 			frozen: sight.frozen,
@@ -92,6 +100,7 @@ export class Eyes {
 
 	/** Forgets images that will not be looked at again. */
 	forget(samples: readonly Sample[]): void {
+		this.#latest = null;
 		for (const { path } of samples) {
 			this.#bytes -= this.#seen.get(path)?.state?.data.byteLength ?? 0;
 			this.#seen.delete(path);
@@ -118,7 +127,7 @@ export function joinFeatures(parts: readonly Features[]): Features {
 
 export interface Progress {
 	readonly emit: (event: RunEvent) => void;
-	readonly stop: { readonly requested: boolean };
+	readonly stop: Stop;
 	readonly taskIndex: number;
 	readonly taskCount: number;
 }
@@ -133,7 +142,7 @@ export async function scoreCategory(
 ): Promise<ScoreRow[]> {
 	const rows: ScoreRow[] = [];
 	for (const sample of category.test) {
-		if (progress.stop.requested) throw new Interrupted();
+		await heed(progress.stop);
 		const routed = as ?? knowledge.route(await eyes.frozen(sample));
 		const judged = knowledge.judge(
 			routed,
@@ -158,7 +167,6 @@ export async function scoreCategory(
 			total: category.test.length,
 			unit: "images",
 		});
-		await new Promise(setImmediate);
 	}
 	return rows;
 }
@@ -270,12 +278,13 @@ export async function evaluateRun(
 			throw fail("NOTHING_LEARNT", { dir: job.memDir });
 		const knowledge = Knowledge.load(run.memory);
 		const config = run.record.config as {
-			readonly data: { readonly root: string };
+			readonly data: { readonly root: string; readonly followLinks: boolean };
 			readonly threads: number;
 		};
 		const tasks = await readTasks(
 			job.dataRoot ?? config.data.root,
 			knowledge.tasks.map((t) => t.categories),
+			{ followLinks: config.data.followLinks },
 		);
 		const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
 		const progress: Progress = {

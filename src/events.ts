@@ -1,4 +1,16 @@
 /** What a running job tells whoever watches: the terminal, a log file, later a server. Plain data, sent over IPC. */
+import { Interrupted } from "./errors.ts";
+
+/** How a watcher asks a job to end early. */
+export interface Stop {
+	readonly requested: boolean;
+}
+
+/** Lets messages in, which a running session keeps out, and ends the job if it was asked to stop. */
+export async function heed(stop: Stop): Promise<void> {
+	await new Promise(setImmediate);
+	if (stop.requested) throw new Interrupted();
+}
 
 export type Phase = "read" | "train" | "memory" | "evaluate";
 

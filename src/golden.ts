@@ -78,7 +78,8 @@ function absolute(a: ArrayLike<number>, b: ArrayLike<number>): number {
 	let worst = 0;
 	for (let i = 0; i < b.length; i++) {
 		const error = Math.abs((a[i] as number) - (b[i] as number));
-		if (!(error <= worst)) worst = error; // NaN stays
+		if (Number.isNaN(error)) return error; // passes no tolerance
+		worst = Math.max(worst, error);
 	}
 	return worst;
 }

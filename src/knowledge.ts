@@ -242,7 +242,7 @@ export class Knowledge {
 		folder.commit({ add, keep: (path) => add.has(path), meta });
 	}
 
-	/** Reads a version of memory/, every file checked against its hash. `dir` is what errors name. */
+	/** Reads a version of memory/, every file checked against its hash. */
 	static load(folder: VersionedFolder): Knowledge {
 		const parsed = metaSchema.safeParse(folder.meta);
 		if (!parsed.success)

@@ -36,7 +36,7 @@ export interface LaunchOptions {
 	readonly signal?: AbortSignal;
 }
 
-/** Runs a job in a process of its own. Rejects with the child's KeepsightError, or with CHILD_LOST where it was killed. */
+/** Runs a job in a process of its own. Rejects with the child's error, or with CHILD_LOST where it ended without a word. */
 export function launch(
 	job: Job,
 	{ onEvent, signal }: LaunchOptions = {},
@@ -70,10 +70,15 @@ export function launch(
 			else settle(() => reject(failure(message)));
 		});
 		child.on("error", (error) => settle(() => reject(error)));
-		child.on("exit", (code, killer) =>
+		// "close" comes after the last message was read, "exit" may come before.
+		child.on("close", (code, killer) =>
 			settle(() =>
 				reject(
-					fail("CHILD_LOST", { how: killer ?? `exit code ${code}`, last }),
+					killer !== null
+						? fail("CHILD_LOST", { how: killer, last })
+						: new Error(
+								`The working process ended by itself with exit code ${code} (last: ${last}); its own message is above.`,
+							),
 				),
 			),
 		);

@@ -26,8 +26,8 @@ import {
 	type TensorDict,
 	uint8,
 } from "./engine/tensor.ts";
-import { fail, Interrupted } from "./errors.ts";
-import type { RunEvent } from "./events.ts";
+import { fail } from "./errors.ts";
+import { heed, type RunEvent, type Stop } from "./events.ts";
 import {
 	readSafetensors,
 	toFloat32,
@@ -75,11 +75,11 @@ export interface LearnJob {
 	/** Views of the images that may train, and of those kept out of the pretext to measure on (none: empty). */
 	readonly training: Augmenter;
 	readonly heldOut: Augmenter | null;
-	/** Trainable weights with the head, before the task; not changed. */
+	/** Trainable weights with the head, before the task; not changed. The order of their names changes nothing. */
 	readonly start: TensorDict;
 	readonly checkpoint: VersionedFolder;
 	readonly emit: (event: RunEvent) => void;
-	readonly stop: { readonly requested: boolean };
+	readonly stop: Stop;
 }
 
 export interface LearnResult {
@@ -89,11 +89,20 @@ export interface LearnResult {
 }
 
 /**
- * A fresh pretext head: zero, as Dosovitskiy et al. 2021 (section 3.2) start fine-tuning. Random weights would first have to
- * unlearn the offset that they give to the mean of the class tokens: a loss of 2.6 instead of .69, and dozens of steps.
+ * A fresh pretext head, as timm initialises a linear layer: normal weights (.02), bias 0. A head of zeros starts at a loss of .69
+ * instead of up to 3 and reaches a lower one, yet moves the embedding less where the pretext is hard (docs/experiments.md).
  */
-export const initialHead = (classes: number, width: number): TensorDict => ({
-	"head.weight": float32([classes, width]),
+export const initialHead = (
+	classes: number,
+	width: number,
+	random: Random,
+): TensorDict => ({
+	"head.weight": float32(
+		[classes, width],
+		Float32Array.from({ length: classes * width }, () =>
+			random.normal(0, 0.02),
+		),
+	),
 	"head.bias": float32([classes]),
 });
 
@@ -130,16 +139,8 @@ export const crossEntropy = (logits: Value, labels: Value): Value =>
 	neg(mean(sum(mul(labels, logSoftmax(logits)), [1])));
 
 export async function learn(job: LearnJob): Promise<LearnResult> {
-	const {
-		network,
-		trunk,
-		settings,
-		strategy,
-		task,
-		taskIndex,
-		training,
-		start,
-	} = job;
+	const { network, trunk, settings, strategy, task, taskIndex, training } = job;
+	const start = inOrder(job.start);
 	const classes = training.classes.length;
 	const imagesPerStep = Math.max(1, Math.floor(settings.batchSize / classes));
 	const batch = imagesPerStep * classes;
@@ -214,7 +215,7 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 				imagesPerStep,
 			);
 			for await (const views of prefetch(viewsOf(training, jobs), 2)) {
-				if (job.stop.requested) throw new Interrupted();
+				await heed(job.stop);
 				const state = await trunk.states(
 					uint8([batch, ...network.backbone.config.imageSize, 3], views),
 				);
@@ -250,7 +251,6 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 					unit: "steps",
 					detail: `epoch ${epoch + 1}/${settings.epochs} loss ${(loss / done).toFixed(3)}`,
 				});
-				await new Promise(setImmediate);
 			}
 			job.emit({
 				type: "epoch",
@@ -304,6 +304,12 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 	};
 }
 
+/** By name: sums over parameters round the same, whether weights come from the task before or from its file. */
+const inOrder = (weights: TensorDict): TensorDict =>
+	Object.fromEntries(
+		Object.entries(weights).sort(([a], [b]) => (a < b ? -1 : 1)),
+	);
+
 function* viewsOf(
 	augmenter: Augmenter,
 	steps: readonly (readonly AugmentJob[])[],
@@ -346,7 +352,7 @@ function relativeChange(start: TensorDict, now: TensorDict): number {
 
 /** Pretext accuracy on views of normals that no step saw. */
 async function heldOutAccuracy(
-	{ network, trunk, settings, task }: LearnJob,
+	{ network, trunk, settings, task, stop }: LearnJob,
 	heldOut: Augmenter,
 	weights: TensorDict,
 ): Promise<number> {
@@ -361,6 +367,7 @@ async function heldOutAccuracy(
 		images,
 		1,
 	)) {
+		await heed(stop);
 		const views = await heldOut.views(jobs);
 		for (const [k, view] of split(views, network).entries()) {
 			const { logits } = await embedder.embed(
@@ -368,9 +375,10 @@ async function heldOutAccuracy(
 				weights,
 			);
 			const row = (logits as Tensor).data;
-			if (row.indexOf(Math.max(...row)) === k % classes) right++;
+			if (row.indexOf(Math.max(...row)) === k) right++;
 		}
 	}
+	await embedder.release();
 	return right / (images * classes);
 }
 
@@ -388,7 +396,7 @@ export function split(views: Uint8Array, network: Network): Tensor<"uint8">[] {
  * of every class, class rows and other rows apart.
  */
 async function layerStatistics(
-	{ network, trunk, task, training }: LearnJob,
+	{ network, trunk, task, training, stop }: LearnJob,
 	weights: TensorDict,
 	fixedHead: boolean,
 	wanted: number,
@@ -441,6 +449,7 @@ async function layerStatistics(
 	}
 	const session = await Session.create(outputs, { threads: network.threads });
 	for (const [i, image] of chosen.entries()) {
+		await heed(stop);
 		const views = await training.views([
 			{ image, other: (image + 1) % images, key: ["layers", task.id, i] },
 		]);

@@ -8,15 +8,16 @@ import { readLearnTasks, readTasks } from "./data/index.ts";
 import type { Category, Image, LearnTask, Sample, Task } from "./data/task.ts";
 import { runtimeVersion } from "./engine/runtime.ts";
 import type { TensorDict } from "./engine/tensor.ts";
-import { fail, Interrupted } from "./errors.ts";
+import { fail } from "./errors.ts";
 import {
 	Eyes,
 	evaluateRow,
 	joinFeatures,
+	type Progress,
 	scoreCategory,
 	writeResults,
 } from "./evaluate.ts";
-import type { RunEvent } from "./events.ts";
+import { heed, type RunEvent, type Stop } from "./events.ts";
 import { Knowledge } from "./knowledge.ts";
 import {
 	epochJobs,
@@ -32,7 +33,13 @@ import { formatResults, type Results } from "./metrics/results.ts";
 import { loadBackbone } from "./models/index.ts";
 import { createPretext } from "./pretext/index.ts";
 import { Random } from "./random.ts";
-import { describeMachine, openRun, type Run, taskFolder } from "./run.ts";
+import {
+	describeMachine,
+	differences,
+	openRun,
+	type Run,
+	taskFolder,
+} from "./run.ts";
 import { strategies } from "./strategies/index.ts";
 import type { StrategyDefinition } from "./strategies/strategy.ts";
 import {
@@ -52,7 +59,7 @@ export interface TrainJob {
 
 export interface Watcher {
 	readonly emit: (event: RunEvent) => void;
-	readonly stop: { readonly requested: boolean };
+	readonly stop: Stop;
 }
 
 /** Share of a task's normals, the last in file order, that stays out of the pretext where weights train (methods: optimism). */
@@ -96,12 +103,10 @@ export async function train(
 		total: 1,
 		unit: "data set",
 	});
-	const tasks = await readLearnTasks(config.data.root, config.data.tasks);
+	const { root, followLinks, tasks: specs } = config.data;
+	const tasks = await readLearnTasks(root, specs, { followLinks });
 	const backbone = loadBackbone(config.backbone, config.imageSize, config.seed); // before the folder is touched: a missing file must not cost an earlier run
-	createPretext({
-		name: config.pretext.name,
-		options: optionsOf(config.pretext),
-	});
+	const { classes } = createPretext(pretextOf(config));
 	const run = openRun(
 		job.dir,
 		job.mode,
@@ -135,6 +140,12 @@ export async function train(
 			run.memory.version > 0
 				? Knowledge.load(run.memory)
 				: new Knowledge(backbone, setup);
+		const other = differences(
+			{ ...knowledge.setup, network: knowledge.backbone.config },
+			{ ...setup, network: backbone.config },
+		);
+		if (other.length > 0)
+			throw fail("SETUP_DIFFERS", { dir: job.dir, differences: other });
 		const network: Network = {
 			backbone: knowledge.backbone,
 			from,
@@ -146,19 +157,14 @@ export async function train(
 			? {
 					...trainableWeights(network),
 					...initialHead(
-						createPretext({
-							name: config.pretext.name,
-							options: optionsOf(config.pretext),
-						}).classes.length,
+						classes.length,
 						backbone.config.width,
+						new Random(config.seed, "head"),
 					),
 				}
 			: null;
 
-		const testTasks = (await readTasks(
-			config.data.root,
-			config.data.tasks,
-		)) as Task[];
+		const testTasks = await readTasks(root, specs, { followLinks });
 		for (const stage of stagesOf(tasks, definition.joint?.(options))) {
 			const context: StageContext = {
 				config,
@@ -167,6 +173,7 @@ export async function train(
 				eyes,
 				network,
 				strategy: definition.create(options),
+				initial,
 				emit,
 				stop,
 				taskIndex: stage.row,
@@ -204,7 +211,8 @@ async function learnStage(
 	weightsPerTask: boolean,
 ): Promise<Knowledge> {
 	const { run, strategy } = context;
-	for (const t of stage.remember) run.setTask(t.id, "learning");
+	for (const { id } of stage.remember)
+		if (!run.tasksLearnt.includes(id)) run.setTask(id, "learning"); // joint training remembers earlier ones again
 	if (!stage.anew)
 		Object.assign(strategy.tensors ?? {}, before.strategyTensors);
 	const learnt = start ? await trainStage(context, stage.train, start) : null;
@@ -242,9 +250,10 @@ async function evaluateStage(
 			progress,
 		);
 	const results = writeResults(run, knowledge, seen);
-	for (const t of remember) run.setTask(t.id, "learnt", seconds);
 	run.checkLock();
 	run.checkpoint.clear();
+	for (const { id } of remember)
+		if (!run.tasksLearnt.includes(id)) run.setTask(id, "learnt", seconds);
 	emit({
 		type: "row",
 		task: task.id,
@@ -301,6 +310,8 @@ interface StageContext extends Watcher {
 	readonly eyes: Eyes;
 	readonly network: Network;
 	readonly strategy: ReturnType<StrategyDefinition["create"]>;
+	/** Weights the run started with; null: nothing trains. */
+	readonly initial: TensorDict | null;
 	readonly taskIndex: number;
 	readonly taskCount: number;
 }
@@ -321,6 +332,7 @@ async function trainStage(
 		trunk,
 		network,
 		strategy,
+		initial,
 		emit,
 		stop,
 		taskIndex,
@@ -338,10 +350,7 @@ async function trainStage(
 			taskCount,
 			task: task.id,
 		});
-	const pretext = {
-		name: config.pretext.name,
-		options: optionsOf(config.pretext),
-	};
+	const pretext = pretextOf(config);
 	const heldOutImages = await decode(parts.flatMap((p) => p.heldOut));
 	const training = createAugmenter({
 		pretext,
@@ -362,7 +371,10 @@ async function trainStage(
 		return await learn({
 			network,
 			trunk,
-			settings: settingsOf(config),
+			settings: {
+				...settingsOf(config),
+				...(start === initial && { head: "shared" }), // no task has trained the head of these weights
+			},
 			strategy,
 			task,
 			taskIndex,
@@ -380,19 +392,16 @@ async function trainStage(
 	}
 }
 
+const pretextOf = ({ pretext }: RunConfig) => ({
+	name: pretext.name,
+	options: optionsOf(pretext),
+});
+
 function settingsOf({ train: t, pretext, seed }: RunConfig): LearnSettings {
-	const { optimizer: o } = t;
 	return {
 		epochs: t.epochs,
 		batchSize: t.batchSize,
-		optimizer: {
-			name: o.name,
-			lr: o.lr,
-			weightDecay: o.weightDecay,
-			betas: "betas" in o ? o.betas : [0, 0],
-			eps: "eps" in o ? o.eps : 0,
-			momentum: "momentum" in o ? o.momentum : 0,
-		},
+		optimizer: t.optimizer,
 		schedule: t.schedule,
 		warmup: t.warmup,
 		clipNorm: t.clipNorm,
@@ -422,7 +431,7 @@ async function readImages(
 	const images: Image[] = [];
 	const ahead = 8;
 	for (let i = 0; i < samples.length; i += ahead) {
-		if (stop.requested) throw new Interrupted();
+		await heed(stop);
 		images.push(
 			...(await Promise.all(
 				samples.slice(i, i + ahead).map((s) => s.read(config.imageSize)),
@@ -460,22 +469,26 @@ async function rememberTask(
 	const augmented =
 		memory.augmented?.(memory.options.parse(first ? optionsOf(first) : {})) ??
 		false;
+	const newest = knowledge.tasks.at(-1)?.categories[0];
 	const before =
-		knowledge.tasks.length > 0 && weights
-			? knowledge.weightsOf(
-					(knowledge.tasks.at(-1) as { categories: readonly string[] })
-						.categories[0] as string,
-				)
+		newest !== undefined && knowledge.memory.drift && !weightsPerTask
+			? knowledge.weightsOf(newest)
 			: null;
 	const optimism: number[] = [];
 	for (const category of task.categories) {
 		const samples = [...category.normals, ...category.heldOut];
 		const all: Features[] = [];
-		const earlier: Features[] = [];
-		for (const sample of samples) {
-			if (stop.requested) throw new Interrupted();
+		const earlier: Features[] = []; // of the first category, which stands for a group
+		const n = category.normals.length;
+		for (const [i, sample] of samples.entries()) {
+			await heed(stop);
 			all.push(await eyes.features(sample, weights));
-			if (before && knowledge.memory.drift)
+			if (
+				before &&
+				before !== weights &&
+				category === task.categories[0] &&
+				i < n
+			)
 				earlier.push(await eyes.features(sample, before));
 			emit({
 				type: "progress",
@@ -487,12 +500,10 @@ async function rememberTask(
 				total: samples.length,
 				unit: "images",
 			});
-			await new Promise(setImmediate);
 		}
-		const n = category.normals.length;
 		const clean = joinFeatures(all.slice(0, n));
-		if (before && knowledge.memory.drift && category === task.categories[0])
-			knowledge.memory.drift(joinFeatures(earlier.slice(0, n)), clean);
+		if (earlier.length > 0)
+			knowledge.memory.drift?.(joinFeatures(earlier), clean);
 		const trained = divide(category).training.length;
 		knowledge.memory.add(
 			{
@@ -531,7 +542,7 @@ async function rememberTask(
 	);
 }
 
-/** Normal views of every image, drawn as in the last epoch. */
+/** Normal views of every image, with the draws of a last epoch over all of them (training leaves some out). */
 async function augmentedFeatures(
 	{ config, eyes, network, emit, stop, taskIndex, taskCount }: StageContext,
 	category: Category,
@@ -545,7 +556,7 @@ async function augmentedFeatures(
 		task: category.id,
 	});
 	const augmenter = createAugmenter({
-		pretext: { name: config.pretext.name, options: optionsOf(config.pretext) },
+		pretext: pretextOf(config),
 		images,
 		workers: 0,
 		seed: config.seed,
@@ -559,6 +570,7 @@ async function augmentedFeatures(
 		1,
 	)) {
 		if (!job) continue;
+		await heed(stop);
 		const [normal] = split(await augmenter.views([job]), network);
 		if (normal)
 			parts[job.image] = await eyes.featuresOf(
@@ -578,19 +590,16 @@ async function evaluateUntrained(
 	eyes: Eyes,
 	tasks: readonly Task[],
 	after: number,
-	progress: {
-		emit: Watcher["emit"];
-		stop: Watcher["stop"];
-		taskIndex: number;
-		taskCount: number;
-	},
+	progress: Progress,
 ): Promise<void> {
 	for (const task of tasks) {
 		const temporary = new Knowledge(knowledge.backbone, knowledge.setup);
 		for (const category of task.categories) {
 			const parts: Features[] = [];
-			for (const sample of category.normals)
+			for (const sample of category.normals) {
+				await heed(progress.stop);
 				parts.push(await eyes.features(sample, knowledge.current));
+			}
 			temporary.memory.add(
 				{
 					id: category.id,

@@ -14,6 +14,7 @@ import {
 	uint8,
 } from "./engine/tensor.ts";
 import type { Image } from "./data/task.ts";
+import { fail } from "./errors.ts";
 import type { Backbone } from "./models/backbone.ts";
 import {
 	embed,
@@ -40,7 +41,12 @@ export function firstTrained(
 ): number {
 	if (trainable === "all") return 0;
 	if (trainable === "none") return config.depth;
-	return Math.max(0, config.depth - trainable.last);
+	if (trainable.last >= config.depth)
+		throw fail("TRAINABLE_TOO_MANY", {
+			last: trainable.last,
+			depth: config.depth,
+		});
+	return config.depth - trainable.last;
 }
 
 /** The parameters that train: a copy, so that the pretrained ones (the final norm among them) stay. */
@@ -190,6 +196,11 @@ export class Embedder {
 		})();
 		const out = await (await this.#session).run({ ...weights, state });
 		return { embedding: out.embedding as Tensor, logits: out.logits ?? null };
+	}
+
+	async release(): Promise<void> {
+		await (await this.#session)?.release();
+		this.#session = null;
 	}
 }
 

@@ -40,6 +40,7 @@ describe("a configuration", () => {
 		expect(config).toMatchObject({
 			data: {
 				root: "data",
+				followLinks: false,
 				tasks: ["mvtec/bottle", ["loco/juice_bottle", "mvtec/tile"]],
 			},
 			imageSize: [224, 224],

@@ -295,6 +295,30 @@ describe("stopped runs", () => {
 		expectSameBytes(dirOf("whole"), dirOf("killed"));
 	}, 120_000);
 
+	it("joint training of every row, killed before it evaluates a row, ends in the same bytes", async () => {
+		const joint = ["--set", "strategy={ name: joint, cumulative: true }"];
+		const whole = dirOf("cumulative");
+		if (!existsSync(whole))
+			expect(train("cumulative", ...joint).status).toBe(0);
+		const child = start("cumulative-killed", ...joint);
+		const exit = ended(child);
+		const manifest = join(dirOf("cumulative-killed"), "memory/manifest.json");
+		const saved = () =>
+			existsSync(manifest) &&
+			JSON.parse(readFileSync(manifest, "utf8")).version === 2;
+		for (let i = 0; i < 3000 && !saved(); i++) await wait(5);
+		for (const pid of [...childrenOf(child.pid as number), String(child.pid)]) {
+			try {
+				process.kill(Number(pid), "SIGKILL");
+			} catch {
+				// it had already ended
+			}
+		}
+		await exit;
+		expect(train("cumulative-killed", "--resume", ...joint).status).toBe(0);
+		expectSameBytes(whole, dirOf("cumulative-killed"));
+	}, 60_000);
+
 	it("Ctrl-C finishes the step, saves, exits 130, and --resume goes on to the same bytes", async () => {
 		const child = start("interrupted", "--set", "train.epochs=3");
 		let text = "";

@@ -6,11 +6,13 @@ import { strategies } from "../src/strategies/index.ts";
 
 const readme = readFileSync("README.md", "utf8");
 
-/** Rows "| `name` | title |" of the table with this first heading. */
+/** Rows "| `name` | title |" of the table with this first heading; the formatter pads cells. */
 function rowsOf(heading: string): string[] {
-	const table = readme.split(`| ${heading} |`)[1] ?? "";
+	const table = readme.split(new RegExp(`^\\| ${heading} +\\|`, "m"))[1] ?? "";
 	return [
-		...(table.split("\n\n")[0] as string).matchAll(/^\| `(\w+)` \| (.*) \|$/gm),
+		...(table.split("\n\n")[0] as string).matchAll(
+			/^\| `(\w+)` +\| (.*?) +\|$/gm,
+		),
 	].map(([, name, title]) => `${name}: ${title}`);
 }
 

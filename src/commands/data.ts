@@ -113,7 +113,9 @@ interface SheetFlags extends ConfigFlags {
 
 async function sheet(flags: SheetFlags): Promise<void> {
 	const { config } = await configOf(flags, "keepsight data sheet");
-	const tasks = await readLearnTasks(config.data.root, config.data.tasks);
+	const tasks = await readLearnTasks(config.data.root, config.data.tasks, {
+		followLinks: config.data.followLinks,
+	});
 	const task =
 		flags.task === undefined
 			? tasks[0]

@@ -115,7 +115,7 @@ const fixes = {
 	],
 	"link out of the folder": [
 		"error",
-		"Copy the files into the data folder, or allow such links with --follow-links.",
+		"Copy the files into the data folder, or set data.follow_links to true in the configuration if you trust this data.",
 	],
 	"stem used twice": [
 		"error",

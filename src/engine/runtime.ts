@@ -14,8 +14,6 @@ export interface SessionOptions {
 	readonly spin?: boolean;
 	/** Inputs that become constants of the graph, prepacked by the runtime. */
 	readonly weights?: Readonly<Record<string, AnyTensor>>;
-	/** Writes the runtime's own profile, for development. */
-	readonly profile?: string;
 }
 
 const fromOrt: Record<string, DType> = {
@@ -63,9 +61,6 @@ export class Session {
 			enableMemPattern: false,
 			enableCpuMemArena: true,
 			logSeverityLevel: 3,
-			...(options.profile
-				? { enableProfiling: true, profileFilePrefix: options.profile }
-				: {}),
 			extra: {
 				session: {
 					intra_op: { allow_spinning: options.spin === false ? "0" : "1" },
@@ -74,11 +69,6 @@ export class Session {
 			},
 		});
 		return new Session(session, model.inputs, model.outputs);
-	}
-
-	/** Names the outputs depend on. */
-	get inputNames(): readonly string[] {
-		return this.#inputs.map((i) => i.name);
 	}
 
 	#wrap(tensor: AnyTensor): ort.Tensor {
@@ -139,11 +129,6 @@ export class Session {
 
 	async release(): Promise<void> {
 		await this.#session.release();
-	}
-
-	/** Ends a profile begun by `profile`. */
-	endProfiling(): void {
-		this.#session.endProfiling();
 	}
 }
 

@@ -2,8 +2,9 @@
  * One training step as one graph: loss, gradients, a strategy's terms, clipping, the optimiser's update.
  *
  * Parameters and states are updated in place: the same memory is fed and fetched. The runtime promises no order between
- * a read and such a write, so every write is made to depend on every read: the updates use the learning rate, the rate
- * depends on the gradient norm, and the norm on every gradient, hence on every read of the forward and backward passes.
+ * a read and such a write, so every write of a parameter or of a strategy's state is made to depend on every read of the
+ * forward and backward passes: it uses `ordered`, which depends on the gradient norm, and that on every gradient. Hooks on
+ * moves must not read parameters (`afterUpdate` least of all: they may have moved already); they have the moves.
  * A test compares in-place with fresh outputs, bit for bit.
  */
 import type { Value, ValueDict } from "./graph.ts";
@@ -183,6 +184,8 @@ export class TrainingStep {
 		for (const n of names)
 			next[`p:${n}`] = add(values[n] as Value, moves[n] as Value);
 		hooks?.afterUpdate?.(moves);
+		for (const key of Object.keys(next).filter((k) => k.startsWith("s:")))
+			next[key] = add(next[key] as Value, ordered);
 
 		const session = await Session.create(
 			{ loss, norm, ...outputs, ...next },

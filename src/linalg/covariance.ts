@@ -232,7 +232,7 @@ export function drawFrom(g: Gaussian, normals: Rows): Rows {
 	return { n, d, data };
 }
 
-export interface LeaveOneOut {
+interface LeaveOneOut {
 	/** For samples that are among the n of the class with this mean; empty where n is 1, since nobody is left then. */
 	squaredDistances(rows: Rows, mean: Float64Array, n: number): Float64Array;
 	/** About their mean, for samples known by moments alone: the closed form at the mean of q, which moments give exactly. Null at n = 1. */

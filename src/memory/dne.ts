@@ -110,10 +110,13 @@ class Dne implements Memory {
 	readonly #kept = new Map<string, Kept>();
 	readonly #gaussians = new Map<string, Gaussian>(); // derived, routed
 	#pool: Pool | null = null; // derived, paper
+	readonly drift?: NonNullable<Memory["drift"]>;
 
 	constructor(chosen: z.output<typeof options>, d: number) {
 		this.#options = chosen;
 		this.#d = d;
+		if (chosen.drift === "ldc")
+			this.drift = (before, after) => this.#follow(before, after);
 	}
 
 	get ids(): readonly string[] {
@@ -191,8 +194,7 @@ class Dne implements Memory {
 		});
 	}
 
-	drift(before: Features, after: Features): void {
-		if (this.#options.drift === "none") return;
+	#follow(before: Features, after: Features): void {
 		const map = driftMap(
 			this.#rows("the current task", before),
 			this.#rows("the current task", after),

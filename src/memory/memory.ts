@@ -44,7 +44,10 @@ export interface Memory {
 	/** Raw anomaly scores, higher = more anomalous; each image on its own. Their unit is the memory's own business. */
 	score(id: string, features: Features): Float64Array; // [n]
 	crossFitted(id: string): CrossFitted;
-	/** Weights moved: features of the same images before and after. To be called before the newest category is added. */
+	/**
+	 * Weights moved: features of the same images before and after. To be called before the newest category is added.
+	 * Absent where nothing follows, so that nobody looks at images twice in vain.
+	 */
 	drift?(before: Features, after: Features): void;
 	/** All that is kept of a category. A memory restored from it scores bit for bit as this one does. */
 	tensors(id: string): Record<string, AnyTensor>;

@@ -55,12 +55,11 @@ export function readBackbone(
 	dir: string,
 	imageSize: readonly [number, number],
 ): Backbone {
+	for (const file of ["config.json", "model.safetensors"])
+		if (!existsSync(join(dir, file)))
+			throw fail("BACKBONE_INCOMPLETE", { dir, file });
 	const weightsPath = join(dir, "model.safetensors");
-	const configPath = join(dir, "config.json");
-	for (const path of [configPath, weightsPath])
-		if (!existsSync(path))
-			throw fail("BACKBONE_INCOMPLETE", { dir, file: path });
-	const json = readJson(configPath);
+	const json = readJson(join(dir, "config.json"));
 	const tensors = joinQkv(renamed(weightsPath), weightsPath);
 	const config = configFrom(
 		json,
@@ -144,13 +143,26 @@ function configFrom(
 	path: string,
 	imageSize: readonly [number, number],
 ): VitConfig {
+	const unsupported = (problem: string) =>
+		fail("BACKBONE_UNSUPPORTED", { file: path, problem });
+	// Known relatives first: without this they would be reported by the first tensor they lack.
+	if (json.use_swiglu_ffn === true)
+		throw unsupported(
+			"it uses SwiGLU layers (DINOv2 giant); use small, base or large",
+		);
+	if (json.model_type === "dinov3_vit" || tensors["rope.periods"])
+		throw unsupported("it uses rotary positions (DINOv3)");
+	const activation = json.hidden_act ?? "gelu";
+	if (activation !== "gelu")
+		throw unsupported(
+			`its activation is ${JSON.stringify(activation)}; only gelu is built`,
+		);
 	const need = (name: string, rank: number): Shape => {
 		const shape = tensors[name]?.shape;
 		if (!shape || shape.length !== rank)
-			throw fail("BACKBONE_UNSUPPORTED", {
-				file: path,
-				problem: `it has no tensor ${name} of ${rank} axes, which every ViT here has; found ${Object.keys(tensors).slice(0, 5).join(", ")} ...`,
-			});
+			throw unsupported(
+				`it has no tensor ${name} of ${rank} axes, which every ViT here has; found ${Object.keys(tensors).slice(0, 5).join(", ")} ...`,
+			);
 		return shape;
 	};
 	const width = need("cls_token", 3)[2] as number;
@@ -170,23 +182,10 @@ function configFrom(
 		typeof json.num_attention_heads === "number"
 			? json.num_attention_heads
 			: width / 64;
-	const unsupported = (problem: string) =>
-		fail("BACKBONE_UNSUPPORTED", { file: path, problem });
 	if (patch !== patchWidth)
 		throw unsupported(`its patches are ${patch}x${patchWidth}, not square`);
 	if (!Number.isInteger(heads) || width % heads !== 0)
 		throw unsupported(`its width ${width} cannot be split into ${heads} heads`);
-	if (json.use_swiglu_ffn === true)
-		throw unsupported(
-			"it uses SwiGLU layers (DINOv2 giant); use small, base or large",
-		);
-	if (json.model_type === "dinov3_vit" || tensors["rope.periods"])
-		throw unsupported("it uses rotary positions (DINOv3)");
-	const activation = json.hidden_act ?? "gelu";
-	if (activation !== "gelu")
-		throw unsupported(
-			`its activation is ${JSON.stringify(activation)}; only gelu is built`,
-		);
 	const positions = need("pos_embed", 3)[1] as number;
 	const [h, w] = imageSize;
 	if (h % patch !== 0 || w % patch !== 0)
@@ -248,7 +247,9 @@ export function fit(
 			});
 		weights[name] = tensor;
 	}
-	const extra = Object.keys(tensors).find((name) => !(name in shapes));
+	const extra = Object.keys(tensors).find(
+		(name) => !Object.hasOwn(shapes, name),
+	);
 	if (extra)
 		throw fail("WEIGHTS_DO_NOT_FIT", {
 			file: path,

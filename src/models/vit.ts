@@ -81,7 +81,7 @@ export function parameterShapes(c: VitConfig): Record<string, Shape> {
 
 function blockShapes(c: VitConfig, i: number): Record<string, Shape> {
 	const d = c.width;
-	const hidden = d * c.mlpRatio;
+	const hidden = Math.round(d * c.mlpRatio); // the ratio is a quotient: the product may miss the whole number
 	const p = `blocks.${i}.`;
 	return {
 		[`${p}norm1.weight`]: [d],

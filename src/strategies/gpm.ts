@@ -7,7 +7,7 @@
  * equally and each must reach the threshold: the class row is 1 of 257 and yet the one DNE stores. A third part must reach it
  * too, the class rows about their mean: that mean holds 99 % of their energy in the last block, so that a single direction would
  * pass, while DNE reads nothing but the deviations. Biases, norms, LayerScale and tokens have no input to project on and stay as
- * the first task left them.
+ * the first task left them; so does the embedding of patches, which is no linear layer here.
  */
 import { z } from "zod";
 import type { Value, ValueDict } from "../engine/graph.ts";

@@ -58,9 +58,9 @@ export interface Strategy {
 	loss?(taskLoss: Value, step: StepGraph): Value;
 	/** Gradients before clipping and the optimiser. */
 	gradients?(grads: ValueDict, step: StepGraph): ValueDict;
-	/** The optimiser's moves, weight decay included. */
+	/** The optimiser's moves, weight decay included. Must not read `step.params`, which are updated in place meanwhile. */
 	moves?(moves: ValueDict, step: StepGraph): ValueDict;
-	/** After the parameters have moved. */
+	/** With the final moves. Must not read `step.params` either. */
 	afterUpdate?(moves: ValueDict, step: StepGraph): void;
 	/** What to remember of the task. Returns numbers that show that the strategy acts, for the log and the tables. */
 	endTask?(

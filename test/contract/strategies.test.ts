@@ -43,7 +43,7 @@ const network: Network = {
 };
 const start: TensorDict = {
 	...trainableWeights(network),
-	...initialHead(2, 24),
+	...initialHead(2, 24, new Random(1, "head")),
 };
 const settings: LearnSettings = {
 	epochs: 2,
@@ -166,6 +166,21 @@ describe.each(trained)("strategy %s", (_name, definition) => {
 			difference(own.one.weights, (await reference).one.weights),
 		).toBeLessThanOrEqual(1e-6);
 		expect(own.one.learning.weightChange).toBeGreaterThan(1e-3);
+	});
+	it("trains from weights in any order of names to the same bytes", async () => {
+		const make = () => definition.create(definition.options.parse({}));
+		const changes = { clipNorm: 0.1 }; // the norm is a sum over all of them
+		const [a, b] = [
+			await trainOn(0, make(), start, changes),
+			await trainOn(
+				0,
+				make(),
+				Object.fromEntries(Object.entries(start).reverse()),
+				changes,
+			),
+		];
+		expect(difference(a.weights, b.weights)).toBe(0);
+		expect(b.learning).toEqual(a.learning);
 	});
 	it("resumes after an epoch to the same bytes", async () => {
 		const whole = await trainOn(

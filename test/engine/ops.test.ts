@@ -101,7 +101,10 @@ const cases: Readonly<
 		},
 	],
 	toFloat: "no gradient",
-	reduceSum: [{ shapes: [[2, 3, 4]], build: (x) => o.reduceSum(x, [0, -1]) }],
+	reduceSum: [
+		{ shapes: [[2, 3, 4]], build: (x) => o.reduceSum(x, [0, -1]) },
+		{ shapes: [[2, 3]], build: (x) => o.reduceSum(x, []) },
+	],
 	softmax: [{ shapes: [[2, 5]], build: o.softmax }],
 	logSoftmax: [{ shapes: [[2, 5]], build: o.logSoftmax }],
 	matmul: ([false, true] as const).flatMap((transA) =>

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import {
 	concatRows,
 	drawFrom,
@@ -18,7 +18,7 @@ import {
 } from "../../src/linalg/covariance.ts";
 import { Random } from "../../src/random.ts";
 import {
-	goldenAbsent,
+	describeGolden,
 	goldenJson,
 	goldenRows,
 	relativeError,
@@ -42,7 +42,7 @@ function expectEqualMoments(a: Moments, b: Moments, tolerance = 1e-12): void {
 	expect(relativeError([a.fourth], [b.fourth])).toBeLessThan(tolerance);
 }
 
-describe.skipIf(goldenAbsent)("golden dne: scikit-learn's Ledoit-Wolf", () => {
+describeGolden("golden dne: scikit-learn's Ledoit-Wolf", () => {
 	const tensor = goldenRows("dne.safetensors");
 	const expected = goldenJson("dne.json") as {
 		name: string;

@@ -16,7 +16,7 @@ import { normalised } from "../../src/memory/memory.ts";
 import { pooledMoments, pooledSample } from "../../src/memory/pooled.ts";
 import { Random } from "../../src/random.ts";
 import {
-	goldenAbsent,
+	describeGolden,
 	goldenJson,
 	goldenRows,
 	relativeError,
@@ -28,7 +28,7 @@ const create = (chosen: object = {}, embedDim = 12): Memory =>
 const mean = (values: Float64Array) =>
 	values.reduce((a, b) => a + b) / values.length;
 
-describe.skipIf(goldenAbsent)("golden", () => {
+describeGolden("golden", () => {
 	const tensor = goldenRows("dne.safetensors");
 	const expected = goldenJson("dne.json") as {
 		name: string;

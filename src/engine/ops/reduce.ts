@@ -44,11 +44,13 @@ export const reduce = {
 	},
 } satisfies Record<string, Op>;
 
-/** Sum over axes, kept as sides of 1. */
+/** Sum over axes, kept as sides of 1. (ONNX's ReduceSum would take an empty list for all axes.) */
 export const reduceSum = (x: Value, axes: readonly number[]): Value =>
-	apply(reduce.reduceSum, [x], {
-		axes: axes.map((a) => axisOf(a, x.shape.length)),
-	});
+	axes.length === 0
+		? x
+		: apply(reduce.reduceSum, [x], {
+				axes: axes.map((a) => axisOf(a, x.shape.length)),
+			});
 export const softmax = (x: Value): Value => apply(reduce.softmax, [x]);
 export const logSoftmax = (x: Value): Value => apply(reduce.logSoftmax, [x]);
 
