@@ -80,7 +80,7 @@ export function createProgress(
 		}
 		clear();
 		const bar = tint(36, progressBar(total > 0 ? done / total : 0, 20));
-		const room = (screen.columns ?? 80) - 1 - 20 - 4;
+		const room = (screen.columns || 80) - 1 - 20 - 4;
 		const text = `${head}  ${parts.join("  ")}`;
 		line = `${bar}  ${text.length > room ? `${text.slice(0, Math.max(0, room - 1))}…` : text}`;
 		screen.write(line);
