@@ -38,7 +38,10 @@ export interface Optimizer {
 	): Update;
 }
 
-/** m ← β1 m + (1-β1) g, v ← β2 v + (1-β2) g²; Δ = -lr (m / c1) / (sqrt(v / c2) + eps). Kingma & Ba 2015, algorithm 1. */
+/**
+ * m ← β1 m + (1-β1) g, v ← β2 v + (1-β2) g²; Δ = -lr (m / c1) / (sqrt(v / c2) + eps). Kingma & Ba 2015, algorithm 1, in the order
+ * of its last remark: Δ = (-lr sqrt(c2) / c1) m / (sqrt(v) + eps sqrt(c2)), so that corrections and signs cost scalars, not passes.
+ */
 function adamMove(
 	g: Value,
 	s: Readonly<Record<string, Value>>,
@@ -48,9 +51,10 @@ function adamMove(
 	const [b1, b2] = o.betas;
 	const m = add(mul(s.m as Value, b1), mul(g, 1 - b1));
 	const v = add(mul(s.v as Value, b2), mul(mul(g, g), 1 - b2));
-	const root = add(sqrt(div(v, correction2)), o.eps);
+	const c = sqrt(correction2);
+	const root = add(sqrt(v), mul(c, o.eps));
 	return {
-		move: neg(mul(div(m, root), div(lr, correction1))),
+		move: mul(div(m, root), neg(div(mul(lr, c), correction1))),
 		states: { m, v },
 	};
 }
@@ -87,7 +91,7 @@ export const optimizers = {
 		update: (p, g, s, { lr }, o) => {
 			const decayed = o.weightDecay > 0 ? add(g, mul(p, o.weightDecay)) : g;
 			const m = add(mul(s.m as Value, o.momentum), decayed);
-			return { move: neg(mul(m, lr)), states: { m } };
+			return { move: mul(m, neg(lr)), states: { m } };
 		},
 	},
 } satisfies Record<string, Optimizer>;

@@ -1,6 +1,6 @@
 /**
  * The one door to onnxruntime. `run` blocks the thread behind its promise, so sessions live in a child process (child.ts).
- * Memory patterns are off: 1.5 x less memory at the same speed (docs/experiments.md).
+ * Memory patterns and the arena are off: 1.5 x and 1.1 x less memory at the same speed (docs/experiments.md).
  */
 import * as ort from "onnxruntime-node";
 import type { Value } from "./graph.ts";
@@ -59,7 +59,7 @@ export class Session {
 			executionMode: "sequential",
 			graphOptimizationLevel: "all",
 			enableMemPattern: false,
-			enableCpuMemArena: true,
+			enableCpuMemArena: false,
 			logSeverityLevel: 3,
 			extra: {
 				session: {

@@ -258,14 +258,25 @@ interface BlockContext {
 	readonly forwardOnly: boolean;
 }
 
-/** x + ls * f, f of the same shape. */
+/**
+ * x + ls * (f wᵀ + b). LayerScale goes into the weights, x + f (ls w)ᵀ + ls b: products as large as the weights instead of as the
+ * tokens, no token-sized gradient of ls, and nothing more to keep for the backward pass.
+ */
 function residual(
 	{ c, params }: BlockContext,
 	x: Value,
 	f: Value,
+	layer: string,
 	gamma: string,
 ): Value {
-	return add(x, c.layerScale ? mul(f, get(params, gamma)) : f);
+	let weight = get(params, `${layer}.weight`);
+	let bias = get(params, `${layer}.bias`);
+	if (c.layerScale) {
+		const scale = get(params, gamma);
+		weight = mul(weight, reshape(scale, [c.width, 1]));
+		bias = mul(bias, scale);
+	}
+	return add(x, linear(f, weight, bias));
 }
 
 function mlp(
@@ -276,11 +287,6 @@ function mlp(
 ): Value {
 	const { c, params, note } = context;
 	const p = `blocks.${i}.`;
-	const layer = (name: string) =>
-		[
-			get(params, `${p}mlp.${name}.weight`),
-			get(params, `${p}mlp.${name}.bias`),
-		] as const;
 	const y = layerNorm(
 		x,
 		get(params, `${p}norm2.weight`),
@@ -288,9 +294,16 @@ function mlp(
 		c.layerNormEps,
 	);
 	note(`${p}mlp.fc1`, y, rows);
-	const hidden = gelu(linear(y, ...layer("fc1")), context);
+	const hidden = gelu(
+		linear(
+			y,
+			get(params, `${p}mlp.fc1.weight`),
+			get(params, `${p}mlp.fc1.bias`),
+		),
+		context,
+	);
 	note(`${p}mlp.fc2`, hidden, rows);
-	return residual(context, x, linear(hidden, ...layer("fc2")), `${p}ls2.gamma`);
+	return residual(context, x, hidden, `${p}mlp.fc2`, `${p}ls2.gamma`);
 }
 
 /** A whole block on all rows: [B*T, D] to [B*T, D]. */
@@ -325,16 +338,7 @@ function block(context: BlockContext, x: Value, i: number): Value {
 	});
 	const merged = reshape(transpose(o, [0, 2, 1, 3]), [b * t, d]);
 	note(`${p}attn.proj`, merged, "all");
-	const after = residual(
-		context,
-		x,
-		linear(
-			merged,
-			get(params, `${p}attn.proj.weight`),
-			get(params, `${p}attn.proj.bias`),
-		),
-		`${p}ls1.gamma`,
-	);
+	const after = residual(context, x, merged, `${p}attn.proj`, `${p}ls1.gamma`);
 	return mlp(context, after, i, "all");
 }
 
@@ -377,11 +381,8 @@ function classBlock(context: BlockContext, x: Value, i: number): Value {
 	const after = residual(
 		context,
 		row,
-		linear(
-			merged,
-			get(params, `${p}attn.proj.weight`),
-			get(params, `${p}attn.proj.bias`),
-		),
+		merged,
+		`${p}attn.proj`,
 		`${p}ls1.gamma`,
 	);
 	return mlp(context, after, i, "class");
