@@ -123,6 +123,8 @@ export function openRun(
 			const record = continued(dir, earlier, start, force);
 			const run = new Run(dir, record, lock);
 			if (record !== earlier) run.save({}); // forced: on record before anything is learnt with it
+			run.memory.tidy();
+			run.checkpoint.tidy();
 			return run;
 		}
 		const others = readdirSync(dir).filter((name) => !isBookkeeping(name));

@@ -359,6 +359,11 @@ export class VersionedFolder {
 		this.#sweep(before.version > 0);
 	}
 
+	/** Clears what a kill left behind: files of a version that was replaced, or was not finished. For who holds the lock. */
+	tidy(): void {
+		if (existsSync(this.dir)) this.#sweep(this.version > 0);
+	}
+
 	/** Back to version 0: the manifest goes first, so that no version is ever half there. */
 	clear(): void {
 		const manifest = join(this.dir, manifestName);
