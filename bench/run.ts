@@ -343,9 +343,9 @@ for (const name of args.length > 0 ? args : Object.keys(figures)) {
 			`${f.name.padEnd(44)} ${f.value.toFixed(2).padStart(9)} ${f.unit.padEnd(9)} ${f.peer === null ? "" : `${f.peer.toFixed(2)} (${f.peerName})`.padEnd(36)} ${f.ratio === null ? (f.peer === null ? f.peerName : "") : `ratio ${f.ratio.toFixed(3)}`}  limit ${Number.isFinite(f.limit) ? f.limit.toFixed(3) : "-"}  ${held <= f.limit ? "met" : "MISSED"}`,
 		);
 	}
+	if (file)
+		writeFileSync(
+			file,
+			`${JSON.stringify({ machine, figures: all }, null, 2)}\n`,
+		); // after every figure: a long run that is stopped keeps what it has
 }
-if (file)
-	writeFileSync(
-		file,
-		`${JSON.stringify({ machine, figures: all }, null, 2)}\n`,
-	);
