@@ -11,7 +11,6 @@ import { heed, type RunEvent, type Stop } from "./events.ts";
 import { Knowledge } from "./knowledge.ts";
 import type { Features } from "./memory/memory.ts";
 import { auroc } from "./metrics/image.ts";
-import type { ScoreRow as MetricRow } from "./metrics/index.ts";
 import {
 	buildResults,
 	type CategoryScores,
@@ -19,7 +18,7 @@ import {
 	metricsCsv,
 	type Results,
 } from "./metrics/results.ts";
-import { openRun, type Run, type ScoreRow } from "./run.ts";
+import { metricRow, openRun, type Run, type ScoreRow } from "./run.ts";
 import { Embedder, type Network, type Sight, Trunk } from "./trunk.ts";
 
 /** Bytes of states kept for images that are scored again after the next task. */
@@ -222,13 +221,6 @@ export function writeResults(
 	run.writeMetrics({ ...results, learning, ...extras }, metricsCsv(results));
 	return results;
 }
-
-export const metricRow = (row: ScoreRow): MetricRow => ({
-	...row,
-	defect: row.defect ?? "good",
-	threshold: row.threshold ?? Number.NaN,
-	routed: row.routed ?? "",
-});
 
 /** Image AUROC of each category when the task is told: the named extra column. */
 export async function oracleAuroc(

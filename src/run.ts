@@ -12,6 +12,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { fail } from "./errors.ts";
+import type { ScoreRow as MetricRow } from "./metrics/index.ts";
 import {
 	appendLine,
 	checkPath,
@@ -452,6 +453,14 @@ export interface ScoreRow {
 	/** The task the image was scored as; null: unknown product. */
 	readonly routed: string | null;
 }
+
+/** The row as metrics read it: without nulls. */
+export const metricRow = (row: ScoreRow): MetricRow => ({
+	...row,
+	defect: row.defect ?? "good",
+	threshold: row.threshold ?? Number.NaN,
+	routed: row.routed ?? "",
+});
 
 const columns = [
 	"path",

@@ -7,7 +7,7 @@ import {
 	formatResults,
 	type ResultsInput,
 } from "../metrics/results.ts";
-import { readScoreFolder, type ScoreStage } from "../run.ts";
+import { metricRow, readScoreFolder, type ScoreStage } from "../run.ts";
 import { type ProgressFlags, withProgressFlags } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
@@ -114,12 +114,7 @@ export function resultsOfScores(stages: readonly ScoreStage[]): {
 		categories.map(({ id, rows }) => ({
 			after: (after ?? tasks.length) - 1,
 			category: id,
-			rows: rows.map((row) => ({
-				...row,
-				defect: row.defect ?? "good",
-				threshold: row.threshold ?? Number.NaN,
-				routed: row.routed ?? "",
-			})),
+			rows: rows.map(metricRow),
 		})),
 	);
 	const results = buildResults({
