@@ -11,6 +11,7 @@ import { createInterface } from "node:readline";
 import { drawDemo } from "../src/data/demo.ts";
 import { findCategories } from "../src/data/index.ts";
 import { runtimeVersion } from "../src/engine/runtime.ts";
+import { childEnvironment } from "../src/launch.ts";
 import type { StepJob } from "./step.ts";
 
 const ROUNDS = 5;
@@ -35,9 +36,14 @@ interface Figure {
 class Talker {
 	readonly #child: ChildProcess;
 	readonly #lines: AsyncIterator<string>;
-	constructor(command: string, args: readonly string[]) {
+	constructor(
+		command: string,
+		args: readonly string[],
+		env: NodeJS.ProcessEnv = process.env,
+	) {
 		this.#child = spawn(command, args, {
 			stdio: ["pipe", "pipe", "ignore"],
+			env,
 		});
 		this.#child.on("error", () => undefined); // an absent peer is reported by `ready`
 		if (!this.#child.stdout) throw new Error("bench: no pipe");
@@ -67,10 +73,11 @@ const here = import.meta.dirname; // .cache/bench/bench
 const root = (path: string) => resolve(here, "../../..", path);
 const python = process.env.KEEPSIGHT_PYTHON ?? "python3";
 async function ours(job: StepJob): Promise<Talker> {
-	const talker = new Talker(process.execPath, [
-		join(here, "step.js"),
-		JSON.stringify(job),
-	]);
+	const talker = new Talker(
+		process.execPath,
+		[join(here, "step.js"), JSON.stringify(job)],
+		childEnvironment(),
+	);
 	if ((await talker.read()) !== '"ready"')
 		throw new Error(`bench: step.js did not start for ${JSON.stringify(job)}`);
 	return talker;

@@ -4,7 +4,7 @@
  * the tokens before the first trained block, or the image itself where everything trains.
  */
 import { input, type Value, type ValueDict } from "./engine/graph.ts";
-import { linear } from "./engine/ops/index.ts";
+import { concat, linear, slice } from "./engine/ops/index.ts";
 import { Session } from "./engine/runtime.ts";
 import {
 	type AnyTensor,
@@ -70,17 +70,58 @@ export function stateInput(
 		: input(name, [batch, tokenCount(config), config.width]);
 }
 
+/**
+ * Bytes of the widest activation (the MLP's hidden rows) of the images that go through a graph together. Between two matrix products
+ * a dozen element-wise passes run over it, forward and backward: they must find it in the cache. docs/experiments.md has the times.
+ */
+const CACHED_BYTES = 10e6;
+
+/** The images of a batch in runs of equal length, few enough for the cache: [start, end). */
+export function imageGroups(
+	config: VitConfig,
+	batch: number,
+): (readonly [number, number])[] {
+	const bytes = tokenCount(config) * config.width * config.mlpRatio * 4;
+	const groups = Math.ceil(
+		batch / Math.max(1, Math.floor(CACHED_BYTES / bytes)),
+	);
+	const size = Math.ceil(batch / groups);
+	return Array.from({ length: Math.ceil(batch / size) }, (_, i) => [
+		i * size,
+		Math.min(batch, (i + 1) * size),
+	]);
+}
+
 /** The top from a state. */
 export function topOf(
 	{ backbone: { config }, from }: Network,
 	params: ValueDict,
 	state: Value,
 	options: { forwardOnly?: boolean } = {},
-): Top {
-	const tokens =
-		from === 0 ? embed(config, params, normalise(config, state)) : state;
-	return top(config, params, tokens, from, { read: "class", ...options });
+): Omit<Top, "tokens"> {
+	const parts = imageGroups(config, state.shape[0] as number).map(
+		([start, end]) => {
+			const part = taken(state, start, end);
+			const tokens =
+				from === 0 ? embed(config, params, normalise(config, part)) : part;
+			return top(config, params, tokens, from, { read: "class", ...options });
+		},
+	);
+	return {
+		embedding: joined(parts.map((part) => part.embedding)),
+		layerInputs: Object.fromEntries(
+			Object.keys(parts[0]?.layerInputs ?? {}).map((layer) => [
+				layer,
+				joined(parts.map((part) => part.layerInputs[layer] as Value)),
+			]),
+		),
+	};
 }
+
+const taken = (batch: Value, start: number, end: number): Value =>
+	end - start === batch.shape[0] ? batch : slice(batch, 0, start, end);
+const joined = (parts: readonly Value[]): Value =>
+	parts.length === 1 ? (parts[0] as Value) : concat(parts, 0);
 
 /** Logits of the pretext head on the class token. */
 export const headOf = (params: ValueDict, embedding: Value): Value =>
@@ -144,11 +185,13 @@ export class Trunk {
 		let session = this.#states.get(batch);
 		if (!session) {
 			const { config, weights } = backbone;
-			const pixels = normalise(config, input("images", images.shape, "uint8"));
-			session = Session.create(
-				{ state: trunk(config, inputs(weights), pixels, from).state },
-				{ threads, weights },
-			);
+			const params = inputs(weights);
+			const fed = input("images", images.shape, "uint8");
+			const parts = imageGroups(config, batch).map(([start, end]) => {
+				const pixels = normalise(config, taken(fed, start, end));
+				return trunk(config, params, pixels, from).state;
+			});
+			session = Session.create({ state: joined(parts) }, { threads, weights });
 			this.#states.set(batch, session);
 		}
 		return (await (await session).run({ images })).state as Tensor;

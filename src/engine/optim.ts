@@ -39,8 +39,10 @@ export interface Optimizer {
 }
 
 /**
- * m ← β1 m + (1-β1) g, v ← β2 v + (1-β2) g²; Δ = -lr (m / c1) / (sqrt(v / c2) + eps). Kingma & Ba 2015, algorithm 1, in the order
- * of its last remark: Δ = (-lr sqrt(c2) / c1) m / (sqrt(v) + eps sqrt(c2)), so that corrections and signs cost scalars, not passes.
+ * m ← β1 m + (1-β1) g, v ← β2 v + (1-β2) g²; Δ = -lr (m / c1) / (sqrt(v / c2) + eps). Kingma & Ba 2015, algorithm 1. Every pass over
+ * a weight counts, so the states are kept without their factors, M = m / (1-β1) and V = v / (1-β2), and corrections and signs go
+ * into two scalars, as the paper's last remark on the algorithm does: with r = sqrt(c2 / (1-β2)),
+ * Δ = (-lr (1-β1) r / c1) M / (sqrt(V) + eps r).
  */
 function adamMove(
 	g: Value,
@@ -49,14 +51,12 @@ function adamMove(
 	o: OptimizerOptions,
 ): Update {
 	const [b1, b2] = o.betas;
-	const m = add(mul(s.m as Value, b1), mul(g, 1 - b1));
-	const v = add(mul(s.v as Value, b2), mul(mul(g, g), 1 - b2));
-	const c = sqrt(correction2);
-	const root = add(sqrt(v), mul(c, o.eps));
-	return {
-		move: mul(div(m, root), neg(div(mul(lr, c), correction1))),
-		states: { m, v },
-	};
+	const m = add(mul(s.m as Value, b1), g);
+	const v = add(mul(s.v as Value, b2), mul(g, g));
+	const r = sqrt(mul(correction2, 1 / (1 - b2)));
+	const root = add(sqrt(v), mul(r, o.eps));
+	const rate = neg(div(mul(mul(lr, 1 - b1), r), correction1));
+	return { move: mul(div(m, root), rate), states: { m, v } };
 }
 
 export const optimizers = {

@@ -11,7 +11,7 @@ import type { Value, ValueDict } from "./graph.ts";
 import { gradients } from "./autodiff.ts";
 import { input, scalar } from "./graph.ts";
 import { add, div, min, mul, sqrt } from "./ops/elementwise.ts";
-import { sum } from "./ops/reduce.ts";
+import { sumSquare } from "./ops/reduce.ts";
 import {
 	type Optimizer,
 	type OptimizerOptions,
@@ -145,7 +145,7 @@ export class TrainingStep {
 		if (hooks?.gradients) grads = hooks.gradients(grads);
 		const norm = sqrt(
 			names
-				.map((n) => sum(mul(grads[n] as Value, grads[n] as Value)))
+				.map((n) => sumSquare(grads[n] as Value))
 				.reduce((a, b) => add(a, b)),
 		);
 		const ordered = mul(norm, 0); // 0, or NaN where a gradient is not finite

@@ -215,23 +215,32 @@ export function embed(
 }
 
 /**
- * softmax(q kᵀ / sqrt(d)) v and its joint gradient. With P the probabilities and O the output:
- * dS = P (dO vᵀ - sum_d dO O), since sum_j P dP = sum_d dO O: no pass over [T, T] for the inner sum (Dao et al. 2022, eq. 4).
+ * softmax(q kᵀ / sqrt(d)) v with its heads side by side again, [B*Tq, D], and the joint gradient. With P the probabilities and O the
+ * output: dS = P (dO vᵀ - sum_d dO O), since sum_j P dP = sum_d dO O: no pass over [T, T] for the inner sum (Dao et al. 2022, eq. 4).
+ * That sum is taken where the heads lie side by side, so that O by head need not be kept.
  */
 function attend(
-	q: Value,
-	k: Value,
+	q: Value /* [B, h, Tq, d] */,
+	k: Value /* [B, h, T, d] */,
 	v: Value,
-): { output: Value; gradient(dO: Value): { dq: Value; dk: Value; dv: Value } } {
-	const alpha = 1 / Math.sqrt(q.shape.at(-1) as number);
+): { output: Value; gradient(dy: Value): { dq: Value; dk: Value; dv: Value } } {
+	const [b, h, t, d] = q.shape as [number, number, number, number];
+	const alpha = 1 / Math.sqrt(d);
 	const probabilities = softmax(matmul(q, k, { transB: true, alpha })); // [B, h, Tq, T]
-	const output = matmul(probabilities, v); // [B, h, Tq, d]
+	const output = reshape(transpose(matmul(probabilities, v), [0, 2, 1, 3]), [
+		b * t,
+		h * d,
+	]);
+	const byHead = (x: Value, side: number) =>
+		transpose(reshape(x, [b, t, h, side]), [0, 2, 1, 3]);
 	return {
 		output,
-		gradient(dO) {
+		gradient(dy) {
+			const inner = reduceSum(reshape(mul(dy, output), [b * t, h, d]), [2]);
+			const dO = byHead(dy, d);
 			const dS = mul(
 				probabilities,
-				sub(matmul(dO, v, { transB: true }), reduceSum(mul(dO, output), [3])),
+				sub(matmul(dO, v, { transB: true }), byHead(inner, 1)),
 			);
 			return {
 				dq: matmul(dS, k, { alpha }),
@@ -259,25 +268,42 @@ interface BlockContext {
 }
 
 /**
- * x + ls * (f wᵀ + b). LayerScale goes into the weights, x + f (ls w)ᵀ + ls b: products as large as the weights instead of as the
- * tokens, no token-sized gradient of ls, and nothing more to keep for the backward pass.
+ * LayerScale multiplied into the weights, x + f (ls w)ᵀ + ls b for x + ls * (f wᵀ + b): products as large as the weights instead of
+ * as the tokens, no token-sized gradient of ls, and nothing more to keep for the backward pass. Made once for `params`, however
+ * many groups of images read them.
  */
-function residual(
-	{ c, params }: BlockContext,
+function scaled(c: VitConfig, params: ValueDict): ValueDict {
+	if (!c.layerScale) return params;
+	let all = scaledParams.get(params);
+	if (!all) {
+		all = { ...params };
+		for (const [name, scale] of Object.entries(params)) {
+			const [, block, number] = /^(.*)ls([12])\.gamma$/.exec(name) ?? [];
+			if (block === undefined) continue;
+			const layer = `${block}${number === "1" ? "attn.proj" : "mlp.fc2"}`;
+			all[`${layer}.weight`] = mul(
+				get(params, `${layer}.weight`),
+				reshape(scale, [c.width, 1]),
+			);
+			all[`${layer}.bias`] = mul(get(params, `${layer}.bias`), scale);
+		}
+		scaledParams.set(params, all);
+	}
+	return all;
+}
+const scaledParams = new WeakMap<ValueDict, ValueDict>();
+
+/** x + f wᵀ + b */
+const residual = (
+	{ params }: BlockContext,
 	x: Value,
 	f: Value,
 	layer: string,
-	gamma: string,
-): Value {
-	let weight = get(params, `${layer}.weight`);
-	let bias = get(params, `${layer}.bias`);
-	if (c.layerScale) {
-		const scale = get(params, gamma);
-		weight = mul(weight, reshape(scale, [c.width, 1]));
-		bias = mul(bias, scale);
-	}
-	return add(x, linear(f, weight, bias));
-}
+): Value =>
+	add(
+		x,
+		linear(f, get(params, `${layer}.weight`), get(params, `${layer}.bias`)),
+	);
 
 function mlp(
 	context: BlockContext,
@@ -303,7 +329,7 @@ function mlp(
 		context,
 	);
 	note(`${p}mlp.fc2`, hidden, rows);
-	return residual(context, x, hidden, `${p}mlp.fc2`, `${p}ls2.gamma`);
+	return residual(context, x, hidden, `${p}mlp.fc2`);
 }
 
 /** A whole block on all rows: [B*T, D] to [B*T, D]. */
@@ -332,13 +358,12 @@ function block(context: BlockContext, x: Value, i: number): Value {
 		heads(split, 1, c.heads),
 		heads(split, 2, c.heads),
 	);
-	const o = withGradient(attention.output, [split], (dO) => {
-		const { dq, dk, dv } = attention.gradient(dO);
+	const merged = withGradient(attention.output, [split], (dy) => {
+		const { dq, dk, dv } = attention.gradient(dy);
 		return [concat([dq, dk, dv], 1)];
 	});
-	const merged = reshape(transpose(o, [0, 2, 1, 3]), [b * t, d]);
 	note(`${p}attn.proj`, merged, "all");
-	const after = residual(context, x, merged, `${p}attn.proj`, `${p}ls1.gamma`);
+	const after = residual(context, x, merged, `${p}attn.proj`);
 	return mlp(context, after, i, "all");
 }
 
@@ -371,20 +396,13 @@ function classBlock(context: BlockContext, x: Value, i: number): Value {
 		heads(split, 0, c.heads),
 		heads(split, 1, c.heads),
 	);
-	const o = withGradient(attention.output, [q, split], (dO) => {
-		const { dq, dk, dv } = attention.gradient(dO);
+	const merged = withGradient(attention.output, [q, split], (dy) => {
+		const { dq, dk, dv } = attention.gradient(dy);
 		return [dq, concat([dk, dv], 1)];
 	});
-	const merged = reshape(o, [b, d]);
 	note(`${p}attn.proj`, merged, "class");
 	const row = reshape(slice(reshape(x, [b, t, d]), 1, 0, 1), [b, d]);
-	const after = residual(
-		context,
-		row,
-		merged,
-		`${p}attn.proj`,
-		`${p}ls1.gamma`,
-	);
+	const after = residual(context, row, merged, `${p}attn.proj`);
 	return mlp(context, after, i, "class");
 }
 
@@ -403,7 +421,7 @@ export function trunk(
 	const tokens = tokenCount(c);
 	const context: BlockContext = {
 		c,
-		params,
+		params: scaled(c, params),
 		batch,
 		tokens,
 		note: () => {},
@@ -440,7 +458,7 @@ export function top(
 	};
 	const context: BlockContext = {
 		c,
-		params,
+		params: scaled(c, params),
 		batch,
 		tokens,
 		note,

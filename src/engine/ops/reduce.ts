@@ -7,20 +7,28 @@ import { expand, reshape } from "./shape.ts";
 const axesOf = (attributes: { axes?: unknown }): readonly number[] =>
 	attributes.axes as readonly number[];
 
+const reduced = (x: Value, axes: readonly number[]): readonly number[] =>
+	x.shape.map((side, i) => (axes.includes(i) ? 1 : side));
+
 export const reduce = {
 	/** Sum over `axes`, which stay as sides of 1. d sum = dy stretched back. */
 	reduceSum: {
 		onnx: "ReduceSum",
-		shape: ([x], attributes) => [
-			(x as Value).shape.map((side, i) =>
-				axesOf(attributes).includes(i) ? 1 : side,
-			),
-		],
+		shape: ([x], attributes) => [reduced(x as Value, axesOf(attributes))],
 		emit: ([x], attributes) => ({
 			inputs: [x as Value, ints(axesOf(attributes))],
 			attributes: { keepdims: 1 },
 		}),
 		gradient: ({ dy, inputs }) => [expand(dy, (inputs[0] as Value).shape)],
+	},
+	/** Sum of squares over `axes`, which stay as sides of 1. dx = 2 x dy. */
+	reduceSumSquare: {
+		onnx: "ReduceSumSquare",
+		shape: ([x], attributes) => [reduced(x as Value, axesOf(attributes))],
+		emit: (_, attributes) => ({
+			attributes: { axes: axesOf(attributes), keepdims: 1 },
+		}),
+		gradient: ({ dy, inputs }) => [mul(mul(inputs[0] as Value, 2), dy)],
 	},
 	/** p = softmax(x) over the last axis; dx = p (dy - sum(p dy)). */
 	softmax: {
@@ -51,6 +59,13 @@ export const reduceSum = (x: Value, axes: readonly number[]): Value =>
 		: apply(reduce.reduceSum, [x], {
 				axes: axes.map((a) => axisOf(a, x.shape.length)),
 			});
+/** Sum of squares of all elements, shape []: row by row first, which the runtime does on all threads and without a copy. */
+export function sumSquare(x: Value): Value {
+	const last = x.shape.length - 1;
+	return sum(
+		last < 0 ? mul(x, x) : apply(reduce.reduceSumSquare, [x], { axes: [last] }),
+	);
+}
 export const softmax = (x: Value): Value => apply(reduce.softmax, [x]);
 export const logSoftmax = (x: Value): Value => apply(reduce.logSoftmax, [x]);
 
