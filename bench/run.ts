@@ -28,7 +28,6 @@ interface Figure {
 	readonly ratio: number | null;
 	/** Largest ratio, or largest value, that is asked for. */
 	readonly limit: number;
-	readonly floor?: number;
 	readonly spread: readonly [number, number];
 }
 
@@ -117,8 +116,8 @@ async function step(
 		if (b) y.push((await b.warm("step")) / job.batch);
 		rates.push(await a.ask("gemm"));
 	}
-	const floor =
-		((await a.ask("flops")) / Math.max(...rates) / job.batch) * 1000;
+	const flops = await a.ask("flops");
+	const floors = rates.map((rate) => (flops / rate / job.batch) * 1000);
 	a.end();
 	b?.end();
 	const value = median(x);
@@ -133,16 +132,15 @@ async function step(
 				: "PyTorch or timm not installed: skipped",
 			ratio: b ? median(x.map((v, i) => v / (y[i] as number))) : null,
 			limit,
-			floor,
 			spread: spread(x),
 		},
 		{
 			name: `${name} against the GEMM floor`,
 			unit: "ms/image",
 			value,
-			peer: floor,
-			peerName: `${(Math.max(...rates) / 1e9).toFixed(0)} GFLOP/s`,
-			ratio: value / floor,
+			peer: median(floors),
+			peerName: `${(median(rates) / 1e9).toFixed(0)} GFLOP/s`,
+			ratio: median(x.map((v, i) => v / (floors[i] as number))),
 			limit: job.model === "small" ? 1 / 0.85 : Number.POSITIVE_INFINITY,
 			spread: spread(x),
 		},

@@ -236,6 +236,24 @@ export function fail<C extends ErrorCode>(
 	);
 }
 
+/** A registry's entry, or UNKNOWN_NAME. `where`: the key or file that gave the name. */
+export function registered<T>(
+	registry: Readonly<Record<string, T>>,
+	name: string,
+	kind: string,
+	where: string,
+): T {
+	const found = Object.hasOwn(registry, name) ? registry[name] : undefined;
+	if (found === undefined)
+		throw fail("UNKNOWN_NAME", {
+			kind,
+			name,
+			where,
+			known: Object.keys(registry),
+		});
+	return found;
+}
+
 /** All codes, for the test that compares this table with docs/errors.md. */
 export const errorCodes = Object.keys(wording) as readonly ErrorCode[];
 

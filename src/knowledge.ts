@@ -11,7 +11,7 @@ import {
 	threshold,
 } from "./calibration.ts";
 import type { AnyTensor, Tensor, TensorDict } from "./engine/tensor.ts";
-import { fail } from "./errors.ts";
+import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
 import type { Features, Memory } from "./memory/memory.ts";
 import { Router } from "./memory/routing.ts";
@@ -302,17 +302,7 @@ function createMemory(
 	{ memory: { name, options } }: KnowledgeSetup,
 	embedDim: number,
 ): Memory {
-	const known: Readonly<
-		Record<string, (typeof memories)[keyof typeof memories]>
-	> = memories;
-	const definition = Object.hasOwn(known, name) ? known[name] : undefined;
-	if (!definition)
-		throw fail("UNKNOWN_NAME", {
-			kind: "memory",
-			name,
-			where: "memory",
-			known: Object.keys(known),
-		});
+	const definition = registered(memories, name, "memory", "memory");
 	return definition.create(definition.options.parse(options), { embedDim });
 }
 

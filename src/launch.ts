@@ -37,9 +37,9 @@ export interface LaunchOptions {
 }
 
 /**
- * glibc keeps freed memory instead of giving every large tensor back and faulting it in again at the next operator, and backs it
- * with huge pages: the runtime's own arena does the first as well, for a tenth more memory (docs/experiments.md). Other C
- * libraries ignore these names. What the caller has set stays.
+ * glibc keeps freed memory instead of giving every large tensor back and faulting it in again at the next operator. The runtime's
+ * own arena does that as well, for a tenth more memory (docs/experiments.md). Other C libraries ignore these names. What the
+ * caller has set stays.
  */
 export const childEnvironment = (): NodeJS.ProcessEnv => ({
 	MALLOC_MMAP_THRESHOLD_: "33554432", // bytes; glibc takes no more

@@ -405,61 +405,84 @@ async function layerStatistics(
 	const chosen = Array.from({ length: Math.min(wanted, images) }, (_, i) =>
 		Math.floor((i * images) / Math.min(wanted, images)),
 	);
-	const batch = 1 + training.classes.length;
 	const params: ValueDict = Object.fromEntries(
 		Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]),
 	);
-	const { layerInputs, embedding } = topOf(
-		network,
-		params,
-		stateInput(network, "state", batch),
-		{ forwardOnly: true },
-	);
-	const layers: Record<string, Value> = Object.fromEntries(
-		linearLayers(network.backbone.config, network.from).flatMap((name) =>
-			layerInputs[name] ? [[name, layerInputs[name]]] : [],
-		),
-	);
-	if (!fixedHead) layers.head = embedding;
-
-	const outputs: Record<string, Value> = {};
+	const viewsEach = 1 + training.classes.length;
 	const result: Record<string, { width: number; rows: RowStatistics[] }> = {};
-	for (const [layer, x] of Object.entries(layers)) {
-		const width = x.shape.at(-1) as number;
-		const kinds =
-			x.shape.length === 2
-				? { class: x }
-				: {
-						class: slice(x, 1, 0, 1),
-						patches: slice(x, 1, 1, x.shape[1] as number),
-					};
-		result[layer] = { width, rows: [] };
-		for (const [name, part] of Object.entries(kinds)) {
-			const perRun = sizeOf(part.shape) / width;
-			const flat = reshape(part, [perRun, width]);
-			outputs[`gram ${layer} ${name}`] = gemm(flat, flat, { transA: true });
-			outputs[`sum ${layer} ${name}`] = sum(flat, [0]);
-			result[layer].rows.push({
-				name: name as RowStatistics["name"],
-				rows: perRun * chosen.length,
-				sum: new Float64Array(width),
-				gram: new Float64Array(width * width),
-			});
-		}
-	}
-	const session = await Session.create(outputs, { threads: network.threads });
-	for (const [i, image] of chosen.entries()) {
-		await heed(stop);
-		const views = await training.views([
-			{ image, other: (image + 1) % images, key: ["layers", task.id, i] },
-		]);
-		const clean = (training.images[image] as Tensor<"uint8">).data;
-		const pixels = new Uint8Array(clean.length + views.length);
-		pixels.set(clean);
-		pixels.set(views, clean.length);
-		const state: AnyTensor = await trunk.states(
-			uint8([batch, ...network.backbone.config.imageSize, 3], pixels),
+
+	/** Sums over `count` images: their outer products leave the graph once a run, not once an image. */
+	const build = async (count: number): Promise<Session> => {
+		const outputs: Record<string, Value> = {};
+		const { layerInputs, embedding } = topOf(
+			network,
+			params,
+			stateInput(network, "state", count * viewsEach),
+			{ forwardOnly: true },
 		);
+		const layers: Record<string, Value> = Object.fromEntries(
+			linearLayers(network.backbone.config, network.from).flatMap((name) =>
+				layerInputs[name] ? [[name, layerInputs[name]]] : [],
+			),
+		);
+		if (!fixedHead) layers.head = embedding;
+		for (const [layer, x] of Object.entries(layers)) {
+			const width = x.shape.at(-1) as number;
+			const kinds =
+				x.shape.length === 2
+					? { class: x }
+					: {
+							class: slice(x, 1, 0, 1),
+							patches: slice(x, 1, 1, x.shape[1] as number),
+						};
+			result[layer] ??= { width, rows: [] };
+			for (const [name, part] of Object.entries(kinds)) {
+				const rows = sizeOf(part.shape) / width;
+				const flat = reshape(part, [rows, width]);
+				outputs[`gram ${layer} ${name}`] = gemm(flat, flat, { transA: true });
+				outputs[`sum ${layer} ${name}`] = sum(flat, [0]);
+				if (!result[layer].rows.some((known) => known.name === name))
+					result[layer].rows.push({
+						name: name as RowStatistics["name"],
+						rows: (rows / count) * chosen.length,
+						sum: new Float64Array(width),
+						gram: new Float64Array(width * width),
+					});
+			}
+		}
+		return Session.create(outputs, { threads: network.threads });
+	};
+
+	const sessions = new Map<number, Session>(); // by number of images: the last run may be short
+	for (let at = 0; at < chosen.length; at += STATISTICS_IMAGES) {
+		await heed(stop);
+		const group = chosen.slice(at, at + STATISTICS_IMAGES);
+		const views = await training.views(
+			group.map((image, i) => ({
+				image,
+				other: (image + 1) % images,
+				key: ["layers", task.id, at + i],
+			})),
+		);
+		const clean = group.map(
+			(image) => (training.images[image] as Tensor<"uint8">).data,
+		);
+		const pixels = new Uint8Array(
+			clean.reduce((n, { length }) => n + length, views.length),
+		);
+		let end = 0;
+		for (const part of [...clean, views]) {
+			pixels.set(part, end);
+			end += part.length;
+		}
+		const state: AnyTensor = await trunk.states(
+			uint8(
+				[group.length * viewsEach, ...network.backbone.config.imageSize, 3],
+				pixels,
+			),
+		);
+		const session = sessions.get(group.length) ?? (await build(group.length));
+		sessions.set(group.length, session);
 		const now = await session.run({ ...weights, state });
 		for (const [layer, { rows }] of Object.entries(result)) {
 			for (const part of rows) {
@@ -468,9 +491,12 @@ async function layerStatistics(
 			}
 		}
 	}
-	await session.release();
+	for (const session of sessions.values()) await session.release();
 	return result;
 }
+
+/** Images a run of `layerStatistics`. */
+const STATISTICS_IMAGES = 8;
 
 function accumulate(total: Float64Array, { data }: Tensor): void {
 	for (let i = 0; i < total.length; i++)

@@ -8,7 +8,7 @@ import { readLearnTasks, readTasks } from "./data/index.ts";
 import type { Category, Image, LearnTask, Sample, Task } from "./data/task.ts";
 import { runtimeVersion } from "./engine/runtime.ts";
 import type { TensorDict } from "./engine/tensor.ts";
-import { fail } from "./errors.ts";
+import { fail, registered } from "./errors.ts";
 import {
 	Eyes,
 	evaluateRow,
@@ -80,10 +80,11 @@ export async function train(
 	{ emit, stop }: Watcher,
 ): Promise<{ results: Results; text: string }> {
 	const { config } = job;
-	const definition = lookUp<StrategyDefinition>(
+	const definition = registered<StrategyDefinition>(
 		strategies,
 		config.strategy.name,
 		"strategy",
+		"strategy.name",
 	);
 	const options = definition.options.parse(optionsOf(config.strategy));
 	const trains = config.trainable !== "none" && definition.trains !== false;
@@ -261,22 +262,6 @@ async function evaluateStage(
 		taskCount,
 		imageAuroc: results.matrices.imageAuroc?.[row] ?? [],
 	});
-}
-
-function lookUp<T>(
-	registry: Readonly<Record<string, T>>,
-	name: string,
-	kind: string,
-): T {
-	const found = Object.hasOwn(registry, name) ? registry[name] : undefined;
-	if (found === undefined)
-		throw fail("UNKNOWN_NAME", {
-			kind,
-			name,
-			where: `${kind}.name`,
-			known: Object.keys(registry),
-		});
-	return found;
 }
 
 /** One stage a task; joint training is one stage on the union ("last"), or one for every prefix ("every"). */
@@ -461,10 +446,11 @@ async function rememberTask(
 	const { config, eyes, emit, stop, taskIndex, taskCount } = context;
 	const weights = learnt?.weights ?? null;
 	const [first] = config.memory;
-	const memory = lookUp<MemoryDefinition>(
+	const memory = registered<MemoryDefinition>(
 		memories as unknown as Record<string, MemoryDefinition>,
 		first?.name ?? "",
 		"memory",
+		"memory.name",
 	);
 	const augmented =
 		memory.augmented?.(memory.options.parse(first ? optionsOf(first) : {})) ??
@@ -474,26 +460,21 @@ async function rememberTask(
 		newest !== undefined && knowledge.memory.drift && !weightsPerTask
 			? knowledge.weightsOf(newest)
 			: null;
-	const optimism: number[] = [];
-	for (const category of task.categories) {
-		const samples = [...category.normals, ...category.heldOut];
+	const moves = before !== null && before !== weights;
+	const seen: { all: Features[]; earlier: Features[] }[] = [];
+	for (const { id, normals, heldOut } of task.categories) {
 		const all: Features[] = [];
-		const earlier: Features[] = []; // of the first category, which stands for a group
-		const n = category.normals.length;
+		const earlier: Features[] = [];
+		const samples = [...normals, ...heldOut];
 		for (const [i, sample] of samples.entries()) {
 			await heed(stop);
 			all.push(await eyes.features(sample, weights));
-			if (
-				before &&
-				before !== weights &&
-				category === task.categories[0] &&
-				i < n
-			)
+			if (moves && i < normals.length)
 				earlier.push(await eyes.features(sample, before));
 			emit({
 				type: "progress",
 				phase: "memory",
-				task: category.id,
+				task: id,
 				taskIndex,
 				taskCount,
 				done: all.length,
@@ -501,9 +482,21 @@ async function rememberTask(
 				unit: "images",
 			});
 		}
-		const clean = joinFeatures(all.slice(0, n));
-		if (earlier.length > 0)
-			knowledge.memory.drift?.(joinFeatures(earlier), clean);
+		eyes.forget(samples);
+		seen.push({ all, earlier });
+	}
+	const clean = task.categories.map(({ normals }, c) =>
+		(seen[c]?.all ?? []).slice(0, normals.length),
+	);
+	if (moves)
+		knowledge.memory.drift?.(
+			joinFeatures(seen.flatMap(({ earlier }) => earlier)),
+			joinFeatures(clean.flat()),
+		);
+	const optimism: number[] = [];
+	for (const [c, category] of task.categories.entries()) {
+		const learnt = joinFeatures(clean[c] as Features[]);
+		const heldOut = (seen[c]?.all ?? []).slice(category.normals.length);
 		const trained = divide(category).training.length;
 		knowledge.memory.add(
 			{
@@ -511,17 +504,15 @@ async function rememberTask(
 				group: task.id,
 				learnt: augmented
 					? await augmentedFeatures(context, category, weights)
-					: clean,
+					: learnt,
 				trained: category.normals.map(
 					(_, i) => weights !== null && i < trained,
 				),
-				heldOut:
-					category.heldOut.length > 0 ? joinFeatures(all.slice(n)) : null,
+				heldOut: heldOut.length > 0 ? joinFeatures(heldOut) : null,
 			},
 			new Random(config.seed, "memory", category.id),
 		);
-		knowledge.router.add(category.id, clean);
-		eyes.forget(samples);
+		knowledge.router.add(category.id, learnt);
 		const { optimism: measured } = knowledge.memory.crossFitted(category.id);
 		if (measured !== null) optimism.push(measured);
 	}

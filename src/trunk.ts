@@ -143,7 +143,7 @@ export interface Sight {
 export class Trunk {
 	readonly network: Network;
 	#sight: Promise<Session> | null = null;
-	readonly #states = new Map<number, Promise<Session>>();
+	readonly #groups = new Map<number, Promise<Session>>();
 
 	constructor(network: Network) {
 		this.network = network;
@@ -179,28 +179,47 @@ export class Trunk {
 
 	/** States of a batch of images, for training steps. */
 	async states(images: Tensor<"uint8"> /* [B, H, W, 3] */): Promise<AnyTensor> {
-		const { backbone, from, threads } = this.network;
-		if (from === 0) return images;
+		const { config } = this.network.backbone;
+		if (this.network.from === 0) return images;
 		const batch = images.shape[0] as number;
-		let session = this.#states.get(batch);
-		if (!session) {
-			const { config, weights } = backbone;
-			const params = inputs(weights);
-			const fed = input("images", images.shape, "uint8");
-			const parts = imageGroups(config, batch).map(([start, end]) => {
-				const pixels = normalise(config, taken(fed, start, end));
-				return trunk(config, params, pixels, from).state;
+		const pixels = images.data.length / batch;
+		const state = float32([batch, tokenCount(config), config.width]);
+		const tokens = state.data.length / batch;
+		for (const [start, end] of imageGroups(config, batch)) {
+			const session = await this.#groupSession(end - start);
+			const group = await session.run({
+				images: uint8(
+					[end - start, ...images.shape.slice(1)],
+					images.data.subarray(start * pixels, end * pixels),
+				),
 			});
-			session = Session.create({ state: joined(parts) }, { threads, weights });
-			this.#states.set(batch, session);
+			state.data.set((group.state as Tensor).data, start * tokens);
 		}
-		return (await (await session).run({ images })).state as Tensor;
+		return state;
 	}
 
-	/** Frees the sessions for batches, which evaluation does not need. */
+	#groupSession(length: number): Promise<Session> {
+		const { backbone, from, threads } = this.network;
+		const { config, weights } = backbone;
+		let session = this.#groups.get(length);
+		if (!session) {
+			const pixels = normalise(
+				config,
+				input("images", [length, ...config.imageSize, 3], "uint8"),
+			);
+			session = Session.create(
+				{ state: trunk(config, inputs(weights), pixels, from).state },
+				{ threads, weights },
+			);
+			this.#groups.set(length, session);
+		}
+		return session;
+	}
+
+	/** Frees the sessions for groups, which evaluation does not need. */
 	async releaseBatches(): Promise<void> {
-		const sessions = [...this.#states.values()];
-		this.#states.clear();
+		const sessions = [...this.#groups.values()];
+		this.#groups.clear();
 		for (const session of sessions) await (await session).release();
 	}
 }

@@ -217,6 +217,7 @@ describe("train and eval", () => {
 		],
 		["nsa", ["pretext={ name: nsa }", "evaluate={ untrained: true }"]],
 		["grouped", ["data.tasks=[[mvtec/a, mvtec/b]]"]],
+		["drift", ["memory=[{ name: dne, drift: ldc }]"]],
 	])("runs %s", (name, sets) => {
 		const { status, stderr } = train(
 			name,

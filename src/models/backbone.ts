@@ -91,6 +91,7 @@ const readPreprocessor = (dir: string): Json => {
 
 function renamed(path: string): TensorDict {
 	const out: TensorDict = {};
+	const origins = new Map<string, string>();
 	for (const [name, tensor] of Object.entries(
 		readSafetensorsFile(path).tensors,
 	)) {
@@ -98,7 +99,15 @@ function renamed(path: string): TensorDict {
 			(n, [pattern, by]) => n.replace(pattern, by),
 			name,
 		);
-		if (!unused.test(to)) out[to] = toFloat32(tensor, `${path}: ${name}`);
+		if (unused.test(to)) continue;
+		const origin = origins.get(to);
+		if (origin !== undefined)
+			throw fail("BACKBONE_UNSUPPORTED", {
+				file: path,
+				problem: `its tensors ${origin} and ${name} are both ${to}`,
+			});
+		origins.set(to, name);
+		out[to] = toFloat32(tensor, `${path}: ${name}`);
 	}
 	return out;
 }

@@ -277,6 +277,12 @@ describe("what does not fit is named", () => {
 			two,
 			/blocks\.0\.attn\.qkv\.weight is missing/,
 		],
+		[
+			"one tensor under two names",
+			{ ...weights, "embeddings.cls_token": extra([1, 1, 64]) },
+			two,
+			/tensors cls_token and embeddings\.cls_token are both cls_token|tensors embeddings\.cls_token and cls_token are both cls_token/,
+		],
 		["no class token", without("cls_token"), two, /no tensor cls_token/],
 		[
 			"heads that do not divide the width",

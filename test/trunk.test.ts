@@ -1,0 +1,135 @@
+/** The network in two parts: what goes through in groups is what goes through one by one. */
+import { describe, expect, it } from "vitest";
+import { gradients } from "../src/engine/autodiff.ts";
+import { input, type Value } from "../src/engine/graph.ts";
+import { add, mul, slice, sum } from "../src/engine/ops/index.ts";
+import { Session } from "../src/engine/runtime.ts";
+import { uint8 } from "../src/engine/tensor.ts";
+import { initialise, type VitConfig } from "../src/models/vit.ts";
+import { Random } from "../src/random.ts";
+import {
+	imageGroups,
+	type Network,
+	stateInput,
+	topOf,
+	Trunk,
+	trainableWeights,
+} from "../src/trunk.ts";
+
+/** 1.6 MB of hidden activations an image: a batch of 7 needs two groups of unequal length. */
+const config: VitConfig = {
+	imageSize: [32, 32],
+	patch: 2,
+	width: 384,
+	depth: 2,
+	heads: 6,
+	mlpRatio: 4,
+	registers: 0,
+	layerScale: true,
+	classPosition: true,
+	layerNormEps: 1e-6,
+	mean: [0.5, 0.5, 0.5],
+	std: [0.25, 0.25, 0.25],
+};
+const batch = 7;
+const random = new Random("trunk.test");
+const weights = initialise(config, random);
+for (const [name, t] of Object.entries(weights))
+	if (name.endsWith("gamma")) t.data.fill(0.5);
+const pixels = uint8(
+	[batch, 32, 32, 3],
+	Uint8Array.from({ length: batch * 32 * 32 * 3 }, () => random.integer(256)),
+);
+
+describe("groups of images", () => {
+	it("cover the batch once, in order, none larger than the cache holds", () => {
+		expect(imageGroups(config, batch)).toEqual([
+			[0, 4],
+			[4, 7],
+		]);
+		for (const n of [1, 2, 6, 12, 13, 32]) {
+			const groups = imageGroups(config, n);
+			expect(groups[0]?.[0]).toBe(0);
+			expect(groups.at(-1)?.[1]).toBe(n);
+			for (const [i, [start, end]] of groups.entries()) {
+				expect(end).toBeGreaterThan(start);
+				expect(end - start).toBeLessThanOrEqual(6);
+				if (i > 0) expect(start).toBe(groups[i - 1]?.[1]);
+			}
+		}
+	});
+
+	it("one image too large for the cache still goes through", () => {
+		const huge = { ...config, width: 8192 };
+		expect(imageGroups(huge, 2)).toEqual([
+			[0, 1],
+			[1, 2],
+		]);
+	});
+
+	for (const from of [0, 1])
+		it(`give the embeddings and gradients of single images, first trained block ${from}`, async () => {
+			const network: Network = {
+				backbone: { config, weights },
+				from,
+				threads: 2,
+			};
+			const trained = trainableWeights(network);
+			const params = Object.fromEntries(
+				Object.entries(trained).map(([n, t]) => [n, input(n, t.shape)]),
+			);
+			const trunk = new Trunk(network);
+			const state = stateInput(network, "state", batch);
+			const single = (i: number): Value =>
+				topOf(network, params, slice(state, 0, i, i + 1)).embedding;
+			// some columns only: a sum of squares over all of a normalised vector hardly moves
+			const loss = (embeddings: Value) => {
+				const part = slice(embeddings, 1, 0, 100);
+				return sum(mul(part, part));
+			};
+			const together = topOf(network, params, state).embedding;
+			const apart = Array.from({ length: batch }, (_, i) => single(i));
+			const names = Object.keys(params);
+			const wrt = Object.values(params);
+			const outputs: Record<string, Value> = { together };
+			for (const [i, value] of apart.entries()) outputs[`apart ${i}`] = value;
+			for (const [i, g] of gradients(loss(together), wrt).entries())
+				outputs[`together ${names[i]}`] = g;
+			const sumApart = apart.map(loss).reduce((a, b) => add(a, b));
+			for (const [i, g] of gradients(sumApart, wrt).entries())
+				outputs[`apart ${names[i]}`] = g;
+			const session = await Session.create(outputs, { threads: 2 });
+			const out = await session.run({
+				...trained,
+				state: await trunk.states(pixels),
+			});
+			await session.release();
+			await trunk.releaseBatches();
+			const width = config.width;
+			for (let i = 0; i < batch; i++)
+				expect(
+					Array.from(
+						out.together?.data.slice(i * width, (i + 1) * width) ?? [],
+					),
+				).toEqual(
+					Array.from(out[`apart ${i}`]?.data ?? []).map((x) =>
+						expect.closeTo(x as number, 4),
+					),
+				);
+			for (const name of names) {
+				const a = out[`together ${name}`]?.data as Float32Array;
+				const b = out[`apart ${name}`]?.data as Float32Array;
+				let [error, scale] = [0, 0];
+				for (let i = 0; i < a.length; i++) {
+					error = Math.max(
+						error,
+						Math.abs((a[i] as number) - (b[i] as number)),
+					);
+					scale = Math.max(scale, Math.abs(b[i] as number));
+				}
+				// a key's bias has no gradient in exact arithmetic, but the query's beside it has
+				expect(error, name).toBeLessThanOrEqual(1e-4 * scale);
+				expect(scale, name).toBeGreaterThan(0);
+			}
+		}, 60_000);
+});
