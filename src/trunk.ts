@@ -74,7 +74,7 @@ export function stateInput(
  * Bytes of the widest activation (the MLP's hidden rows) of the images that go through a graph together. Between two matrix products
  * a dozen element-wise passes run over it, forward and backward: they must find it in the cache. docs/experiments.md has the times.
  */
-const CACHED_BYTES = 10e6;
+const CACHED_BYTES = 7e6;
 
 /** The images of a batch in runs of equal length, few enough for the cache: [start, end). */
 export function imageGroups(

@@ -53,7 +53,7 @@ describe("groups of images", () => {
 			expect(groups.at(-1)?.[1]).toBe(n);
 			for (const [i, [start, end]] of groups.entries()) {
 				expect(end).toBeGreaterThan(start);
-				expect(end - start).toBeLessThanOrEqual(6);
+				expect(end - start).toBeLessThanOrEqual(4);
 				if (i > 0) expect(start).toBe(groups[i - 1]?.[1]);
 			}
 		}
