@@ -405,58 +405,17 @@ async function layerStatistics(
 	const chosen = Array.from({ length: Math.min(wanted, images) }, (_, i) =>
 		Math.floor((i * images) / Math.min(wanted, images)),
 	);
-	const params: ValueDict = Object.fromEntries(
-		Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]),
-	);
-	const viewsEach = 1 + training.classes.length;
-	const result: Record<string, { width: number; rows: RowStatistics[] }> = {};
-
-	/** Sums over `count` images: their outer products leave the graph once a run, not once an image. */
-	const build = async (count: number): Promise<Session> => {
-		const outputs: Record<string, Value> = {};
-		const { layerInputs, embedding } = topOf(
-			network,
-			params,
-			stateInput(network, "state", count * viewsEach),
-			{ forwardOnly: true },
-		);
-		const layers: Record<string, Value> = Object.fromEntries(
-			linearLayers(network.backbone.config, network.from).flatMap((name) =>
-				layerInputs[name] ? [[name, layerInputs[name]]] : [],
-			),
-		);
-		if (!fixedHead) layers.head = embedding;
-		for (const [layer, x] of Object.entries(layers)) {
-			const width = x.shape.at(-1) as number;
-			const kinds =
-				x.shape.length === 2
-					? { class: x }
-					: {
-							class: slice(x, 1, 0, 1),
-							patches: slice(x, 1, 1, x.shape[1] as number),
-						};
-			result[layer] ??= { width, rows: [] };
-			for (const [name, part] of Object.entries(kinds)) {
-				const rows = sizeOf(part.shape) / width;
-				const flat = reshape(part, [rows, width]);
-				outputs[`gram ${layer} ${name}`] = gemm(flat, flat, { transA: true });
-				outputs[`sum ${layer} ${name}`] = sum(flat, [0]);
-				if (!result[layer].rows.some((known) => known.name === name))
-					result[layer].rows.push({
-						name: name as RowStatistics["name"],
-						rows: (rows / count) * chosen.length,
-						sum: new Float64Array(width),
-						gram: new Float64Array(width * width),
-					});
-			}
-		}
-		return Session.create(outputs, { threads: network.threads });
-	};
-
-	const sessions = new Map<number, Session>(); // by number of images: the last run may be short
+	const total: Record<
+		string,
+		{ width: number; rows: (RowStatistics & { rows: number })[] }
+	> = {};
+	const graphs = new Map<number, LayerSums>(); // by number of views: the last run may be short
 	for (let at = 0; at < chosen.length; at += STATISTICS_IMAGES) {
 		await heed(stop);
 		const group = chosen.slice(at, at + STATISTICS_IMAGES);
+		const clean = group.map(
+			(image) => (training.images[image] as Tensor<"uint8">).data,
+		);
 		const views = await training.views(
 			group.map((image, i) => ({
 				image,
@@ -464,39 +423,93 @@ async function layerStatistics(
 				key: ["layers", task.id, at + i],
 			})),
 		);
-		const clean = group.map(
-			(image) => (training.images[image] as Tensor<"uint8">).data,
-		);
-		const pixels = new Uint8Array(
-			clean.reduce((n, { length }) => n + length, views.length),
-		);
-		let end = 0;
-		for (const part of [...clean, views]) {
-			pixels.set(part, end);
-			end += part.length;
-		}
+		const pixels = Buffer.concat([...clean, views]);
+		const count = group.length * (1 + training.classes.length);
+		const graph =
+			graphs.get(count) ??
+			(await layerSums(network, weights, fixedHead, count));
+		graphs.set(count, graph);
 		const state: AnyTensor = await trunk.states(
-			uint8(
-				[group.length * viewsEach, ...network.backbone.config.imageSize, 3],
-				pixels,
-			),
+			uint8([count, ...network.backbone.config.imageSize, 3], pixels),
 		);
-		const session = sessions.get(group.length) ?? (await build(group.length));
-		sessions.set(group.length, session);
-		const now = await session.run({ ...weights, state });
-		for (const [layer, { rows }] of Object.entries(result)) {
-			for (const part of rows) {
-				accumulate(part.gram, now[`gram ${layer} ${part.name}`] as Tensor);
-				accumulate(part.sum, now[`sum ${layer} ${part.name}`] as Tensor);
+		const sums = await graph.session.run({ ...weights, state });
+		for (const { layer, name, width, rows } of graph.parts) {
+			total[layer] ??= { width, rows: [] };
+			let part = total[layer].rows.find((known) => known.name === name);
+			if (!part) {
+				part = {
+					name,
+					rows: 0,
+					sum: new Float64Array(width),
+					gram: new Float64Array(width * width),
+				};
+				total[layer].rows.push(part);
 			}
+			part.rows += rows;
+			accumulate(part.gram, sums[`gram ${layer} ${name}`] as Tensor);
+			accumulate(part.sum, sums[`sum ${layer} ${name}`] as Tensor);
 		}
 	}
-	for (const session of sessions.values()) await session.release();
-	return result;
+	for (const { session } of graphs.values()) await session.release();
+	return total;
 }
 
-/** Images a run of `layerStatistics`. */
+/** Images a run of `layerStatistics`: outer products leave the graph once a run. */
 const STATISTICS_IMAGES = 8;
+
+interface LayerSums {
+	/** From weights and the state of some views: "gram <layer> <name>" and "sum <layer> <name>" of every part. */
+	readonly session: Session;
+	readonly parts: readonly {
+		readonly layer: string;
+		readonly name: RowStatistics["name"];
+		readonly width: number;
+		readonly rows: number;
+	}[];
+}
+
+async function layerSums(
+	network: Network,
+	weights: TensorDict,
+	fixedHead: boolean,
+	views: number,
+): Promise<LayerSums> {
+	const params: ValueDict = Object.fromEntries(
+		Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]),
+	);
+	const { layerInputs, embedding } = topOf(
+		network,
+		params,
+		stateInput(network, "state", views),
+		{ forwardOnly: true },
+	);
+	const layers: Record<string, Value> = Object.fromEntries(
+		linearLayers(network.backbone.config, network.from).flatMap((name) =>
+			layerInputs[name] ? [[name, layerInputs[name]]] : [],
+		),
+	);
+	if (!fixedHead) layers.head = embedding;
+
+	const outputs: Record<string, Value> = {};
+	const parts: LayerSums["parts"][number][] = [];
+	for (const [layer, x] of Object.entries(layers)) {
+		const width = x.shape.at(-1) as number;
+		const part = (name: RowStatistics["name"], value: Value) => {
+			const rows = sizeOf(value.shape) / width;
+			const flat = reshape(value, [rows, width]);
+			outputs[`gram ${layer} ${name}`] = gemm(flat, flat, { transA: true });
+			outputs[`sum ${layer} ${name}`] = sum(flat, [0]);
+			parts.push({ layer, name, width, rows });
+		};
+		if (x.shape.length === 2) part("class", x);
+		else {
+			part("class", slice(x, 1, 0, 1));
+			part("patches", slice(x, 1, 1, x.shape[1] as number));
+		}
+	}
+	const session = await Session.create(outputs, { threads: network.threads });
+	return { session, parts };
+}
 
 function accumulate(total: Float64Array, { data }: Tensor): void {
 	for (let i = 0; i < total.length; i++)
