@@ -3,12 +3,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 
 const built = pathToFileURL(
 	resolve(import.meta.dirname, "../dist/launch.js"),
 ).href;
-const { launch } = (await import(built)) as typeof import("../src/launch.ts");
+const { childEnvironment, launch } = (await import(
+	built
+)) as typeof import("../src/launch.ts");
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-launch-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
@@ -46,5 +48,17 @@ describe("a job that fails", () => {
 		const until = performance.now() + 3000;
 		while (performance.now() < until); // the child has written and wants to leave
 		expect((await failed)?.message).toContain(version);
+	});
+});
+
+describe("the child's environment", () => {
+	afterEach(() => vi.unstubAllEnvs());
+	it("keeps freed memory in the process, unless the caller has said otherwise", () => {
+		vi.stubEnv("MALLOC_TOP_PAD_", "1");
+		vi.stubEnv("MALLOC_TRIM_THRESHOLD_", undefined);
+		const environment = childEnvironment();
+		expect(environment.MALLOC_TOP_PAD_).toBe("1");
+		expect(Number(environment.MALLOC_TRIM_THRESHOLD_)).toBeGreaterThan(2 ** 32);
+		expect(environment.PATH).toBe(process.env.PATH);
 	});
 });
