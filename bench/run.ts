@@ -24,7 +24,7 @@ interface Figure {
 	/** What it is held against: the peer, or our own other figure. */
 	readonly peer: number | null;
 	readonly peerName: string;
-	/** value / peer. */
+	/** value / peer; of figures with rounds the median of the rounds' ratios. */
 	readonly ratio: number | null;
 	/** Largest ratio, or largest value, that is asked for. */
 	readonly limit: number;
@@ -102,7 +102,10 @@ const spread = (x: readonly number[]): [number, number] => [
 	Math.max(...x),
 ];
 
-/** Our step against PyTorch's, and against the floor set by the runtime's own matrix products. */
+/**
+ * Our step against PyTorch's (each process with the memory settings it has by default: ours come from launch.ts), and against the
+ * floor, the step's matrix products at the highest rate that the runtime reached on plain ones in the same round.
+ */
 async function step(
 	name: string,
 	job: StepJob,

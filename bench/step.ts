@@ -126,7 +126,7 @@ async function augmentedSteps(steps: number): Promise<number> {
 	return ms;
 }
 
-/** The runtime's highest rate on plain products: 2048 cubed and the model's own shapes; FLOP per second. */
+/** The runtime's highest rate on plain products: 2048 cubed and the model's shapes for a whole batch; FLOP per second. */
 async function gemmRate(): Promise<number> {
 	const rows = batch * tokenCount(config);
 	let best = 0;

@@ -392,8 +392,8 @@ export function split(views: Uint8Array, network: Network): Tensor<"uint8">[] {
 }
 
 /**
- * What the trained linear layers read, summed in float64 over images spread evenly over the task: the clean image and its views
- * of every class, class rows and other rows apart.
+ * What the trained linear layers read, summed over images spread evenly over the task (in float32 within a run of a few, in float64
+ * over the runs): the clean image and its views of every class, class rows and other rows apart.
  */
 async function layerStatistics(
 	{ network, trunk, task, training, stop }: LearnJob,

@@ -445,36 +445,40 @@ async function rememberTask(
 ): Promise<void> {
 	const { config, eyes, emit, stop, taskIndex, taskCount } = context;
 	const weights = learnt?.weights ?? null;
-	const [first] = config.memory;
+	const { name, options } = knowledge.setup.memory;
 	const memory = registered<MemoryDefinition>(
 		memories as unknown as Record<string, MemoryDefinition>,
-		first?.name ?? "",
+		name,
 		"memory",
-		"memory.name",
+		"memory",
 	);
-	const augmented =
-		memory.augmented?.(memory.options.parse(first ? optionsOf(first) : {})) ??
-		false;
+	const augmented = memory.augmented?.(memory.options.parse(options)) ?? false;
 	const newest = knowledge.tasks.at(-1)?.categories[0];
 	const before =
 		newest !== undefined && knowledge.memory.drift && !weightsPerTask
 			? knowledge.weightsOf(newest)
 			: null;
-	const moves = before !== null && before !== weights;
-	const seen: { all: Features[]; earlier: Features[] }[] = [];
-	for (const { id, normals, heldOut } of task.categories) {
+	const moved = before !== null && before !== weights;
+	const seen: {
+		category: Category;
+		normals: Features[];
+		heldOut: Features[];
+		/** The normals as the weights before this task saw them. */
+		earlier: Features[];
+	}[] = [];
+	for (const category of task.categories) {
+		const samples = [...category.normals, ...category.heldOut];
 		const all: Features[] = [];
 		const earlier: Features[] = [];
-		const samples = [...normals, ...heldOut];
 		for (const [i, sample] of samples.entries()) {
 			await heed(stop);
 			all.push(await eyes.features(sample, weights));
-			if (moves && i < normals.length)
+			if (moved && i < category.normals.length)
 				earlier.push(await eyes.features(sample, before));
 			emit({
 				type: "progress",
 				phase: "memory",
-				task: id,
+				task: category.id,
 				taskIndex,
 				taskCount,
 				done: all.length,
@@ -483,20 +487,22 @@ async function rememberTask(
 			});
 		}
 		eyes.forget(samples);
-		seen.push({ all, earlier });
+		const n = category.normals.length;
+		seen.push({
+			category,
+			normals: all.slice(0, n),
+			heldOut: all.slice(n),
+			earlier,
+		});
 	}
-	const clean = task.categories.map(({ normals }, c) =>
-		(seen[c]?.all ?? []).slice(0, normals.length),
-	);
-	if (moves)
+	if (moved)
 		knowledge.memory.drift?.(
 			joinFeatures(seen.flatMap(({ earlier }) => earlier)),
-			joinFeatures(clean.flat()),
+			joinFeatures(seen.flatMap(({ normals }) => normals)),
 		);
 	const optimism: number[] = [];
-	for (const [c, category] of task.categories.entries()) {
-		const learnt = joinFeatures(clean[c] as Features[]);
-		const heldOut = (seen[c]?.all ?? []).slice(category.normals.length);
+	for (const { category, normals, heldOut } of seen) {
+		const features = joinFeatures(normals);
 		const trained = divide(category).training.length;
 		knowledge.memory.add(
 			{
@@ -504,7 +510,7 @@ async function rememberTask(
 				group: task.id,
 				learnt: augmented
 					? await augmentedFeatures(context, category, weights)
-					: learnt,
+					: features,
 				trained: category.normals.map(
 					(_, i) => weights !== null && i < trained,
 				),
@@ -512,7 +518,7 @@ async function rememberTask(
 			},
 			new Random(config.seed, "memory", category.id),
 		);
-		knowledge.router.add(category.id, learnt);
+		knowledge.router.add(category.id, features);
 		const { optimism: measured } = knowledge.memory.crossFitted(category.id);
 		if (measured !== null) optimism.push(measured);
 	}

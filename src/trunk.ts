@@ -71,12 +71,13 @@ export function stateInput(
 }
 
 /**
- * Bytes of the widest activation (the MLP's hidden rows) of the images that go through a graph together. Between two matrix products
- * a dozen element-wise passes run over it, forward and backward: they must find it in the cache. docs/experiments.md has the times.
+ * Bytes of the MLP's hidden rows of the images that go through a graph together. A dozen element-wise passes run over them, forward
+ * and backward, and as many over the attention matrices, which are as large at 224 px: they must find them in the cache
+ * (docs/experiments.md).
  */
 const CACHED_BYTES = 7e6;
 
-/** The images of a batch in runs of equal length, few enough for the cache: [start, end). */
+/** The images of a batch in runs, as equal in length as they can be and few enough for the cache: [start, end). */
 export function imageGroups(
 	config: VitConfig,
 	batch: number,
@@ -85,11 +86,8 @@ export function imageGroups(
 	const groups = Math.ceil(
 		batch / Math.max(1, Math.floor(CACHED_BYTES / bytes)),
 	);
-	const size = Math.ceil(batch / groups);
-	return Array.from({ length: Math.ceil(batch / size) }, (_, i) => [
-		i * size,
-		Math.min(batch, (i + 1) * size),
-	]);
+	const start = (i: number) => Math.round((i * batch) / groups);
+	return Array.from({ length: groups }, (_, i) => [start(i), start(i + 1)]);
 }
 
 /** The top from a state. */

@@ -65,6 +65,7 @@ const config = join(work, "run.yaml");
 beforeAll(async () => {
 	await drawCategory(join(data, "mvtec/a"), 0, 16, 5);
 	await drawCategory(join(data, "mvtec/b"), 1, 14, 5);
+	await drawCategory(join(data, "mvtec/c"), 0, 10, 3);
 	writeFileSync(
 		config,
 		`name: tiny
@@ -217,7 +218,14 @@ describe("train and eval", () => {
 		],
 		["nsa", ["pretext={ name: nsa }", "evaluate={ untrained: true }"]],
 		["grouped", ["data.tasks=[[mvtec/a, mvtec/b]]"]],
-		["drift", ["memory=[{ name: dne, drift: ldc }]"]],
+		["later-group", ["data.tasks=[mvtec/a, [mvtec/b, mvtec/c]]"]],
+		[
+			"drift",
+			[
+				"data.tasks=[mvtec/a, [mvtec/b, mvtec/c]]",
+				"memory=[{ name: dne, drift: ldc }]",
+			],
+		],
 	])("runs %s", (name, sets) => {
 		const { status, stderr } = train(
 			name,
@@ -234,6 +242,15 @@ describe("train and eval", () => {
 		if (name === "cumulative") expect(rows[0][0]).not.toBeNull();
 		if (name === "nsa")
 			expect(metrics.summary.imageAuroc.forwardTransfer).not.toBeNull();
+		if (name === "drift") {
+			// the second task has moved the first one's density
+			const density = (run: string) =>
+				readdirSync(join(dirOf(run), "memory/mvtec.a")).filter((file) =>
+					file.includes(".dne."),
+				);
+			expect(density("drift")).toHaveLength(1);
+			expect(density("drift")).not.toEqual(density("later-group"));
+		}
 		if (name === "none" || name === "frozen")
 			expect(metrics.learning[0].weightChange).toBeUndefined();
 	});

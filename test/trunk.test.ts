@@ -4,7 +4,7 @@ import { gradients } from "../src/engine/autodiff.ts";
 import { input, type Value } from "../src/engine/graph.ts";
 import { add, mul, slice, sum } from "../src/engine/ops/index.ts";
 import { Session } from "../src/engine/runtime.ts";
-import { uint8 } from "../src/engine/tensor.ts";
+import { type AnyTensor, uint8 } from "../src/engine/tensor.ts";
 import { initialise, type VitConfig } from "../src/models/vit.ts";
 import { Random } from "../src/random.ts";
 import {
@@ -40,6 +40,21 @@ const pixels = uint8(
 	[batch, 32, 32, 3],
 	Uint8Array.from({ length: batch * 32 * 32 * 3 }, () => random.integer(256)),
 );
+
+/** Everything of image i. */
+function rowOf(tensor: AnyTensor | undefined, i: number): Uint8Array {
+	if (!tensor) throw new Error("no such output");
+	const size = tensor.data.length / batch;
+	return (tensor.data as Uint8Array).subarray(i * size, (i + 1) * size);
+}
+
+function expectClose(a: ArrayLike<number>, b: ArrayLike<unknown> | undefined) {
+	expect(a.length).toBe(b?.length);
+	let error = 0;
+	for (let i = 0; i < a.length; i++)
+		error = Math.max(error, Math.abs((a[i] as number) - Number(b?.[i])));
+	expect(error).toBeLessThanOrEqual(1e-4);
+}
 
 describe("groups of images", () => {
 	it("cover the batch once, in order, none larger than the cache holds", () => {
@@ -80,18 +95,29 @@ describe("groups of images", () => {
 			);
 			const trunk = new Trunk(network);
 			const state = stateInput(network, "state", batch);
-			const single = (i: number): Value =>
-				topOf(network, params, slice(state, 0, i, i + 1)).embedding;
+			const single = (i: number) =>
+				topOf(network, params, slice(state, 0, i, i + 1));
 			// some columns only: a sum of squares over all of a normalised vector hardly moves
 			const loss = (embeddings: Value) => {
 				const part = slice(embeddings, 1, 0, 100);
 				return sum(mul(part, part));
 			};
-			const together = topOf(network, params, state).embedding;
-			const apart = Array.from({ length: batch }, (_, i) => single(i));
+			const { embedding: together, layerInputs } = topOf(
+				network,
+				params,
+				state,
+			);
+			const singles = Array.from({ length: batch }, (_, i) => single(i));
+			const apart = singles.map(({ embedding }) => embedding);
 			const names = Object.keys(params);
 			const wrt = Object.values(params);
-			const outputs: Record<string, Value> = { together };
+			const layer = "blocks.1.attn.qkv";
+			const outputs: Record<string, Value> = {
+				together,
+				inputs: layerInputs[layer] as Value,
+			};
+			for (const [i, part] of singles.entries())
+				outputs[`inputs ${i}`] = part.layerInputs[layer] as Value;
 			for (const [i, value] of apart.entries()) outputs[`apart ${i}`] = value;
 			for (const [i, g] of gradients(loss(together), wrt).entries())
 				outputs[`together ${names[i]}`] = g;
@@ -104,18 +130,15 @@ describe("groups of images", () => {
 				state: await trunk.states(pixels),
 			});
 			await session.release();
+			const states = await trunk.states(pixels);
+			for (let i = 0; i < batch; i++) {
+				expectClose(rowOf(out.inputs, i), out[`inputs ${i}`]?.data);
+				expectClose(rowOf(out.together, i), out[`apart ${i}`]?.data);
+				const image = { shape: [32, 32, 3] as const, data: rowOf(pixels, i) };
+				const alone = await trunk.see(image as never);
+				expectClose(rowOf(states, i), alone.state.data);
+			}
 			await trunk.releaseBatches();
-			const width = config.width;
-			for (let i = 0; i < batch; i++)
-				expect(
-					Array.from(
-						out.together?.data.slice(i * width, (i + 1) * width) ?? [],
-					),
-				).toEqual(
-					Array.from(out[`apart ${i}`]?.data ?? []).map((x) =>
-						expect.closeTo(x as number, 4),
-					),
-				);
 			for (const name of names) {
 				const a = out[`together ${name}`]?.data as Float32Array;
 				const b = out[`apart ${name}`]?.data as Float32Array;

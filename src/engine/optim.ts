@@ -40,8 +40,8 @@ export interface Optimizer {
 
 /**
  * m ← β1 m + (1-β1) g, v ← β2 v + (1-β2) g²; Δ = -lr (m / c1) / (sqrt(v / c2) + eps). Kingma & Ba 2015, algorithm 1. Every pass over
- * a weight counts, so the states are kept without their factors, M = m / (1-β1) and V = v / (1-β2), and corrections and signs go
- * into two scalars, as the paper's last remark on the algorithm does: with r = sqrt(c2 / (1-β2)),
+ * a weight counts, so the states are decayed sums without the factors, M = m / (1-β1) and V = v / (1-β2), and corrections and signs
+ * go into two scalars, as the paper's last remark on the algorithm does: with r = sqrt(c2 / (1-β2)),
  * Δ = (-lr (1-β1) r / c1) M / (sqrt(V) + eps r).
  */
 function adamMove(
@@ -51,18 +51,18 @@ function adamMove(
 	o: OptimizerOptions,
 ): Update {
 	const [b1, b2] = o.betas;
-	const m = add(mul(s.m as Value, b1), g);
-	const v = add(mul(s.v as Value, b2), mul(g, g));
+	const sum = add(mul(s.sum as Value, b1), g);
+	const squares = add(mul(s.squares as Value, b2), mul(g, g));
 	const r = sqrt(mul(correction2, 1 / (1 - b2)));
-	const root = add(sqrt(v), mul(r, o.eps));
+	const root = add(sqrt(squares), mul(r, o.eps));
 	const rate = neg(div(mul(mul(lr, 1 - b1), r), correction1));
-	return { move: mul(div(m, root), rate), states: { m, v } };
+	return { move: mul(div(sum, root), rate), states: { sum, squares } };
 }
 
 export const optimizers = {
 	/** Adam; weight decay is an L2 term in the gradient. */
 	adam: {
-		states: ["m", "v"],
+		states: ["sum", "squares"],
 		update: (p, g, s, scalars, o) =>
 			adamMove(
 				o.weightDecay > 0 ? add(g, mul(p, o.weightDecay)) : g,
@@ -73,7 +73,7 @@ export const optimizers = {
 	},
 	/** AdamW: weight decay beside the gradient, -lr wd θ. Loshchilov & Hutter 2019. */
 	adamw: {
-		states: ["m", "v"],
+		states: ["sum", "squares"],
 		update: (p, g, s, scalars, o) => {
 			const { move, states } = adamMove(g, s, scalars, o);
 			return {

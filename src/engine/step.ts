@@ -81,7 +81,7 @@ export interface StepResult {
 export class TrainingStep {
 	/** Live: updated by `run`. Copy what is to be kept. */
 	readonly params: TensorDict;
-	/** Optimiser states "m:<parameter>" and strategy states "s:<name>"; live as well. */
+	/** Optimiser states "<state>:<parameter>" and strategy states "s:<name>"; live as well. */
 	readonly states: TensorDict;
 	readonly #session: Session;
 	readonly #constants: Readonly<Record<string, AnyTensor>>;
