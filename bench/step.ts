@@ -10,7 +10,9 @@ import { gemm } from "../src/engine/ops/index.ts";
 import { Session } from "../src/engine/runtime.ts";
 import { TrainingStep } from "../src/engine/step.ts";
 import { float32, uint8 } from "../src/engine/tensor.ts";
-import { crossEntropy, epochJobs, initialHead } from "../src/learn.ts";
+import { crossEntropy } from "../src/engine/ops/index.ts";
+import { epochJobs } from "../src/draws.ts";
+import { initialHead } from "../src/learn.ts";
 import { initialise, tokenCount, type VitConfig } from "../src/models/vit.ts";
 import { Random } from "../src/random.ts";
 import {

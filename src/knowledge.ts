@@ -105,7 +105,7 @@ export class Knowledge {
 	readonly memory: Memory;
 	/** Trainable weights with the pretext head, as the last task left them; null: nothing was trained yet. */
 	current: TensorDict | null = null;
-	strategyTensors: TensorDict = {};
+	strategyTensors: Record<string, AnyTensor> = {};
 	#tasks: Kept[] = [];
 	readonly #calibrations = new Map<string, Calibration>();
 
@@ -280,8 +280,7 @@ export class Knowledge {
 			{ memory: meta.memory, from: meta.from, falseAlarms: meta.falseAlarms },
 		);
 		knowledge.current = weightsAt(meta.current);
-		if (meta.strategy !== null)
-			knowledge.strategyTensors = floats(read(meta.strategy), meta.strategy);
+		if (meta.strategy !== null) knowledge.strategyTensors = read(meta.strategy);
 		for (const task of meta.tasks) {
 			for (const { id, density, routing } of task.categories) {
 				knowledge.memory.restore(id, read(density));
@@ -316,5 +315,5 @@ function floats(tensors: Record<string, AnyTensor>, file: string): TensorDict {
 	return tensors as TensorDict;
 }
 
-const size = (tensors: TensorDict): number =>
+const size = (tensors: Readonly<Record<string, AnyTensor>>): number =>
 	Object.values(tensors).reduce((sum, t) => sum + t.data.byteLength, 0);

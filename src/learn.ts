@@ -2,21 +2,18 @@
  * Trains the weights on one task: views from worker threads, states from the frozen trunk, one graph a step, a strategy's hooks in it.
  * Every draw is derived from (seed, purpose, task, epoch, position), so a run resumed after any finished epoch gives the same bytes.
  */
-import { type Augmenter, type AugmentJob, prefetch } from "./augment.ts";
+import { type Augmenter, prefetch } from "./augment.ts";
 import type { LearnTask } from "./data/task.ts";
-import { input, type Value, type ValueDict } from "./engine/graph.ts";
 import {
-	gemm,
-	logSoftmax,
-	mean,
-	mul,
-	neg,
-	reshape,
-	slice,
-	sum,
-} from "./engine/ops/index.ts";
+	epochJobs,
+	epochSteps,
+	planStep,
+	type Step,
+	type StepPlan,
+} from "./draws.ts";
+import type { Value, ValueDict } from "./engine/graph.ts";
+import { crossEntropy, slice } from "./engine/ops/index.ts";
 import type { OptimizerOptions, Schedule } from "./engine/optim.ts";
-import { Session } from "./engine/runtime.ts";
 import { TrainingStep } from "./engine/step.ts";
 import {
 	type AnyTensor,
@@ -33,12 +30,12 @@ import {
 	toFloat32,
 	writeSafetensors,
 } from "./models/safetensors.ts";
-import { linearLayers } from "./models/vit.ts";
+import { probeOf, split } from "./probe.ts";
 import { Random } from "./random.ts";
 import { hashedName, type VersionedFolder } from "./storage.ts";
 import type {
-	Probe,
-	RowStatistics,
+	Rehearsal,
+	Rows,
 	StepGraph,
 	Strategy,
 } from "./strategies/strategy.ts";
@@ -74,6 +71,8 @@ export interface LearnJob {
 	readonly taskCount: number;
 	/** Views of the images that may train, and of those kept out of the pretext to measure on (none: empty). */
 	readonly training: Augmenter;
+	/** Earlier images that the strategy rehearses; they follow the task's own in `training`. */
+	readonly rehearsal: Rehearsal | null;
 	readonly heldOut: Augmenter | null;
 	/** Trainable weights with the head, before the task; not changed. The order of their names changes nothing. */
 	readonly start: TensorDict;
@@ -106,45 +105,15 @@ export const initialHead = (
 	"head.bias": float32([classes]),
 });
 
-/** The draws of one epoch: the order of images, the partner of each, the key of its views. The last step wraps around. */
-export function epochJobs(
-	seed: number,
-	task: string,
-	epoch: number,
-	images: number,
-	imagesPerStep: number,
-): AugmentJob[][] {
-	const order = new Random(seed, "order", task, epoch).permutation(images);
-	const steps = Math.ceil(images / imagesPerStep);
-	return Array.from({ length: steps }, (_, s) =>
-		Array.from({ length: imagesPerStep }, (_, k): AugmentJob => {
-			const position = s * imagesPerStep + k;
-			const image = order[position % images] as number;
-			const shift =
-				images > 1
-					? 1 +
-						new Random(seed, "other", task, epoch, position).integer(images - 1)
-					: 0;
-			return {
-				image,
-				other: (image + shift) % images,
-				key: ["augment", task, epoch, position],
-			};
-		}),
-	);
-}
-
-/** Mean cross entropy of one-hot labels. */
-export const crossEntropy = (logits: Value, labels: Value): Value =>
-	neg(mean(sum(mul(labels, logSoftmax(logits)), [1])));
-
 export async function learn(job: LearnJob): Promise<LearnResult> {
-	const { network, trunk, settings, strategy, task, taskIndex, training } = job;
+	const { network, trunk, settings, strategy, task, taskIndex } = job;
+	const { training, rehearsal } = job;
 	const start = inOrder(job.start);
 	const classes = training.classes.length;
 	const imagesPerStep = Math.max(1, Math.floor(settings.batchSize / classes));
 	const batch = imagesPerStep * classes;
-	const images = training.images.length;
+	const images = training.images.length - (rehearsal?.images.shape[0] ?? 0);
+	const plan = planStep(imagesPerStep, rehearsal);
 	const stepsPerEpoch = Math.ceil(images / imagesPerStep);
 	const schedule: Schedule = {
 		name: settings.schedule,
@@ -159,6 +128,7 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 		if (fixedHead && name.startsWith("head.")) fixed[name] = t;
 		else params[name] = float32(t.shape, t.data.slice());
 	}
+	const outputs: ValueDict = {}; // the logits, and "report <name>": what the strategy shows of itself
 	const step = await TrainingStep.create({
 		params,
 		optimizer: settings.optimizer,
@@ -177,21 +147,42 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 					logits: headOf({ ...head, ...weights }, embedding),
 				};
 			};
-			const { embedding, logits } = forward(builder.params);
+			const all: Rows = { ...forward(builder.params), labels };
+			const current = rowsOf(all, 0, plan.current * classes);
 			const graph: StepGraph = {
 				...builder,
+				...all,
 				taskIndex,
-				labels,
-				logits,
-				embedding,
+				current,
+				rehearsed: Object.fromEntries(
+					plan.parts.map(({ part, first, images: m }) => [
+						part.name,
+						{
+							...rowsOf(all, first * classes, (first + m) * classes),
+							targets: Object.fromEntries(
+								Object.entries(part.targets ?? {}).map(([name, t]) => [
+									name,
+									builder.feed(`${part.name}.${name}`, [
+										m * classes,
+										...t.shape.slice(2),
+									]),
+								]),
+							),
+						},
+					]),
+				),
 				forward,
+				report(name, value) {
+					outputs[`report ${name}`] = value;
+				},
 			};
-			const taskLoss = crossEntropy(logits, labels);
+			const taskLoss = crossEntropy(current.logits, current.labels);
 			const loss = strategy.loss?.(taskLoss, graph) ?? taskLoss;
 			const { gradients, moves, afterUpdate } = strategy;
+			outputs.logits = current.logits;
 			return {
 				loss,
-				outputs: { logits },
+				outputs,
 				hooks: {
 					...(gradients && { gradients: (g) => gradients(g, graph) }),
 					...(moves && { moves: (m) => moves(m, graph) }),
@@ -200,28 +191,35 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 			};
 		},
 	});
+	const heldOut = job.heldOut && heldOutMeter(job, job.heldOut);
+	const weightsNow = (): TensorDict => ({ ...fixed, ...step.params });
 	try {
 		const labels = oneHot(imagesPerStep, classes);
-		for (let epoch = restore(job, step); epoch < settings.epochs; epoch++) {
+		const restored = restore(job, step);
+		let early = restored?.early ?? { right: 0, views: 0 };
+		for (let epoch = restored?.epoch ?? 0; epoch < settings.epochs; epoch++) {
 			const began = performance.now();
-			let loss = 0;
+			const sums: Record<string, number> = {}; // over the steps of the epoch
 			let right = 0;
 			let done = 0;
-			const jobs = epochJobs(
+			const steps = epochSteps(
 				settings.seed,
 				task.id,
 				epoch,
 				images,
-				imagesPerStep,
+				plan,
+				rehearsal,
 			);
-			for await (const views of prefetch(viewsOf(training, jobs), 2)) {
+			for await (const views of prefetch(viewsOf(training, steps), 2)) {
 				await heed(job.stop);
 				const state = await trunk.states(
 					uint8([batch, ...network.backbone.config.imageSize, 3], views),
 				);
+				const at = epoch * stepsPerEpoch + done;
+				const { entries } = steps[done] as Step;
 				const result = await step.run(
-					{ state, labels },
-					epoch * stepsPerEpoch + done,
+					{ state, labels, ...targetsOf(plan, entries) },
+					at,
 					schedule,
 				);
 				for (const [what, value] of [
@@ -238,70 +236,150 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 						});
 				}
 				done++;
-				loss += result.loss;
-				right += countRight(result.outputs.logits as Tensor, classes);
+				const { logits, ...reported } = result.outputs;
+				sums.loss = (sums.loss ?? 0) + result.loss;
+				for (const [name, { data }] of Object.entries(reported))
+					sums[name] = (sums[name] ?? 0) + (data[0] as number);
+				const hits = countRight(logits as Tensor, classes);
+				right += hits;
+				if (at >= 0.1 * schedule.total && at < 0.2 * schedule.total)
+					early = {
+						right: early.right + hits,
+						views: early.views + plan.current * classes,
+					};
 				job.emit({
 					type: "progress",
 					phase: "train",
 					task: task.id,
 					taskIndex,
 					taskCount: job.taskCount,
-					done: epoch * stepsPerEpoch + done,
+					done: at + 1,
 					total: schedule.total,
 					unit: "steps",
-					detail: `epoch ${epoch + 1}/${settings.epochs} loss ${(loss / done).toFixed(3)}`,
+					detail: `epoch ${epoch + 1}/${settings.epochs} loss ${(sums.loss / done).toFixed(3)}`,
 				});
 			}
+			const { loss = 0, ...reports } = sums;
+			const diagnostics: Record<string, number> = Object.fromEntries(
+				Object.entries(reports).map(([name, total]) => [
+					name.replace("report ", ""),
+					total / done,
+				]),
+			);
+			const numbers: EpochNumbers = {
+				loss: loss / done,
+				accuracy: right / (done * plan.current * classes),
+				early,
+				diagnostics,
+			};
 			job.emit({
 				type: "epoch",
 				task: task.id,
 				epoch: epoch + 1,
 				epochs: settings.epochs,
-				loss: loss / done,
-				accuracy: right / (done * batch),
+				loss: numbers.loss,
+				accuracy: numbers.accuracy,
 				seconds: (performance.now() - began) / 1000,
-				diagnostics: {},
+				diagnostics: {
+					...diagnostics,
+					...(heldOut && {
+						accuracyHeldOut: await heldOut.accuracy(weightsNow()),
+					}),
+				},
 			});
-			save(job, step, epoch + 1, {
-				loss: loss / done,
-				accuracy: right / (done * batch),
-			});
+			save(job, step, epoch + 1, numbers);
 		}
-	} finally {
-		await step.release();
-	}
-	const last = job.checkpoint.meta as {
-		readonly loss?: number;
-		readonly accuracy?: number;
-	};
-	const weights: TensorDict = {
-		...fixed,
-		...Object.fromEntries(
-			Object.entries(step.params).map(([name, t]) => [
+		const weights: TensorDict = Object.fromEntries(
+			Object.entries(weightsNow()).map(([name, t]) => [
 				name,
 				float32(t.shape, t.data.slice()),
 			]),
-		),
-	};
-	const report =
-		(await strategy.endTask?.(task, {
-			start,
-			params: weights,
-			layerInputs: (n) => layerStatistics(job, weights, fixedHead, n),
-		})) ?? {};
-	await trunk.releaseBatches();
+		);
+		const last = job.checkpoint.meta as Partial<EpochNumbers>;
+		const report = await strategy.endTask?.(
+			task,
+			probeOf({
+				network,
+				trunk,
+				task,
+				training,
+				images,
+				start,
+				weights,
+				trained: Object.keys(params),
+				seed: settings.seed,
+				stop: job.stop,
+				notice: (text) => job.emit({ type: "notice", text }),
+			}),
+		);
+		return {
+			weights,
+			learning: {
+				pretextLoss: last.loss ?? null,
+				pretextAccuracy: last.accuracy ?? null,
+				pretextAccuracyHeldOut: heldOut
+					? await heldOut.accuracy(weights)
+					: null,
+				saturated: Number(isSaturated(last.early)),
+				weightChange: relativeChange(start, weights),
+				...last.diagnostics,
+				...report,
+			},
+		};
+	} finally {
+		await step.release();
+		await heldOut?.release();
+		await trunk.releaseBatches();
+	}
+}
+
+interface EpochNumbers {
+	/** Means over the epoch's steps. */
+	readonly loss: number;
+	/** Of the pretext on the current task's training views. */
+	readonly accuracy: number;
+	/** Views of the second tenth of the task's steps. */
+	readonly early: { readonly right: number; readonly views: number };
+	readonly diagnostics: Readonly<Record<string, number>>;
+}
+
+/** Where the pretext is solved within the first fifth of the steps, every strategy looks alike: its cells are marked. */
+const isSaturated = (early: EpochNumbers["early"] | undefined): boolean =>
+	early !== undefined && early.right > 0.99 * early.views;
+
+/** Some rows of a batch; all of them are left as they are. */
+function rowsOf(all: Rows, from: number, to: number): Rows {
+	if (from === 0 && to === all.logits.shape[0]) return all;
+	const part = (x: Value) => slice(x, 0, from, to);
 	return {
-		weights,
-		learning: {
-			pretextLoss: last.loss ?? null,
-			pretextAccuracy: last.accuracy ?? null,
-			pretextAccuracyHeldOut: job.heldOut
-				? await heldOutAccuracy(job, job.heldOut, weights)
-				: null,
-			weightChange: relativeChange(start, weights),
-			...report,
-		},
+		labels: part(all.labels),
+		logits: part(all.logits),
+		embedding: part(all.embedding),
 	};
+}
+
+/** What is fed of the drawn entries' targets: "<part>.<name>", K rows an entry. */
+function targetsOf(
+	{ parts }: StepPlan,
+	entries: Step["entries"],
+): Record<string, Tensor> {
+	return Object.fromEntries(
+		parts.flatMap(({ part }, p) =>
+			Object.entries(part.targets ?? {}).map(([name, t]) => {
+				const [, classes, ...rest] = t.shape as [number, number, ...number[]];
+				const size = sizeOf(t.shape.slice(1));
+				const drawn = entries[p] as readonly number[];
+				const rows = float32([drawn.length * classes, ...rest]);
+				drawn.forEach((entry, i) => {
+					rows.data.set(
+						t.data.subarray(entry * size, (entry + 1) * size),
+						i * size,
+					);
+				});
+				return [`${part.name}.${name}`, rows];
+			}),
+		),
+	);
 }
 
 /** By name: sums over parameters round the same, whether weights come from the task before or from its file. */
@@ -312,9 +390,9 @@ const inOrder = (weights: TensorDict): TensorDict =>
 
 function* viewsOf(
 	augmenter: Augmenter,
-	steps: readonly (readonly AugmentJob[])[],
+	steps: readonly Step[],
 ): Generator<Promise<Uint8Array>> {
-	for (const jobs of steps) yield augmenter.views(jobs);
+	for (const { jobs } of steps) yield augmenter.views(jobs);
 }
 
 /** Labels by construction: every image gives one view a class, in the order of the classes. */
@@ -350,189 +428,58 @@ function relativeChange(start: TensorDict, now: TensorDict): number {
 	return Math.sqrt(moved / norm);
 }
 
-/** Pretext accuracy on views of normals that no step saw. */
-async function heldOutAccuracy(
+/** Pretext accuracy on views of normals that no step saw: always the same views. */
+function heldOutMeter(
 	{ network, trunk, settings, task, stop }: LearnJob,
 	heldOut: Augmenter,
-	weights: TensorDict,
-): Promise<number> {
+) {
 	const classes = heldOut.classes.length;
 	const images = heldOut.images.length;
 	const embedder = new Embedder(network, { head: true });
-	let right = 0;
-	for (const jobs of epochJobs(
-		settings.seed,
-		`${task.id} held out`,
-		0,
-		images,
-		1,
-	)) {
-		await heed(stop);
-		const views = await heldOut.views(jobs);
-		for (const [k, view] of split(views, network).entries()) {
-			const { logits } = await embedder.embed(
-				(await trunk.see(view)).state,
-				weights,
-			);
-			const row = (logits as Tensor).data;
-			if (row.indexOf(Math.max(...row)) === k) right++;
+	const states: AnyTensor[] = []; // image by image, class by class
+	const see = async () => {
+		for (const jobs of epochJobs(
+			settings.seed,
+			`${task.id} held out`,
+			0,
+			images,
+			1,
+		)) {
+			await heed(stop);
+			for (const view of split(await heldOut.views(jobs), network))
+				states.push((await trunk.see(view)).state);
 		}
-	}
-	await embedder.release();
-	return right / (images * classes);
-}
-
-/** Single images of a batch of views. */
-export function split(views: Uint8Array, network: Network): Tensor<"uint8">[] {
-	const shape = [...network.backbone.config.imageSize, 3];
-	const bytes = sizeOf(shape);
-	return Array.from({ length: views.length / bytes }, (_, i) =>
-		uint8(shape, views.slice(i * bytes, (i + 1) * bytes)),
-	);
-}
-
-/**
- * What the trained linear layers read, summed over images spread evenly over the task (in float32 within a run of a few, in float64
- * over the runs): the clean image and its views of every class, class rows and other rows apart.
- */
-async function layerStatistics(
-	{ network, trunk, task, training, stop }: LearnJob,
-	weights: TensorDict,
-	fixedHead: boolean,
-	wanted: number,
-): ReturnType<Probe["layerInputs"]> {
-	const images = training.images.length;
-	const chosen = Array.from({ length: Math.min(wanted, images) }, (_, i) =>
-		Math.floor((i * images) / Math.min(wanted, images)),
-	);
-	const total: Record<
-		string,
-		{ width: number; rows: (RowStatistics & { rows: number })[] }
-	> = {};
-	const graphs = new Map<number, LayerSums>(); // by number of views: the last run may be short
-	for (let at = 0; at < chosen.length; at += STATISTICS_IMAGES) {
-		await heed(stop);
-		const group = chosen.slice(at, at + STATISTICS_IMAGES);
-		const clean = group.map(
-			(image) => (training.images[image] as Tensor<"uint8">).data,
-		);
-		const views = await training.views(
-			group.map((image, i) => ({
-				image,
-				other: (image + 1) % images,
-				key: ["layers", task.id, at + i],
-			})),
-		);
-		const pixels = Buffer.concat([...clean, views]);
-		const count = group.length * (1 + training.classes.length);
-		const graph =
-			graphs.get(count) ??
-			(await layerSums(network, weights, fixedHead, count));
-		graphs.set(count, graph);
-		const state: AnyTensor = await trunk.states(
-			uint8([count, ...network.backbone.config.imageSize, 3], pixels),
-		);
-		const sums = await graph.session.run({ ...weights, state });
-		for (const { layer, name, width, rows } of graph.parts) {
-			total[layer] ??= { width, rows: [] };
-			let part = total[layer].rows.find((known) => known.name === name);
-			if (!part) {
-				part = {
-					name,
-					rows: 0,
-					sum: new Float64Array(width),
-					gram: new Float64Array(width * width),
-				};
-				total[layer].rows.push(part);
+	};
+	return {
+		async accuracy(weights: TensorDict): Promise<number> {
+			if (states.length === 0) await see();
+			let right = 0;
+			for (const [i, state] of states.entries()) {
+				await heed(stop);
+				const { logits } = await embedder.embed(state, weights);
+				const row = (logits as Tensor).data;
+				if (row.indexOf(Math.max(...row)) === i % classes) right++;
 			}
-			part.rows += rows;
-			accumulate(part.gram, sums[`gram ${layer} ${name}`] as Tensor);
-			accumulate(part.sum, sums[`sum ${layer} ${name}`] as Tensor);
-		}
-	}
-	for (const { session } of graphs.values()) await session.release();
-	return total;
+			return right / states.length;
+		},
+		release: () => embedder.release(),
+	};
 }
 
-/** Images a run of `layerStatistics`: outer products leave the graph once a run. */
-const STATISTICS_IMAGES = 8;
-
-interface LayerSums {
-	/** From weights and the state of some views: "gram <layer> <name>" and "sum <layer> <name>" of every part. */
-	readonly session: Session;
-	readonly parts: readonly {
-		readonly layer: string;
-		readonly name: RowStatistics["name"];
-		readonly width: number;
-		readonly rows: number;
-	}[];
-}
-
-async function layerSums(
-	network: Network,
-	weights: TensorDict,
-	fixedHead: boolean,
-	views: number,
-): Promise<LayerSums> {
-	const params: ValueDict = Object.fromEntries(
-		Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]),
-	);
-	const { layerInputs, embedding } = topOf(
-		network,
-		params,
-		stateInput(network, "state", views),
-		{ forwardOnly: true },
-	);
-	const layers: Record<string, Value> = Object.fromEntries(
-		linearLayers(network.backbone.config, network.from).flatMap((name) =>
-			layerInputs[name] ? [[name, layerInputs[name]]] : [],
-		),
-	);
-	if (!fixedHead) layers.head = embedding;
-
-	const outputs: Record<string, Value> = {};
-	const parts: LayerSums["parts"][number][] = [];
-	for (const [layer, x] of Object.entries(layers)) {
-		const width = x.shape.at(-1) as number;
-		const part = (name: RowStatistics["name"], value: Value) => {
-			const rows = sizeOf(value.shape) / width;
-			const flat = reshape(value, [rows, width]);
-			outputs[`gram ${layer} ${name}`] = gemm(flat, flat, { transA: true });
-			outputs[`sum ${layer} ${name}`] = sum(flat, [0]);
-			parts.push({ layer, name, width, rows });
-		};
-		if (x.shape.length === 2) part("class", x);
-		else {
-			part("class", slice(x, 1, 0, 1));
-			part("patches", slice(x, 1, 1, x.shape[1] as number));
-		}
-	}
-	const session = await Session.create(outputs, { threads: network.threads });
-	return { session, parts };
-}
-
-function accumulate(total: Float64Array, { data }: Tensor): void {
-	for (let i = 0; i < total.length; i++)
-		total[i] = (total[i] as number) + (data[i] as number);
-}
-
-/** Restores the state after the last finished epoch of this task; the number of epochs done. */
+/** Restores the state after the last finished epoch of this task; null: there is none. */
 function restore(
 	{ checkpoint, task, settings }: LearnJob,
 	step: TrainingStep,
-): number {
-	const {
-		task: of,
-		epoch,
-		file,
-	} = checkpoint.meta as { task?: string; epoch?: number; file?: string };
+): (EpochNumbers & { readonly epoch: number }) | null {
+	const meta = checkpoint.meta as Partial<CheckpointMeta>;
+	const { epoch, file } = meta;
 	if (
-		of !== task.id ||
+		meta.task !== task.id ||
 		epoch === undefined ||
 		file === undefined ||
 		epoch > settings.epochs
 	)
-		return 0;
+		return null;
 	const { tensors } = readSafetensors(checkpoint.read(file), file);
 	for (const [prefix, live] of [
 		["p:", step.params],
@@ -548,23 +495,31 @@ function restore(
 			target.data.set(toFloat32(saved).data);
 		}
 	}
-	return epoch;
+	return meta as CheckpointMeta;
+}
+
+interface CheckpointMeta extends EpochNumbers {
+	readonly task: string;
+	/** Finished. */
+	readonly epoch: number;
+	readonly file: string;
 }
 
 function save(
 	{ checkpoint, task }: LearnJob,
 	step: TrainingStep,
 	epoch: number,
-	numbers: { loss: number; accuracy: number },
+	numbers: EpochNumbers,
 ): void {
 	const params = Object.fromEntries(
 		Object.entries(step.params).map(([name, t]) => [`p:${name}`, t]),
 	);
 	const bytes = writeSafetensors({ ...params, ...step.states });
 	const file = hashedName("state", bytes, ".safetensors");
+	const meta: CheckpointMeta = { task: task.id, epoch, file, ...numbers };
 	checkpoint.commit({
 		add: new Map([[file, bytes]]),
 		keep: () => false,
-		meta: { task: task.id, epoch, file, ...numbers },
+		meta: { ...meta },
 	});
 }

@@ -6,6 +6,7 @@ import { createAugmenter } from "./augment.ts";
 import { optionsOf, type RunConfig } from "./config.ts";
 import { readLearnTasks, readTasks } from "./data/index.ts";
 import type { Category, Image, LearnTask, Sample, Task } from "./data/task.ts";
+import { epochJobs } from "./draws.ts";
 import { runtimeVersion } from "./engine/runtime.ts";
 import type { TensorDict } from "./engine/tensor.ts";
 import { fail, registered } from "./errors.ts";
@@ -20,18 +21,17 @@ import {
 import { heed, type RunEvent, type Stop } from "./events.ts";
 import { Knowledge } from "./knowledge.ts";
 import {
-	epochJobs,
 	initialHead,
 	type LearnResult,
 	type LearnSettings,
 	learn,
-	split,
 } from "./learn.ts";
 import { memories } from "./memory/index.ts";
 import type { Features, MemoryDefinition } from "./memory/memory.ts";
 import { formatResults, type Results } from "./metrics/results.ts";
 import { loadBackbone } from "./models/index.ts";
 import { createPretext } from "./pretext/index.ts";
+import { split, unstack } from "./probe.ts";
 import { Random } from "./random.ts";
 import {
 	describeMachine,
@@ -336,10 +336,14 @@ async function trainStage(
 			task: task.id,
 		});
 	const pretext = pretextOf(config);
+	const rehearsal = strategy.rehearse?.() ?? null;
 	const heldOutImages = await decode(parts.flatMap((p) => p.heldOut));
 	const training = createAugmenter({
 		pretext,
-		images: await decode(parts.flatMap((p) => p.training)),
+		images: [
+			...(await decode(parts.flatMap((p) => p.training))),
+			...(rehearsal ? unstack(rehearsal.images) : []),
+		],
 		workers: Math.max(1, Math.min(2, config.threads)),
 		seed: config.seed,
 	});
@@ -365,6 +369,7 @@ async function trainStage(
 			taskIndex,
 			taskCount,
 			training,
+			rehearsal,
 			heldOut,
 			start,
 			checkpoint: run.checkpoint,

@@ -14,7 +14,8 @@ const layers = [
 	"models data",
 	"pretext strategies memory",
 	"config trunk calibration augment", // augment.worker is part of augment
-	"knowledge learn distill",
+	"knowledge draws probe distill",
+	"learn",
 	"detector",
 	"run",
 	"evaluate",
@@ -190,13 +191,15 @@ describe("one door", () => {
 	])(
 		"no switch over the names of %s outside its folder",
 		(folder, registry) => {
-			const names = Object.keys(registry).join("|");
+			const names = Object.keys(registry)
+				.map((name) => name.replaceAll("+", "\\+"))
+				.join("|");
 			expect(
 				matching(
 					new RegExp(
 						`(?:[!=]==?\\s*|\\bcase\\s+)["'](?:${names})["']|["'](?:${names})["']\\s*[!=]==?`,
 					),
-					new RegExp(`^${folder}/|^golden\\.ts$`),
+					new RegExp(`^${folder}/|^golden/`),
 				),
 			).toEqual([]);
 		},

@@ -41,7 +41,9 @@ function changed(file: string, alter: (path: string) => void): string {
 			? ["vit", file.split(".").slice(0, 2).join(".")]
 			: group === "dino"
 				? ["vit.config", "dino"]
-				: [file.startsWith("dne.loo") ? "dne.loo" : group];
+				: group === "ewc" || group === "si"
+					? ["vit", group]
+					: [file.startsWith("dne.loo") ? "dne.loo" : group];
 	for (const name of readdirSync(reference)) {
 		if (
 			name === file ||
@@ -95,6 +97,9 @@ const built = [
 	"dino.",
 	"optim.",
 	"gpm.",
+	"ewc.",
+	"si.",
+	"lwf.",
 	"dne.",
 	"metrics.image",
 	"metrics.continual",

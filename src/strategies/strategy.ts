@@ -4,24 +4,62 @@
  * Every hook is optional: none at all is plain finetuning. A strategy never sees test data and never imports training.
  */
 import type { z } from "zod";
-import type { LearnTask } from "../data/task.ts";
+import type { Image, LearnTask } from "../data/task.ts";
 import type { Value, ValueDict } from "../engine/graph.ts";
 import type { StepBuilder } from "../engine/step.ts";
-import type { TensorDict } from "../engine/tensor.ts";
+import type { AnyTensor, Tensor, TensorDict } from "../engine/tensor.ts";
+import type { Random } from "../random.ts";
 
-/** The step under construction. */
-export interface StepGraph extends StepBuilder {
-	/** Tasks learnt before this one. */
-	readonly taskIndex: number;
+/** Some rows of a batch. */
+export interface Rows {
 	readonly labels: Value; // [B, K], one-hot
 	readonly logits: Value; // [B, K]
 	/** The class token after the final norm. */
 	readonly embedding: Value; // [B, D]
+}
+
+/** The step under construction: all its rows, those of the current task first. */
+export interface StepGraph extends StepBuilder, Rows {
+	/** Tasks learnt before this one. */
+	readonly taskIndex: number;
+	/** Rows of the current task: those of the task loss. */
+	readonly current: Rows;
+	/** Rows of each part of the strategy's rehearsal, with that part's targets of the drawn entries. */
+	readonly rehearsed: Readonly<
+		Record<string, Rows & { readonly targets: ValueDict /* [m * K, ...] */ }>
+	>;
 	/** The same network with other weights of the trainable part, on the same views. */
-	forward(weights: ValueDict): {
-		readonly logits: Value;
-		readonly embedding: Value;
-	};
+	forward(weights: ValueDict): Omit<Rows, "labels">;
+	/** A scalar that shows what the strategy does: its mean over an epoch goes to the log, that of the last epoch to the results. */
+	report(name: string, value: Value): void;
+}
+
+/** What fixes every draw of a view, with the run's seed. */
+export type ViewKey = readonly (string | number)[];
+
+/** Images of earlier tasks that take the place of some of the current ones in every step. */
+export interface Rehearsal {
+	/** Clean images. */
+	readonly images: Tensor<"uint8">; // [N, H, W, 3]
+	/** The normal image of the same task that a pretext may take its patches from. */
+	partner(entry: number): number;
+	readonly parts: readonly RehearsalPart[];
+}
+
+export interface RehearsalPart {
+	readonly name: string;
+	/** Of a step's images, at least one. */
+	readonly share: number;
+	/** The views of an entry are always those of this key; without it every draw is fresh. */
+	key?(entry: number): ViewKey;
+	/** Known of every entry's K views. */
+	readonly targets?: TensorDict; // [N, K, ...]
+}
+
+/** One view of one image, for gradients of a single sample. */
+export interface SampleGraph extends Rows /* B = 1 */ {
+	/** Drawn anew for every sample, from N(0, I). */
+	readonly noise: Value; // [1, D]
 }
 
 /** What one kind of rows x of a linear layer's input looks like: "class" (the class token's) or "patches" (all others). */
@@ -37,6 +75,31 @@ export interface Probe {
 	/** Trainable parameters before the task and now: copies. */
 	readonly start: TensorDict;
 	readonly params: TensorDict;
+	/** Clean training images of the task, and how many classes of views the pretext task makes of each. */
+	readonly images: readonly Image[];
+	readonly classes: number;
+	readonly random: Random;
+	/** Tells the user something that is no error. */
+	notice(text: string): void;
+	/** What the network says of the K views of some of the images. */
+	look(
+		views: readonly {
+			readonly image: number;
+			readonly other: number;
+			readonly key: ViewKey;
+		}[],
+	): Promise<{
+		readonly logits: Tensor /* [n, K, K] */;
+		readonly embedding: Tensor /* [n, K, D] */;
+	}>;
+	/**
+	 * Mean over single samples (the K views of at most `images` images) of Σ_s (∂s/∂θ)², by parameter, s the scalars that `of`
+	 * gives for a sample. The gradient of one sample at a time, never that of a batch.
+	 */
+	squaredGradients(
+		images: number,
+		of: (sample: SampleGraph) => readonly Value[],
+	): Promise<TensorDict>;
 	/**
 	 * What every trained linear layer reads, over clean normals and pretext views of at most `images` images of the task; only
 	 * rows that the network uses. Keys are layers ("blocks.9.attn.qkv", "head").
@@ -54,6 +117,8 @@ export interface Probe {
 }
 
 export interface Strategy {
+	/** Earlier images for this task's steps; asked once a task, null: none. */
+	rehearse?(): Rehearsal | null;
 	/** The loss to minimise, from the pretext task's. */
 	loss?(taskLoss: Value, step: StepGraph): Value;
 	/** Gradients before clipping and the optimiser. */
@@ -68,7 +133,7 @@ export interface Strategy {
 		probe: Probe,
 	): Promise<Readonly<Record<string, number>>>;
 	/** All it keeps: saved with the run, restored before the next task. Mutated in place by `endTask`. */
-	readonly tensors?: TensorDict;
+	readonly tensors?: Record<string, AnyTensor>;
 }
 
 export interface StrategyDefinition<Options = unknown> {

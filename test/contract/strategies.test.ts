@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { createAugmenter } from "../../src/augment.ts";
 import type { Image } from "../../src/data/task.ts";
 import {
+	type AnyTensor,
 	float32,
 	type Tensor,
 	type TensorDict,
@@ -19,6 +20,7 @@ import {
 	toTensor,
 	writeSafetensors,
 } from "../../src/models/safetensors.ts";
+import { unstack } from "../../src/probe.ts";
 import { Random } from "../../src/random.ts";
 import { VersionedFolder } from "../../src/storage.ts";
 import { strategies } from "../../src/strategies/index.ts";
@@ -94,9 +96,13 @@ async function trainOn(
 	changes: Partial<LearnSettings> = {},
 ) {
 	const trunk = new Trunk(network);
+	const rehearsal = strategy.rehearse?.() ?? null;
 	const training = createAugmenter({
 		pretext: { name: "cutpaste", options: {} },
-		images: drawImages(task, 12),
+		images: [
+			...drawImages(task, 12),
+			...(rehearsal ? unstack(rehearsal.images) : []),
+		],
 		workers: 0,
 		seed: 5,
 	});
@@ -110,6 +116,7 @@ async function trainOn(
 		taskIndex: task,
 		taskCount: 2,
 		training,
+		rehearsal,
 		heldOut: null,
 		start: weights,
 		checkpoint: VersionedFolder.open(join(work, String(folders++))),
@@ -201,6 +208,7 @@ describe.each(trained)("strategy %s", (_name, definition) => {
 			task: { id: "task0", categories: [] },
 			taskIndex: 0,
 			taskCount: 2,
+			rehearsal: null,
 			heldOut: null,
 			start,
 			checkpoint: dir,
@@ -233,13 +241,115 @@ describe.each(trained)("strategy %s", (_name, definition) => {
 	});
 });
 
+/** Options that leave nothing of a method. */
+const nothing: Record<string, object> = {
+	ewc: { lambda: 0 },
+	si: { c: 0 },
+	replay: { buffer: 0 },
+	der: { alpha: 0 },
+	"der++": { buffer: 0 },
+	lwf: { alpha: 0 },
+	gpm: { epsilon: 0 },
+};
+const methods = trained.filter(([, d]) => d.paper !== "reference");
+
+describe.each(methods)("method %s", (name, definition) => {
+	it("equals finetune bit for bit where its options leave nothing of it", async () => {
+		const own = await sequence(definition, nothing[name]);
+		expect(difference(own.two.weights, (await reference).two.weights)).toBe(0);
+		expect(own.kept).toEqual({});
+	});
+	it("acts on the second task, and says so", async () => {
+		const own = await sequence(definition);
+		expect(
+			difference(own.two.weights, (await reference).two.weights),
+		).toBeGreaterThan(1e-5);
+		const plain = new Set(Object.keys((await reference).two.learning));
+		expect(
+			Object.keys(own.two.learning).filter((key) => !plain.has(key)),
+		).not.toEqual([]);
+	});
+});
+
+describe("ewc", () => {
+	it.each(["exact", "empirical", "embedding"])(
+		"measures the Fisher (%s) one sample at a time",
+		async (fisher) => {
+			const strategy = strategies.ewc.create(
+				strategies.ewc.options.parse({ fisher }),
+			);
+			await trainOn(0, strategy, start);
+			const total = Object.entries(strategy.tensors ?? {})
+				.filter(([n]) => n.startsWith("fisher:"))
+				.flatMap(([, t]) => [...(t.data as Float32Array)]);
+			expect(Math.min(...total)).toBeGreaterThanOrEqual(0);
+			expect(Math.max(...total)).toBeGreaterThan(0);
+		},
+	);
+	it("online keeps one anchor and a decaying sum", async () => {
+		const { kept, second, two } = await sequence(strategies.ewc, {
+			form: "online",
+			gamma: 0,
+		});
+		const anchor = second.tensors?.["anchor:head.weight"] as Tensor;
+		expect(anchor.data).toEqual((two.weights["head.weight"] as Tensor).data);
+		expect(kept["anchor:head.weight"]?.data).not.toEqual(anchor.data);
+	});
+});
+
+describe("rehearsal", () => {
+	it("keeps equal shares of a fixed total, whole pairs, and drops the oldest share's end", async () => {
+		const { kept, second } = await sequence(strategies["der++"], { buffer: 8 });
+		const task = (t: Record<string, AnyTensor> | undefined) => [
+			...(t?.task?.data as Float32Array),
+		];
+		expect(task(kept)).toEqual(new Array(8).fill(0));
+		expect(task(second.tensors)).toEqual([0, 0, 0, 0, 1, 1, 1, 1]);
+		const bytes = 32 * 32 * 3;
+		expect(second.tensors?.images?.data.slice(0, 4 * bytes)).toEqual(
+			kept.images?.data.slice(0, 4 * bytes),
+		);
+		expect(second.tensors?.logits?.data.slice(0, 4 * 4)).toEqual(
+			kept.logits?.data.slice(0, 4 * 4),
+		);
+	});
+	it("says when a task has fewer images than its share, and keeps them all", async () => {
+		const strategy = strategies.replay.create(
+			strategies.replay.options.parse({ buffer: 100 }),
+		);
+		const { events } = await trainOn(0, strategy, start);
+		expect(strategy.tensors?.images?.shape[0]).toBe(12);
+		expect(events.filter((e) => e.type === "notice")).toEqual([
+			{
+				type: "notice",
+				text: "The buffer holds 100 images a task, this task has 12: all of them are kept.",
+			},
+		]);
+	});
+	it("DER makes the stored views again exactly: the network that gave the logits is at no distance from them", async () => {
+		const strategy = strategies.der.create(
+			strategies.der.options.parse({ alpha: 1 }),
+		);
+		const one = await trainOn(0, strategy, start);
+		const frozen = await trainOn(1, strategy, one.weights, {
+			epochs: 1,
+			optimizer: { ...settings.optimizer, lr: 1e-12, weightDecay: 0 },
+		});
+		expect(frozen.learning.logitDistance).toBeLessThan(1e-8);
+	});
+	it("needs room for a current image in a step", async () => {
+		const strategy = strategies.replay.create(
+			strategies.replay.options.parse({}),
+		);
+		await trainOn(0, strategy, start);
+		await expect(trainOn(1, strategy, start, { batchSize: 2 })).rejects.toThrow(
+			/A step of 1 image has no room/,
+		);
+	});
+});
+
 describe("gpm", () => {
 	const definition = strategies.gpm as StrategyDefinition;
-
-	it("with epsilon 0 equals finetune bit for bit", async () => {
-		const own = await sequence(definition, { epsilon: 0 });
-		expect(difference(own.two.weights, (await reference).two.weights)).toBe(0);
-	});
 
 	it("acts after the first task: moves nothing the first task's inputs see", async () => {
 		const own = await sequence(definition, { epsilon: 0.9 });
@@ -307,6 +417,7 @@ it("a gradient that is not finite stops the run and leaves the last epoch's stat
 		taskIndex: 0,
 		taskCount: 1,
 		training,
+		rehearsal: null,
 		heldOut: null,
 		start: bad,
 		checkpoint,

@@ -5,7 +5,7 @@ import * as o from "../../src/engine/ops/index.ts";
 import { scheduled } from "../../src/engine/optim.ts";
 import { type StepDefinition, TrainingStep } from "../../src/engine/step.ts";
 import { float32, type TensorDict } from "../../src/engine/tensor.ts";
-import { crossEntropy } from "../../src/learn.ts";
+import { crossEntropy } from "../../src/engine/ops/index.ts";
 import {
 	embed,
 	initialise,

@@ -14,6 +14,7 @@ export const ops = {
 };
 
 export * from "./elementwise.ts";
+export * from "./loss.ts";
 export * from "./matmul.ts";
 export * from "./norm.ts";
 export * from "./reduce.ts";

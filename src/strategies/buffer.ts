@@ -1,0 +1,112 @@
+/** A rehearsal buffer: clean images of all tasks in equal shares, of a fixed total, as uint8. What Replay and DER have in common. */
+import {
+	type AnyTensor,
+	float32,
+	sizeOf,
+	type Tensor,
+	uint8,
+} from "../engine/tensor.ts";
+import type { Image } from "../data/task.ts";
+import type { Probe, ViewKey } from "./strategy.ts";
+
+/** Entries lie task by task; two neighbours of a task (2i, 2i + 1) are partners. */
+export interface Buffer {
+	readonly images: Tensor<"uint8">; // [N, H, W, 3]
+	readonly task: Tensor; // [N], counted from 0
+	/** Fixes the draws of an entry's own views. */
+	readonly draw: Tensor; // [N]
+}
+
+export const bufferOf = (
+	tensors: Readonly<Record<string, AnyTensor>>,
+): Buffer | null => (tensors.images ? (tensors as unknown as Buffer) : null);
+
+/** The other of a pair; an entry without one is its own. */
+export function partnerIn({ task }: Buffer, entry: number): number {
+	const first = task.data.indexOf(task.data[entry] as number);
+	const other = first + ((entry - first) ^ 1);
+	return task.data[other] === task.data[entry] ? other : entry;
+}
+
+/** The seed of the views whose logits are stored. */
+export const viewKeyOf = ({ task, draw }: Buffer, entry: number): ViewKey => [
+	"buffer",
+	task.data[entry] as number,
+	draw.data[entry] as number,
+];
+
+/**
+ * Cuts every task back to its equal share of `total` and fills the newest task's with a random choice of its images, in place.
+ * Returns the images chosen, in the order of their entries at the end of the buffer.
+ */
+export function refill(
+	tensors: Record<string, AnyTensor>,
+	total: number,
+	{ images, random, notice }: Probe,
+): readonly number[] {
+	const before = bufferOf(tensors);
+	const tasks = before ? (before.task.data.at(-1) as number) + 2 : 1;
+	const share = Math.max(2, 2 * Math.floor(total / tasks / 2)); // whole pairs, so that partners stay
+	if (share > images.length)
+		notice(
+			`The buffer holds ${share} images a task, this task has ${images.length}: all of them are kept.`,
+		);
+	const chosen = random.permutation(images.length).slice(0, share);
+	const seen = new Map<number, number>(); // task -> entries so far
+	const kept: number[] = [];
+	before?.task.data.forEach((task, entry) => {
+		const position = seen.get(task) ?? 0;
+		seen.set(task, position + 1);
+		if (position < share) kept.push(entry);
+	});
+	const added = {
+		images: uint8(
+			[chosen.length, ...(images[0]?.shape ?? [])],
+			new Uint8Array(
+				Buffer.concat(chosen.map((i) => (images[i] as Image).data)),
+			),
+		),
+		task: float32(
+			[chosen.length],
+			new Float32Array(chosen.length).fill(tasks - 1),
+		),
+		draw: float32([chosen.length], Float32Array.from(chosen)),
+	};
+	for (const [name, t] of Object.entries(tensors))
+		tensors[name] = rowsOf(t, kept);
+	for (const [name, t] of Object.entries(added))
+		tensors[name] = joined(tensors[name], t);
+	return chosen;
+}
+
+/** Some rows of a tensor along its first axis. */
+function rowsOf(t: AnyTensor, rows: readonly number[]): AnyTensor {
+	const size = sizeOf(t.shape.slice(1));
+	const data = t.data.slice(0, rows.length * size);
+	rows.forEach((row, i) => {
+		data.set(t.data.subarray(row * size, (row + 1) * size) as never, i * size);
+	});
+	return { ...t, shape: [rows.length, ...t.shape.slice(1)], data } as AnyTensor;
+}
+
+/** Along the first axis. */
+export function joined(a: AnyTensor | undefined, b: AnyTensor): AnyTensor {
+	if (!a) return b;
+	const both = {
+		...b,
+		shape: [
+			(a.shape[0] as number) + (b.shape[0] as number),
+			...b.shape.slice(1),
+		],
+	};
+	if (a.dtype === "uint8" && b.dtype === "uint8") {
+		const data = new Uint8Array(a.data.length + b.data.length);
+		data.set(a.data);
+		data.set(b.data, a.data.length);
+		return { ...both, dtype: "uint8", data };
+	}
+	const data = new Float32Array(a.data.length + b.data.length);
+	data.set((a as Tensor).data);
+	data.set((b as Tensor).data, a.data.length);
+	return { ...both, dtype: "float32", data };
+}

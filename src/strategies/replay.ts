@@ -1,0 +1,63 @@
+/**
+ * Experience Replay: clean images of earlier tasks are augmented anew and trained on beside the current ones (Ratcliff 1990;
+ * Chaudhry et al. 2019). Buffer images take the place of current ones: a step has as many images as any other strategy's, and an
+ * epoch as many steps, so that all make equal passes over images.
+ */
+import { z } from "zod";
+import { crossEntropy } from "../engine/ops/index.ts";
+import type { AnyTensor } from "../engine/tensor.ts";
+import { bufferOf, partnerIn, refill } from "./buffer.ts";
+import { defineStrategy, type Rehearsal } from "./strategy.ts";
+
+const options = z.strictObject({
+	buffer: z
+		.number()
+		.int()
+		.min(0)
+		.default(100)
+		.describe(
+			"Images kept of all tasks together, in equal shares; 0 equals finetune.",
+		),
+	share: z
+		.number()
+		.gt(0)
+		.lt(1)
+		.default(0.5)
+		.describe("Share of a step's images that comes from the buffer."),
+});
+
+export const replay = defineStrategy({
+	title: "Experience Replay",
+	paper: "Chaudhry et al. 2019",
+	options,
+	create({ buffer, share }) {
+		if (buffer === 0) return {};
+		const tensors: Record<string, AnyTensor> = {}; // a Buffer
+		return {
+			tensors,
+			rehearse(): Rehearsal | null {
+				const kept = bufferOf(tensors);
+				return (
+					kept && {
+						images: kept.images,
+						partner: (entry) => partnerIn(kept, entry),
+						parts: [{ name: "replay", share }],
+					}
+				);
+			},
+			// All rows of the batch weigh the same, those of the buffer included.
+			loss(taskLoss, { rehearsed, logits, labels, report }) {
+				if (!rehearsed.replay) return taskLoss;
+				report(
+					"bufferLoss",
+					crossEntropy(rehearsed.replay.logits, rehearsed.replay.labels),
+				);
+				return crossEntropy(logits, labels);
+			},
+			async endTask(_task, probe) {
+				refill(tensors, buffer, probe);
+				return { bufferImages: tensors.images?.shape[0] ?? 0 };
+			},
+		};
+	},
+});
