@@ -4,10 +4,10 @@
  */
 import { Worker } from "node:worker_threads";
 import { Interrupted, KeepsightError } from "./errors.ts";
-import { type EvaluateJob, evaluateRun } from "./evaluate.ts";
+import { evaluateRun } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
-import type { FromChild, Job, ToChild } from "./launch.ts";
-import { type TrainJob, train } from "./train.ts";
+import type { FromChild, Job, JobResult, ToChild } from "./launch.ts";
+import { train, trainAll, type Watcher } from "./train.ts";
 
 const PROGRESS_EVERY_MS = 100;
 
@@ -40,15 +40,24 @@ async function work(job: Job, stop: { requested: boolean }): Promise<void> {
 		void send({ type: "event", event });
 	};
 	try {
-		const result =
-			job.kind === "train"
-				? await train(job as TrainJob, { emit, stop })
-				: await evaluateRun(job as EvaluateJob, { emit, stop });
+		const result = await doneBy(job, { emit, stop });
 		await send({ type: "done", result });
 	} catch (error) {
 		await send(ending(error));
 	}
 	process.exit(0); // sessions are idle, so leaving is safe
+}
+
+async function doneBy(job: Job, watcher: Watcher): Promise<JobResult> {
+	switch (job.kind) {
+		case "train":
+			return train(job, watcher);
+		case "evaluate":
+			return evaluateRun(job, watcher);
+		case "cells":
+			await trainAll(job.jobs, watcher);
+			return { results: {}, text: "" };
+	}
 }
 
 function ending(error: unknown): FromChild {

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `keepsight` program: its table of commands, and what an error becomes. Exit codes: 0 done, 1 our fault, 2 the user's, 130/143 interrupted. */
 import { Command, CommanderError } from "commander";
+import { addCompare } from "./commands/compare.ts";
 import { addData } from "./commands/data.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEvaluate } from "./commands/evaluate.ts";
@@ -9,7 +10,7 @@ import { addTrain } from "./commands/train.ts";
 import { fail, KeepsightError } from "./errors.ts";
 import { version } from "./version.ts";
 
-const commands = [addTrain, addEvaluate, addData, addDoctor];
+const commands = [addTrain, addEvaluate, addCompare, addData, addDoctor];
 
 function createProgram(): Command {
 	const program = new Command("keepsight")

@@ -7,10 +7,11 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type Document, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
-import { fail } from "./errors.ts";
+import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
 import { pretexts } from "./pretext/index.ts";
 import { strategies } from "./strategies/index.ts";
+import type { StrategyDefinition } from "./strategies/strategy.ts";
 
 /** An entry of a registry with its options beside the name, defaults filled in. */
 export interface Named {
@@ -41,6 +42,8 @@ export interface RunConfig {
 		/** Whether links may lead out of the data root. */
 		readonly followLinks: boolean;
 		readonly tasks: readonly TaskEntry[];
+		/** At most so many good images of a category are learnt; null: all. */
+		readonly limit: number | null;
 	};
 	/** [H, W]: the whole image is resized to it. */
 	readonly imageSize: readonly [number, number];
@@ -70,11 +73,27 @@ export interface RunConfig {
 	readonly orders: Readonly<Record<string, "seeded" | readonly TaskEntry[]>>;
 	readonly evaluate: {
 		readonly untrained: boolean;
+		readonly staleness: boolean;
 		readonly falseAlarms: number;
 	};
 	readonly seed: number;
 	readonly out: string;
 	readonly threads: number;
+}
+
+/** What `compare` runs the configuration with. */
+export interface CompareConfig {
+	readonly strategies: readonly Named[];
+	/** Empty: the configuration's own seed. */
+	readonly seeds: readonly number[];
+	readonly orders: readonly number[];
+}
+
+export interface LoadedConfig {
+	readonly config: RunConfig;
+	readonly compare: CompareConfig;
+	/** What the user should be told about defaults. */
+	readonly notices: string[];
 }
 
 /** Stands in until a pretrained backbone is shipped; loadConfig says so. */
@@ -85,6 +104,17 @@ export function optionsOf(entry: Named): Record<string, unknown> {
 	const { name: _name, head: _head, ...options } = entry;
 	return options;
 }
+
+/** A strategy with its default options, as a configuration would hold it. */
+export const strategyEntry = (name: string, where: string): Named => ({
+	...(registered<StrategyDefinition>(
+		strategies,
+		name,
+		"strategy",
+		where,
+	).options.parse({}) as object),
+	name,
+});
 
 /** The run folder of a configuration: what --mem_dir names afterwards. */
 export const runDir = (config: Pick<RunConfig, "out" | "name">): string =>
@@ -196,6 +226,12 @@ const schema = z.strictObject({
 		tasks: tasks.describe(
 			'categories in the order they are learnt; a list of categories is one task; "mvtec/*" is every category found',
 		),
+		limit: count()
+			.nullable()
+			.default(null)
+			.describe(
+				"at most so many good images of a category are learnt, spread evenly over its files; null: all",
+			),
 	}),
 	imageSize: z
 		.union([count(), z.tuple([count(), count()])], {
@@ -272,6 +308,12 @@ const schema = z.strictObject({
 				.boolean()
 				.default(false)
 				.describe("also score tasks not yet learnt (forward transfer)"),
+			staleness: z
+				.boolean()
+				.default(false)
+				.describe(
+					"also measure how far the stored densities of earlier tasks lie from their normals as the network sees them now",
+				),
 			falseAlarms: z
 				.number()
 				.gt(0)
@@ -280,6 +322,24 @@ const schema = z.strictObject({
 				.describe("share of good parts the threshold may reject"),
 		})
 		.prefault({}),
+	compare: z
+		.strictObject({
+			strategies: z
+				.array(entryOf(strategies))
+				.default([])
+				.describe("strategies with their options, one row of the table each"),
+			seeds: z
+				.array(z.int().min(0))
+				.default([])
+				.describe("default: the seed of this configuration"),
+			orders: z
+				.array(count())
+				.min(1)
+				.default([1])
+				.describe("numbers of orders: 1 is data.tasks, others see `orders`"),
+		})
+		.prefault({})
+		.describe("what `keepsight compare` runs; `train` does not read it"),
 	seed: z.int().min(0).default(42),
 	out: z
 		.string()
@@ -289,11 +349,11 @@ const schema = z.strictObject({
 	threads: count().default(availableParallelism).describe("default: all cores"),
 });
 
-/** The configuration of a file with its --set values applied, and what the user should be told about defaults. */
+/** The configuration of a file with its --set values applied. */
 export async function loadConfig(
 	file: string,
 	sets: readonly string[] = [],
-): Promise<{ config: RunConfig; notices: string[] }> {
+): Promise<LoadedConfig> {
 	const text = await readFile(file, "utf8").catch(
 		(error: NodeJS.ErrnoException) => {
 			throw fail("CONFIG_FILE", {
@@ -310,7 +370,7 @@ export function parseConfig(
 	text: string,
 	file: string,
 	sets: readonly string[] = [],
-): { config: RunConfig; notices: string[] } {
+): LoadedConfig {
 	const lines = new LineCounter();
 	const { document, value } = readYaml(text, file, lines);
 	let tree: unknown = value ?? {};
@@ -337,14 +397,18 @@ export function parseConfig(
 		const line = lineOf(document, names, lines);
 		return `${dotted || "the top level"} in ${file}${line ? ` line ${line}` : ""}`;
 	};
-	const config = validate(camelKeys(tree, [], locate), file, locate);
+	const { compare, ...config } = validate(
+		camelKeys(tree, [], locate),
+		file,
+		locate,
+	);
 	const given = typeof tree === "object" && tree !== null && "backbone" in tree;
 	const notices = given
 		? []
 		: [
 				`No backbone given: using a small ViT with RANDOM weights (width ${RANDOM_VIT.width}, depth ${RANDOM_VIT.depth}). Its scores are far below those of pretrained weights.`,
 			];
-	return { config, notices };
+	return { config, compare, notices };
 }
 
 /** The JSON Schema of the YAML file, for editors. */
@@ -497,7 +561,7 @@ function validate(
 	tree: unknown,
 	file: string,
 	locate: (path: readonly PropertyKey[]) => string,
-): RunConfig {
+): RunConfig & { readonly compare: CompareConfig } {
 	const knownAt = new Map<string, string[]>(); // keys of the objects and names of the registries that refused something
 	const parsed = schema.safeParse(tree, {
 		reportInput: true,
@@ -553,5 +617,6 @@ function validate(
 	throw fail("CONFIG_VALUE", { where: locate(first.path), problem });
 }
 
-/** strategy.name -> "strategy", memory.0.name -> "memory" */
-const kindOf = (path: readonly PropertyKey[]): string => String(path[0]);
+/** strategy.name -> "strategy", memory.0.name -> "memory", compare.strategies.0.name -> "strategy" */
+const kindOf = (path: readonly PropertyKey[]): string =>
+	path.includes("strategies") ? "strategy" : String(path[0]);

@@ -40,6 +40,13 @@ export type RunEvent =
 			readonly seconds: number;
 			readonly diagnostics: Readonly<Record<string, number>>;
 	  }
+	/** One run of a comparison, by its key. */
+	| {
+			readonly type: "cell";
+			readonly cell: string;
+			readonly state: "started" | "finished" | "failed";
+			readonly message?: string;
+	  }
 	/** A task is learnt and evaluated: one row of the result matrix (null: not evaluated). */
 	| {
 			readonly type: "row";

@@ -4,11 +4,19 @@ import { fileURLToPath } from "node:url";
 import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
 import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
-import type { TrainJob } from "./train.ts";
+import type { TrainJob, trainAll } from "./train.ts";
 
 export type Job =
 	| (TrainJob & { readonly kind: "train" })
+	| CellsJob
 	| (EvaluateJob & { readonly kind: "evaluate" });
+
+/** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
+export interface CellsJob {
+	readonly kind: "cells";
+	readonly jobs: Parameters<typeof trainAll>[0];
+}
+
 export interface JobResult {
 	/** The object of metrics.json. */
 	readonly results: object;

@@ -9,7 +9,7 @@ import type { Category, Image, LearnTask, Sample, Task } from "./data/task.ts";
 import { epochJobs } from "./draws.ts";
 import { runtimeVersion } from "./engine/runtime.ts";
 import type { TensorDict } from "./engine/tensor.ts";
-import { fail, registered } from "./errors.ts";
+import { fail, Interrupted, registered } from "./errors.ts";
 import {
 	Eyes,
 	evaluateRow,
@@ -33,6 +33,7 @@ import { loadBackbone } from "./models/index.ts";
 import { createPretext } from "./pretext/index.ts";
 import { split, unstack } from "./probe.ts";
 import { Random } from "./random.ts";
+import { Reuse } from "./reuse.ts";
 import {
 	describeMachine,
 	differences,
@@ -75,9 +76,11 @@ interface Stage {
 	readonly anew: boolean;
 }
 
+/** `reuse`: where several runs follow each other in one process. */
 export async function train(
 	job: TrainJob,
 	{ emit, stop }: Watcher,
+	reuse: Reuse | null = null,
 ): Promise<{ results: Results; text: string }> {
 	const { config } = job;
 	const definition = registered<StrategyDefinition>(
@@ -104,9 +107,15 @@ export async function train(
 		total: 1,
 		unit: "data set",
 	});
-	const { root, followLinks, tasks: specs } = config.data;
-	const tasks = await readLearnTasks(root, specs, { followLinks });
-	const backbone = loadBackbone(config.backbone, config.imageSize, config.seed); // before the folder is touched: a missing file must not cost an earlier run
+	const { root, followLinks, limit, tasks: specs } = config.data;
+	const shared = <T extends LearnTask>(list: T[]): T[] =>
+		reuse?.tasks(list) ?? list;
+	const tasks = shared(
+		await readLearnTasks(root, specs, { followLinks, limit }),
+	);
+	const backbone =
+		reuse?.backbone(config) ??
+		loadBackbone(config.backbone, config.imageSize, config.seed); // before the folder is touched: a missing file must not cost an earlier run
 	const { classes } = createPretext(pretextOf(config));
 	const run = openRun(
 		job.dir,
@@ -152,7 +161,7 @@ export async function train(
 			from,
 			threads: config.threads,
 		};
-		const trunk = new Trunk(network);
+		const trunk = reuse?.trunk(network) ?? new Trunk(network);
 		const eyes = new Eyes(trunk);
 		const initial: TensorDict | null = trains
 			? {
@@ -165,7 +174,9 @@ export async function train(
 				}
 			: null;
 
-		const testTasks = await readTasks(root, specs, { followLinks });
+		const testTasks = shared(
+			await readTasks(root, specs, { followLinks, limit }),
+		);
 		for (const stage of stagesOf(tasks, definition.joint?.(options))) {
 			const context: StageContext = {
 				config,
@@ -200,6 +211,25 @@ export async function train(
 		return { results, text: formatResults(results) };
 	} finally {
 		run.close();
+	}
+}
+
+/** Runs of a comparison, one after the other in one process. One that fails is reported and the rest goes on. */
+export async function trainAll(
+	jobs: readonly { readonly cell: string; readonly job: TrainJob }[],
+	{ emit, stop }: Watcher,
+): Promise<void> {
+	const reuse = new Reuse();
+	for (const { cell, job } of jobs) {
+		emit({ type: "cell", cell, state: "started" });
+		try {
+			await train(job, { emit, stop }, reuse);
+			emit({ type: "cell", cell, state: "finished" });
+		} catch (error) {
+			if (error instanceof Interrupted) throw error;
+			const message = (error as Error).message ?? String(error);
+			emit({ type: "cell", cell, state: "failed", message });
+		}
 	}
 }
 
@@ -253,8 +283,9 @@ async function evaluateStage(
 	const results = writeResults(run, knowledge, seen);
 	run.checkLock();
 	run.checkpoint.clear();
-	for (const { id } of remember)
-		if (!run.tasksLearnt.includes(id)) run.setTask(id, "learnt", seconds);
+	const fresh = remember.filter(({ id }) => !run.tasksLearnt.includes(id));
+	for (const { id } of fresh)
+		run.setTask(id, "learnt", seconds === null ? null : seconds / fresh.length);
 	emit({
 		type: "row",
 		task: task.id,

@@ -3,6 +3,7 @@
  * graph with its weights inside. The top is the rest, as a function of weights that move. What passes between them is a "state":
  * the tokens before the first trained block, or the image itself where everything trains.
  */
+import { createHash } from "node:crypto";
 import { input, type Value, type ValueDict } from "./engine/graph.ts";
 import { concat, linear, slice } from "./engine/ops/index.ts";
 import { Session } from "./engine/runtime.ts";
@@ -137,18 +138,69 @@ export interface Sight {
 	readonly frozen: Tensor; // [1, D]
 }
 
+/**
+ * What the trunk said of images, by the hash of all pixels that went through it together: the same group gives the same bits again.
+ * The least recently used goes first.
+ */
+export class StateCache {
+	readonly #budget: number;
+	readonly #kept = new Map<string, Readonly<Record<string, Tensor>>>();
+	#bytes = 0;
+
+	constructor(budgetBytes: number) {
+		this.#budget = budgetBytes;
+	}
+
+	async of(
+		kind: string,
+		pixels: Uint8Array,
+		compute: () => Promise<Readonly<Record<string, Tensor>>>,
+	): Promise<Readonly<Record<string, Tensor>>> {
+		const key = `${kind} ${createHash("sha256").update(pixels).digest("base64")}`;
+		const known = this.#kept.get(key);
+		const value = known ?? (await compute());
+		this.#kept.delete(key);
+		this.#kept.set(key, value); // the latest is the last
+		if (!known) this.#bytes += sizeInBytes(value);
+		for (const [oldest, old] of this.#kept) {
+			if (this.#bytes <= this.#budget) break;
+			this.#kept.delete(oldest);
+			this.#bytes -= sizeInBytes(old);
+		}
+		return value;
+	}
+}
+
+const sizeInBytes = (tensors: Readonly<Record<string, Tensor>>): number =>
+	Object.values(tensors).reduce((sum, t) => sum + t.data.byteLength, 0);
+
 /** Sessions of the frozen part, made when first needed. */
 export class Trunk {
 	readonly network: Network;
+	/** Where several runs share this trunk. */
+	readonly #cache: StateCache | null;
 	#sight: Promise<Session> | null = null;
 	readonly #groups = new Map<number, Promise<Session>>();
 
-	constructor(network: Network) {
+	constructor(network: Network, cache: StateCache | null = null) {
 		this.network = network;
+		this.#cache = cache;
 	}
 
 	/** One image: its state and its frozen class token. Always alone, so that a score depends on no other image. */
 	async see(image: Image): Promise<Sight> {
+		const images = uint8([1, ...image.shape], image.data);
+		const look = async () => (await this.#sightSession()).run({ images });
+		const { state, frozen } = this.#cache
+			? await this.#cache.of("sight", image.data, look)
+			: await look();
+		return {
+			state: this.network.from === 0 ? images : (state as Tensor),
+			frozen: frozen as Tensor,
+		};
+	}
+
+	#sightSession(): Promise<Session> {
 		const { backbone, from, threads } = this.network;
 		const { config, weights } = backbone;
 		this.#sight ??= (() => {
@@ -167,12 +219,7 @@ export class Trunk {
 				weights,
 			});
 		})();
-		const images = uint8([1, ...image.shape], image.data);
-		const { state, frozen } = await (await this.#sight).run({ images });
-		return {
-			state: from === 0 ? images : (state as Tensor),
-			frozen: frozen as Tensor,
-		};
+		return this.#sight;
 	}
 
 	/** States of a batch of images, for training steps. */
@@ -184,13 +231,14 @@ export class Trunk {
 		const state = float32([batch, tokenCount(config), config.width]);
 		const tokens = state.data.length / batch;
 		for (const [start, end] of imageGroups(config, batch)) {
-			const session = await this.#groupSession(end - start);
-			const group = await session.run({
-				images: uint8(
-					[end - start, ...images.shape.slice(1)],
-					images.data.subarray(start * pixels, end * pixels),
-				),
-			});
+			const part = images.data.subarray(start * pixels, end * pixels);
+			const compute = async () =>
+				(await this.#groupSession(end - start)).run({
+					images: uint8([end - start, ...images.shape.slice(1)], part),
+				});
+			const group = this.#cache
+				? await this.#cache.of("group", part, compute)
+				: await compute();
 			state.data.set((group.state as Tensor).data, start * tokens);
 		}
 		return state;
@@ -214,8 +262,9 @@ export class Trunk {
 		return session;
 	}
 
-	/** Frees the sessions for groups, which evaluation does not need. */
+	/** Frees the sessions for groups, which evaluation does not need; where runs share the trunk, the next one does. */
 	async releaseBatches(): Promise<void> {
+		if (this.#cache) return;
 		const sessions = [...this.#groups.values()];
 		this.#groups.clear();
 		for (const session of sessions) await (await session).release();

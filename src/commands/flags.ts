@@ -1,6 +1,6 @@
 /** Flags that several commands share. */
 import { type Command, Option } from "commander";
-import { loadConfig, type RunConfig } from "../config.ts";
+import { type LoadedConfig, loadConfig } from "../config.ts";
 import { fail } from "../errors.ts";
 
 export interface ProgressFlags {
@@ -43,7 +43,7 @@ export const withConfigFlags = (command: Command): Command =>
 export async function configOf(
 	flags: ConfigFlags,
 	command: string,
-): Promise<{ config: RunConfig; notices: string[] }> {
+): Promise<LoadedConfig> {
 	if (flags.config === undefined)
 		throw fail("USAGE", {
 			problem: "Give --config FILE, such as configs/demo.yaml.",

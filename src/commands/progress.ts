@@ -36,6 +36,11 @@ export function createProgress(
 	flags: Omit<ProgressFlags, "json">,
 	screen: Screen = process.stderr,
 	now: () => number = () => performance.now(),
+	cells: (event: Extract<RunEvent, { type: "cell" }>) => string = ({
+		cell,
+		state,
+		message,
+	}) => `${cell}  ${state}${message ? `: ${message}` : ""}`,
 ): Progress {
 	const live = screen.isTTY === true;
 	const color = live && flags.color && !process.env.NO_COLOR;
@@ -101,6 +106,9 @@ export function createProgress(
 					break;
 				case "epoch":
 					if (flags.verbose && !flags.quiet) print(epochLine(event));
+					break;
+				case "cell":
+					if (!flags.quiet) print(cells(event));
 					break;
 				case "row":
 					if (!flags.quiet)

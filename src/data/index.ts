@@ -13,6 +13,7 @@ import type {
 	DatasetReader,
 	LearnTask,
 	ReadOptions,
+	Sample,
 	Task,
 	TestCategory,
 } from "./task.ts";
@@ -140,11 +141,24 @@ async function tasksOf<C extends Category>(
 				seen.set(id, second);
 			}
 			const categories: C[] = [];
-			for (const id of ids) categories.push(await read(id));
+			for (const id of ids)
+				categories.push(thinned(await read(id), options.limit ?? null));
 			tasks.push({ id: ids.join("+"), categories });
 		}
 	}
 	return tasks;
+}
+
+function thinned<C extends Category>(category: C, limit: number | null): C {
+	const { normals } = category;
+	if (limit === null || normals.length <= limit) return category;
+	return {
+		...category,
+		normals: Array.from(
+			{ length: limit },
+			(_, i) => normals[Math.floor((i * normals.length) / limit)] as Sample,
+		),
+	};
 }
 
 /** Categories that a spec names: itself, or all that match its stars. */

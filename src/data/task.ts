@@ -52,6 +52,8 @@ export interface ReadOptions {
 	readonly root?: string;
 	/** Follow links that lead out of the root. Default false. */
 	readonly followLinks?: boolean;
+	/** At most so many normals of a category, spread evenly over its files. Default: all. */
+	readonly limit?: number | null;
 }
 
 export interface DatasetReader {

@@ -1,0 +1,213 @@
+/** keepsight compare: one run for every strategy, seed and order, then one table and its charts. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Command } from "commander";
+import {
+	type CompareConfig,
+	type Named,
+	type RunConfig,
+	strategyEntry,
+	type TaskEntry,
+} from "../config.ts";
+import { readLearnTasks } from "../data/index.ts";
+import { fail } from "../errors.ts";
+import { launch } from "../launch.ts";
+import {
+	comparisonCsv,
+	comparisonMarkdown,
+	formatComparison,
+} from "../reports/tables.ts";
+import { stableJson, writeAtomic } from "../storage.ts";
+import { type Cell, cellsOf, readCell, studyDir } from "../study/cells.ts";
+import { type LedgerEntry, runCells } from "../study/ledger.ts";
+import {
+	type Comparison,
+	type FailedCell,
+	parsePublished,
+	summarise,
+} from "../study/summary.ts";
+import {
+	type ConfigFlags,
+	configOf,
+	type ProgressFlags,
+	wholeNumber,
+	withConfigFlags,
+	withProgressFlags,
+} from "./flags.ts";
+import { interruptible } from "./interrupt.ts";
+import { createProgress } from "./progress.ts";
+
+const name = "keepsight compare";
+
+interface CompareFlags extends ConfigFlags, ProgressFlags {
+	readonly out?: string;
+	readonly strategies?: readonly string[];
+	readonly seeds?: readonly number[];
+	readonly orders?: readonly number[];
+	readonly jobs: number;
+	readonly published?: string;
+}
+
+export function addCompare(program: Command): void {
+	const command = program
+		.command("compare")
+		.description(
+			"one run for every strategy, seed and order under <out>/<name>/compare/, one table, charts",
+		);
+	withConfigFlags(command)
+		.option(
+			"--out <dir>",
+			"where run folders go, instead of the configuration's `out`",
+		)
+		.option(
+			"--strategies <names>",
+			"such as finetune,gpm; with the options of the configuration where it names them, else the defaults",
+			(text) => text.split(",").map((s) => s.trim()),
+		)
+		.option("--seeds <numbers>", "such as 0,1,2", numbers(0))
+		.option("--orders <numbers>", "such as 1,2", numbers(1))
+		.option(
+			"--jobs <n>",
+			"processes at a time; they share the threads",
+			wholeNumber(1, name),
+			1,
+		)
+		.option(
+			"--published <file>",
+			"JSON of published figures to show beside ours, such as configs/published.json",
+		);
+	withProgressFlags(command).action(compare);
+}
+
+const numbers =
+	(least: number) =>
+	(text: string): readonly number[] =>
+		text.split(",").map(wholeNumber(least, name));
+
+async function compare(flags: CompareFlags): Promise<void> {
+	const loaded = await configOf(flags, name);
+	const config: RunConfig = {
+		...loaded.config,
+		...(flags.out !== undefined && { out: flags.out }),
+	};
+	const published =
+		flags.published === undefined
+			? []
+			: parsePublished(textOf(flags.published), flags.published);
+	const cells = cellsOf(
+		config,
+		wanted(flags, loaded.compare, config.strategy),
+		await spelledOut(config),
+	);
+	const dir = studyDir(config);
+	const numbered = new Map(cells.map((cell, i) => [cell.key, { cell, i }]));
+	const progress = createProgress(
+		flags,
+		process.stderr,
+		undefined,
+		({ cell: key, state, message }) => {
+			const { cell, i } = numbered.get(key) as { cell: Cell; i: number };
+			const what = `run ${i + 1}/${cells.length}  ${cell.label}  seed ${cell.seed}  order ${cell.order}  ${state}`;
+			return message === undefined ? what : `${what}: ${message}`;
+		},
+	);
+	for (const text of loaded.notices) progress.onEvent({ type: "notice", text });
+	const hint =
+		"What is finished is kept; the same command goes on where this one stopped.";
+	const ledger = await interruptible(hint, (signal) =>
+		runCells(cells, {
+			dir,
+			start: (jobs, options) => launch({ kind: "cells", jobs }, options),
+			jobs: flags.jobs,
+			onEvent: progress.onEvent,
+			signal,
+		}),
+	).finally(progress.close);
+	const comparison = summarise(...outcomes(cells, ledger), { published });
+	await write(dir, comparison);
+	console.log(
+		flags.json
+			? JSON.stringify(comparison, null, 2)
+			: `${formatComparison(comparison).trimEnd()}\n\nTables and charts: ${dir}`,
+	);
+	if (comparison.rows.length === 0) process.exitCode = 1;
+}
+
+/** Flags before the configuration's `compare` before its own strategy, seed and order. */
+function wanted(
+	flags: CompareFlags,
+	given: CompareConfig,
+	own: Named,
+): CompareConfig {
+	const listed = given.strategies.length > 0 ? given.strategies : [own];
+	const strategies = flags.strategies?.flatMap((strategy) => {
+		const found = [...given.strategies, own].filter((s) => s.name === strategy);
+		const settings = [
+			...new Map(found.map((s) => [JSON.stringify(s), s])).values(),
+		];
+		const fromList = settings.filter((s) => given.strategies.includes(s));
+		if (fromList.length > 0) return fromList;
+		return settings.length > 0
+			? settings
+			: [strategyEntry(strategy, "--strategies")];
+	});
+	return {
+		strategies: strategies ?? listed,
+		seeds: flags.seeds ?? given.seeds,
+		orders: flags.orders ?? given.orders,
+	};
+}
+
+/** data.tasks with every category by its name, so that an order can be drawn. */
+async function spelledOut({ data }: RunConfig): Promise<TaskEntry[]> {
+	const { root, followLinks, tasks } = data;
+	return (await readLearnTasks(root, tasks, { followLinks })).map(
+		({ categories }) => {
+			const ids = categories.map(({ id }) => id);
+			return ids.length === 1 ? (ids[0] as string) : ids;
+		},
+	);
+}
+
+/** Finished cells, and those that failed with why. */
+function outcomes(
+	cells: readonly Cell[],
+	ledger: Readonly<Record<string, LedgerEntry>>,
+) {
+	const failed: FailedCell[] = [];
+	const finished = cells.flatMap((cell) => {
+		const entry = ledger[cell.key];
+		const read = entry?.state === "finished" ? readCell(cell) : null;
+		if (read) return [read];
+		const { label, seed, order } = cell;
+		const message = entry?.message ?? "its run folder holds no finished run";
+		failed.push({ label, seed, order, message });
+		return [];
+	});
+	return [finished, failed] as const;
+}
+
+async function write(dir: string, comparison: Comparison): Promise<void> {
+	writeAtomic(join(dir, "comparison.json"), stableJson(comparison));
+	writeAtomic(join(dir, "comparison.csv"), comparisonCsv(comparison));
+	writeAtomic(join(dir, "comparison.md"), comparisonMarkdown(comparison));
+	if (comparison.rows.length === 0) return;
+	const charts = await import("../reports/charts.ts"); // .4 s that other commands need not wait
+	for (const [file, draw] of [
+		["matrices", charts.matrixChart],
+		["sequence", charts.sequenceChart],
+		["memory", charts.memoryChart],
+	] as const) {
+		const svg = draw(comparison);
+		writeAtomic(join(dir, `${file}.svg`), svg);
+		writeAtomic(join(dir, `${file}.png`), await charts.toPng(svg));
+	}
+}
+
+function textOf(file: string): string {
+	try {
+		return readFileSync(file, "utf8");
+	} catch (error) {
+		throw fail("CONFIG_FILE", { file, reason: (error as Error).message });
+	}
+}
