@@ -189,6 +189,39 @@ export async function evaluateRow(
 	}
 }
 
+/**
+ * How stale the stored densities of all but the last task are: the memory's measure on their normals as the network sees them now.
+ * Empty where the memory has no such measure.
+ */
+export async function stalenessOf(
+	knowledge: Knowledge,
+	eyes: Eyes,
+	tasks: readonly Task[],
+	{ stop }: Pick<Progress, "stop">,
+): Promise<Readonly<Record<string, number>>> {
+	const stale: Record<string, number> = {};
+	if (!knowledge.memory.staleness) return stale;
+	for (const category of tasks.slice(0, -1).flatMap((t) => t.categories)) {
+		const weights = knowledge.weightsOf(category.id);
+		const parts: Features[] = [];
+		for (const sample of category.normals) {
+			await heed(stop);
+			parts.push(await eyes.features(sample, weights));
+		}
+		stale[category.id] = knowledge.memory.staleness(
+			category.id,
+			joinFeatures(parts),
+		);
+	}
+	return stale;
+}
+
+/** Task learnt last -> category -> staleness, as metrics.json holds it; null: it was not measured. */
+export const stalenessSoFar = (
+	run: Run,
+): Readonly<Record<string, unknown>> | null =>
+	(run.readMetrics()?.staleness as Record<string, unknown> | undefined) ?? null;
+
 /** metrics.json from the score files of a run: what `train` and `eval` write. */
 export function writeResults(
 	run: Run,
@@ -218,7 +251,11 @@ export function writeResults(
 		task: id,
 		...numbers,
 	}));
-	run.writeMetrics({ ...results, learning, ...extras }, metricsCsv(results));
+	const staleness = stalenessSoFar(run);
+	run.writeMetrics(
+		{ ...results, learning, ...(staleness && { staleness }), ...extras },
+		metricsCsv(results),
+	);
 	return results;
 }
 

@@ -16,6 +16,8 @@ import {
 	joinFeatures,
 	type Progress,
 	scoreCategory,
+	stalenessOf,
+	stalenessSoFar,
 	writeResults,
 } from "./evaluate.ts";
 import { heed, type RunEvent, type Stop } from "./events.ts";
@@ -280,7 +282,19 @@ async function evaluateStage(
 			row + 1,
 			progress,
 		);
-	const results = writeResults(run, knowledge, seen);
+	const results = writeResults(
+		run,
+		knowledge,
+		seen,
+		config.evaluate.staleness
+			? {
+					staleness: {
+						...stalenessSoFar(run),
+						[task.id]: await stalenessOf(knowledge, eyes, seen, progress),
+					},
+				}
+			: {},
+	);
 	run.checkLock();
 	run.checkpoint.clear();
 	const fresh = remember.filter(({ id }) => !run.tasksLearnt.includes(id));

@@ -141,15 +141,11 @@ function wanted(
 ): CompareConfig {
 	const listed = given.strategies.length > 0 ? given.strategies : [own];
 	const strategies = flags.strategies?.flatMap((strategy) => {
-		const found = [...given.strategies, own].filter((s) => s.name === strategy);
-		const settings = [
-			...new Map(found.map((s) => [JSON.stringify(s), s])).values(),
+		const named = given.strategies.filter((s) => s.name === strategy);
+		if (named.length > 0) return named;
+		return [
+			own.name === strategy ? own : strategyEntry(strategy, "--strategies"),
 		];
-		const fromList = settings.filter((s) => given.strategies.includes(s));
-		if (fromList.length > 0) return fromList;
-		return settings.length > 0
-			? settings
-			: [strategyEntry(strategy, "--strategies")];
 	});
 	return {
 		strategies: strategies ?? listed,

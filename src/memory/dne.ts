@@ -219,6 +219,16 @@ class Dne implements Memory {
 		return squaredDistances(this.#gaussian(id), this.#rows(id, features));
 	}
 
+	/** Of the means, √(d² / D) in the stored density of the category. */
+	staleness(id: string, features: Features): number {
+		const { mean } = momentsOf(this.#rows(id, features));
+		const [squared] = squaredDistances(
+			gaussianOf(known(this.#kept, id).moments),
+			{ n: 1, d: this.#d, data: mean },
+		);
+		return Math.sqrt((squared as number) / this.#d);
+	}
+
 	crossFitted(id: string): CrossFitted {
 		const { crossFitted } = known(this.#kept, id);
 		return this.#options.form === "paper" ? this.#pooled() : crossFitted;

@@ -49,6 +49,11 @@ export interface Memory {
 	 * Absent where nothing follows, so that nobody looks at images twice in vain.
 	 */
 	drift?(before: Features, after: Features): void;
+	/**
+	 * How far what is kept of a category lies from these features of its normals, seen with today's weights: 0 is not at all, 1 as far
+	 * as a single normal lies from their mean.
+	 */
+	staleness?(id: string, features: Features): number;
 	/** All that is kept of a category. A memory restored from it scores bit for bit as this one does. */
 	tensors(id: string): Record<string, AnyTensor>;
 	restore(id: string, tensors: Readonly<Record<string, AnyTensor>>): void;

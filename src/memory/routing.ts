@@ -1,22 +1,30 @@
 /**
  * Which product is on the image: linear discriminant analysis (Fisher 1936) on L2-normalised class tokens of the PRETRAINED network,
- * so that no training strategy can spoil it. An image goes to the nearest mean in the squared Mahalanobis distance of ONE
- * covariance, pooled within all categories and shrunk as Ledoit & Wolf 2004 do from the pooled moments; covariances of
- * each category's own would need their log-determinant and confuse small categories. With one category it is a plain Gaussian.
+ * so that no training strategy can spoil it. ONE covariance, pooled within all categories and shrunk as Ledoit & Wolf 2004 do
+ * from the pooled moments; covariances of each category's own would need their log-determinant and confuse small categories.
+ *
+ * A defect does not only add something, it takes away part of what tells the product from the others. So, with v = x − g and
+ * a = μ_k − g from the mean g of all means, both whitened, an image goes to the least
+ *   d²_k = min over 0 <= ρ <= 1 of ‖v − ρa‖² + c(1 − ρ)²,   ρ = (v·a + c) / (a·a + c), cut off at 0 and 1.
+ * ρ = 1 is the plain Mahalanobis distance, which favours categories near g for any image that lost much. Far outside c hardly
+ * counts and the angle decides, as in cosine scoring (Dehak et al. 2011, IEEE TASLP 19(4)); among normals c keeps a
+ * product whose mean lies between the others'. With one category it is a plain Gaussian, with two it is Fisher's rule.
  *
  * The answer is always a known product. The distance alone cannot tell that there is none: heavy defects lie further out than
- * foreign products (docs/decisions/0005-scores-and-routing.md).
+ * foreign products. How the rule and c were chosen, without test images: docs/decisions/0005-scores-and-routing.md.
  */
 import type { AnyTensor, Tensor } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
+import { factor, solveLower } from "../linalg/cholesky.ts";
 import {
-	type Gaussian,
-	gaussianOf,
+	dot,
+	ledoitWolf,
 	type Moments,
 	mergeMoments,
 	momentsOf,
 	type Rows,
-	squaredDistances,
+	rowOf,
+	shrunkCovariance,
 } from "../linalg/covariance.ts";
 import { type Features, known, sumBytes, unitRows } from "./memory.ts";
 import { restoreMoments, type Stored, storeMoments } from "./stored.ts";
@@ -24,16 +32,19 @@ import { restoreMoments, type Stored, storeMoments } from "./stored.ts";
 export interface Route {
 	/** The nearest category. */
 	readonly id: string;
-	/** Squared distance to it. */
+	/** Its d², see above: at most the squared Mahalanobis distance to its mean. */
 	readonly distance: number;
-	/** Squared distances to all, in the order of `ids`. */
+	/** d² of all, in the order of `ids`. */
 	readonly distances: Float64Array;
 }
+
+/** c: to lose all that is the product's own costs as much as five standard deviations in one direction. */
+const lossCost = 25;
 
 export class Router {
 	readonly #d: number;
 	readonly #moments = new Map<string, Moments>();
-	#gaussians: ReadonlyMap<string, Gaussian> | null = null; // derived
+	#space: Space | null = null; // derived
 
 	constructor(embedDim: number) {
 		this.#d = embedDim;
@@ -51,7 +62,7 @@ export class Router {
 	remove(id: string): void {
 		known(this.#moments, id);
 		this.#moments.delete(id);
-		this.#gaussians = null;
+		this.#space = null;
 	}
 
 	merge(id: string, features: Features): void {
@@ -65,19 +76,16 @@ export class Router {
 		const { ids } = this;
 		if (ids.length === 0)
 			throw fail("CATEGORY_NOT_LEARNT", { id: "any product", known: ids });
-		this.#gaussians ??= gaussiansOf(this.#moments);
-		const gaussians = this.#gaussians;
+		this.#space ??= spaceOf(this.#moments);
+		const { whiten, directions } = this.#space;
 		const names = Array.from({ length: frozen.shape[0] ?? 0 }, (_, i) =>
 			String(i + 1),
 		);
 		const rows = unitRows("the images to be routed", names, frozen, this.#d);
-		const columns = ids.map((id) =>
-			squaredDistances(known(gaussians, id), rows),
-		);
 		return names.map((_, r) => {
-			const distances = Float64Array.from(
-				columns,
-				(column) => column[r] as number,
+			const v = whiten(rowOf(rows, r));
+			const distances = Float64Array.from(ids, (id) =>
+				distanceTo(known(directions, id), v),
 			);
 			const distance = Math.min(...distances);
 			const id = ids[distances.indexOf(distance)] as string;
@@ -103,17 +111,45 @@ export class Router {
 
 	#set(id: string, moments: Moments): void {
 		this.#moments.set(id, moments);
-		this.#gaussians = null;
+		this.#space = null;
 	}
 }
 
-/** Every category's mean with the shared covariance. Sorted by id, so that sums don't depend on the order of restoring. */
-function gaussiansOf(
-	moments: ReadonlyMap<string, Moments>,
-): ReadonlyMap<string, Gaussian> {
+interface Space {
+	/** L⁻¹(x − g), LLᵀ the shared covariance. */
+	readonly whiten: (x: Float64Array) => Float64Array; // [D] -> [D]
+	readonly directions: ReadonlyMap<string, Float64Array>; // a of every category, [D]
+}
+
+/** Sorted by id, so that sums don't depend on the order of restoring. */
+function spaceOf(moments: ReadonlyMap<string, Moments>): Space {
 	const all = [...moments].sort(([a], [b]) => (a < b ? -1 : 1));
-	const shared = gaussianOf(pooled(all.map(([, m]) => m)));
-	return new Map(all.map(([id, { mean }]) => [id, { ...shared, mean }]));
+	const within = pooled(all.map(([, m]) => m));
+	const d = within.mean.length;
+	const l = factor(shrunkCovariance(within.covariance, ledoitWolf(within)), d);
+	const centre = new Float64Array(d); // every category counts alike, however many images it has
+	for (const [, { mean }] of all)
+		for (let i = 0; i < d; i++)
+			centre[i] = (centre[i] as number) + (mean[i] as number) / all.length;
+	const whiten = (x: Float64Array): Float64Array => {
+		const v = x.map((value, i) => value - (centre[i] as number));
+		solveLower(l, d, v, v);
+		return v;
+	};
+	return {
+		whiten,
+		directions: new Map(all.map(([id, { mean }]) => [id, whiten(mean)])),
+	};
+}
+
+/** min over 0 <= ρ <= 1 of ‖v − ρa‖² + c(1 − ρ)². */
+function distanceTo(a: Float64Array, v: Float64Array): number {
+	const rho = Math.min(
+		Math.max((dot(v, a) + lossCost) / (dot(a, a) + lossCost), 0),
+		1,
+	);
+	const rest = v.map((value, i) => value - rho * (a[i] as number));
+	return dot(rest, rest) + lossCost * (1 - rho) ** 2;
 }
 
 /** Moments within categories: as if every category had been moved to a common mean. */

@@ -1,6 +1,15 @@
 import { expect, test } from "vitest";
+import { float32, type Tensor } from "../../src/engine/tensor.ts";
 import { KeepsightError } from "../../src/errors.ts";
+import {
+	concatRows,
+	gaussianOf,
+	momentsOf,
+	squaredDistances,
+} from "../../src/linalg/covariance.ts";
+import { unitRows } from "../../src/memory/memory.ts";
 import { Router } from "../../src/memory/routing.ts";
+import { Random } from "../../src/random.ts";
 import { features, part } from "./synthetic.ts";
 
 const d = 12;
@@ -72,6 +81,73 @@ test("restored, in any order, it routes bit for bit the same; merging equals lea
 			9,
 		);
 	});
+});
+
+interface Line {
+	/** Distance of a and c from b, which lies between them. */
+	readonly span: number;
+	/** Share of what is a product's own that is left. */
+	readonly kept?: number;
+	/** How far out along directions of little variance. */
+	readonly out?: number;
+}
+function onALine(id: string, n: number, line: Line): Tensor {
+	const { span, kept = 1, out = 0 } = line;
+	const own = { a: span, b: 0, c: -span }[id] ?? 0;
+	const random = new Random("line", id, n, span, kept, out);
+	const row = () =>
+		Array.from({ length: d }, (_, i) => {
+			const mean = i === 0 ? kept * own : i === 1 ? 10 : i > 8 ? out : 0;
+			return mean + (i > 8 ? 0.01 : 0.1) * random.normal();
+		});
+	return float32(
+		[n, d],
+		Float32Array.from(Array.from({ length: n }, row).flat()),
+	);
+}
+const onTheLine = ["a", "b", "c"];
+const names = Array.from({ length: 40 }, (_, i) => String(i));
+function lineRouter(line: Line): Router {
+	const r = new Router(d);
+	for (const id of onTheLine) {
+		const frozen = onALine(id, 40, line);
+		r.add(id, { ids: names, embedding: frozen, frozen });
+	}
+	return r;
+}
+
+test("an image far outside that lost most of its product goes to it, not to the product nearest to all others", () => {
+	const line = { span: 3 };
+	const broken = { ...line, kept: 0.3, out: 1 };
+	const r = lineRouter(line);
+	for (const id of ["a", "c"])
+		expect(
+			r.route(onALine(id, 40, broken)).every((route) => route.id === id),
+		).toBe(true);
+
+	const parts = onTheLine.map((id) =>
+		unitRows(id, names, onALine(id, 40, line), d),
+	);
+	const means = parts.map((rows) => momentsOf(rows).mean);
+	const centred = parts.map((rows, k) => ({
+		...rows,
+		data: rows.data.map((value, i) => value - (means[k]?.[i % d] ?? 0)),
+	}));
+	const shared = gaussianOf(momentsOf(concatRows(centred, d)));
+	const lost = unitRows("a", names, onALine("a", 40, broken), d);
+	const [toA, toB] = means.map((mean) =>
+		squaredDistances({ ...shared, mean }, lost),
+	);
+	for (const i of names.keys()) expect(toB?.[i]).toBeLessThan(toA?.[i] ?? 0); // the Mahalanobis distance would say b
+});
+
+test("a product between the others keeps its normals", () => {
+	const line = { span: 0.8 }; // 8 standard deviations
+	const r = lineRouter(line);
+	for (const id of onTheLine) {
+		const routes = r.route(onALine(id, 200, line));
+		expect(share(routes, (route) => route.id === id)).toBeGreaterThan(0.97);
+	}
 });
 
 test("an image is routed the same alone and in a batch", () => {

@@ -1,0 +1,171 @@
+/** The built `compare` on tiny drawn images: cells, ledger, table and charts; a cell gives the bytes that `train` gives. */
+import { spawnSync } from "node:child_process";
+import {
+	existsSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Comparison } from "../src/study/summary.ts";
+import { drawCategory, size } from "./drawn.ts";
+
+const cli = resolve(import.meta.dirname, "../dist/cli.js");
+const work = mkdtempSync(join(tmpdir(), "keepsight-compare-"));
+const data = join(work, "data");
+const config = join(work, "study.yaml");
+const study = join(work, "out", "study", "compare");
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+beforeAll(async () => {
+	await drawCategory(join(data, "mvtec/a"), 0, 14, 4);
+	await drawCategory(join(data, "mvtec/b"), 1, 12, 4);
+	writeFileSync(
+		config,
+		`name: study
+data: { root: ${data}, tasks: ["mvtec/*"], limit: 12 }
+image_size: ${size}
+backbone: { name: vit, width: 24, depth: 3, heads: 2, patch: 8 }
+trainable: { last: 2 }
+pretext: { name: cutpaste }
+strategy: { name: gpm, images: 6 }
+memory: [ { name: dne } ]
+train: { epochs: 2, batch_size: 8, optimizer: { name: adam, lr: 1.0e-3 } }
+evaluate: { staleness: true }
+compare:
+  seeds: [0, 1]
+  orders: [1, 2]
+  strategies: [ { name: finetune }, { name: isolated }, { name: replay, buffer: 8 } ]
+out: ${join(work, "out")}
+threads: 1
+`,
+	);
+});
+
+const keepsight = (...args: string[]) => {
+	const { status, stdout, stderr } = spawnSync(
+		process.execPath,
+		[cli, ...args],
+		{ encoding: "utf8" },
+	);
+	return { status, stdout, stderr };
+};
+const compare = (...args: string[]) =>
+	keepsight("compare", "--config", config, ...args);
+const ledger = () =>
+	JSON.parse(readFileSync(join(study, "ledger.json"), "utf8")).cells as Record<
+		string,
+		{ label: string; state: string; folder: string; message: string | null }
+	>;
+/** Relative path -> bytes. */
+const tree = (dir: string): Record<string, string> =>
+	Object.fromEntries(
+		readdirSync(dir, { recursive: true, encoding: "utf8" })
+			.filter((path) => /\.(csv|json|safetensors)$/.test(path))
+			.sort()
+			.map((path) => [path, readFileSync(join(dir, path)).toString("base64")]),
+	);
+
+describe("compare", () => {
+	it("runs a cell for every strategy, seed and order, and writes table and charts", () => {
+		const { status, stdout, stderr } = compare("--jobs", "2");
+		expect(stderr).toContain("run 12/12");
+		expect(status).toBe(0);
+		expect(Object.values(ledger()).map((c) => c.state)).toEqual(
+			new Array(12).fill("finished"),
+		);
+		for (const label of ["finetune", "isolated", "replay"])
+			expect(stdout).toMatch(new RegExp(`^${label} `, "m"));
+		for (const file of [
+			"comparison.json",
+			"comparison.csv",
+			"comparison.md",
+			"matrices.svg",
+			"matrices.png",
+			"sequence.svg",
+			"memory.png",
+		])
+			expect(existsSync(join(study, file)), file).toBe(true);
+		const { rows } = JSON.parse(
+			readFileSync(join(study, "comparison.json"), "utf8"),
+		) as Comparison;
+		expect(rows.map((r) => [r.label, r.cells])).toEqual([
+			["finetune", 4],
+			["isolated", 4],
+			["replay", 4],
+		]);
+		const tasks = rows[0]?.matrices.map((m) => m.tasks);
+		expect(tasks?.[0]).toEqual(["mvtec/a", "mvtec/b"]);
+	}, 180_000);
+
+	it("gives the bytes of `train`: what cells share changes nothing", () => {
+		for (const { label, folder } of Object.values(ledger()).filter(
+			({ folder }) => /seed1-order1/.test(folder),
+		)) {
+			const strategy =
+				label === "replay"
+					? "{ name: replay, buffer: 8 }"
+					: `{ name: ${label} }`;
+			const { status } = keepsight(
+				"train",
+				"--config",
+				config,
+				...["--set", `strategy=${strategy}`],
+				...["--set", "seed=1", "--set", `name=single-${label}`],
+			);
+			expect(status).toBe(0);
+			const own = join(work, "out", `single-${label}`, "Anomaly");
+			const cell = join(study, folder, "Anomaly");
+			for (const part of ["memory", "scores"])
+				expect(tree(join(cell, part)), `${label} ${part}`).toEqual(
+					tree(join(own, part)),
+				);
+		}
+	}, 180_000);
+
+	it("measures how stale densities are, where weights move", () => {
+		const stale = Object.values(ledger()).map(({ label, folder }) => {
+			const metrics = JSON.parse(
+				readFileSync(join(study, folder, "Anomaly/metrics.json"), "utf8"),
+			) as {
+				tasks: [string, string];
+				staleness: Record<string, Record<string, number>>;
+			};
+			const [first, second] = metrics.tasks;
+			expect(metrics.staleness[first]).toEqual({});
+			return [label, metrics.staleness[second]?.[first] as number] as const;
+		});
+		for (const [label, value] of stale) {
+			if (label === "isolated") expect(value).toBeLessThan(1e-5);
+			else expect(value).toBeGreaterThan(0.01);
+		}
+	});
+
+	it("does not run what is finished, runs what is new, and goes on after a failed cell", () => {
+		const before = ledger();
+		const { status, stdout, stderr } = compare(
+			...["--strategies", "finetune,replay,der", "--seeds", "0"],
+			...["--orders", "1", "--set", "compare.strategies.2.share=0.9"],
+		);
+		expect(stderr).toContain("1 of 3 runs are finished and not run again.");
+		expect(status).toBe(0);
+		const added = Object.entries(ledger()).filter(([key]) => !(key in before));
+		expect(added.map(([, { label, state }]) => [label, state])).toEqual([
+			["replay", "failed"],
+			["der", "finished"],
+		]);
+		expect(added[0]?.[1].message).toMatch(/no room for a current one/);
+		expect(stdout).toMatch(/replay.*no room for a current one/);
+	}, 180_000);
+
+	it("names an unknown strategy's nearest", () => {
+		const { status, stderr } = compare("--strategies", "finetune,ewcc");
+		expect(status).toBe(2);
+		expect(stderr).toContain('Unknown strategy "ewcc" at --strategies');
+		expect(stderr).toContain("ewc");
+	});
+});

@@ -1,0 +1,154 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { parseConfig, runDir } from "../../src/config.ts";
+import { fail, Interrupted } from "../../src/errors.ts";
+import type { RunEvent } from "../../src/events.ts";
+import { cellsOf, studyDir } from "../../src/study/cells.ts";
+import { runCells, type StartCells } from "../../src/study/ledger.ts";
+
+const work = mkdtempSync(join(tmpdir(), "keepsight-ledger-"));
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+const { config } = parseConfig(
+	`name: n
+data: { tasks: [a/x, a/y, a/z] }
+pretext: { name: cutpaste }
+strategy: { name: finetune }
+memory: [{ name: dne }]
+orders: { 3: [a/z, a/y, a/x] }
+out: ${work}
+`,
+	"test",
+);
+const strategies = [
+	{ name: "finetune" },
+	{ name: "ewc", lambda: 1 },
+	{ name: "ewc", lambda: 2 },
+];
+const tasks = ["a/x", "a/y", "a/z"];
+const cells = (name: string, seeds = [0], orders = [1]) =>
+	cellsOf({ ...config, name }, { strategies, seeds, orders }, tasks);
+
+describe("cells", () => {
+	it("are named by what decides their numbers", () => {
+		const [a, b] = [cells("one"), cells("two")];
+		expect(b.map((c) => c.key)).toEqual(a.map((c) => c.key));
+		expect(new Set(cells("one", [0, 1], [1, 2]).map((c) => c.key)).size).toBe(
+			12,
+		);
+		const other = cellsOf(
+			{ ...config, train: { ...config.train, epochs: 3 } },
+			{ strategies, seeds: [0], orders: [1] },
+			tasks,
+		);
+		expect(other[0]?.key).not.toBe(a[0]?.key);
+		expect(a.map((c) => c.label)).toEqual([
+			"finetune",
+			"ewc lambda=1",
+			"ewc lambda=2",
+		]);
+		expect(studyDir({ ...config, name: "one" })).toBe(
+			join(work, "one", "compare"),
+		);
+	});
+	it("take their order from the configuration, else from a permutation of its number", () => {
+		const orderOf = (order: number, seed = 0) =>
+			cells("one", [seed], [order])[0]?.config.data.tasks;
+		expect(orderOf(1)).toEqual(tasks);
+		expect(orderOf(3)).toEqual(["a/z", "a/y", "a/x"]);
+		expect([...(orderOf(2) ?? [])].sort()).toEqual(tasks);
+		expect(orderOf(2, 7)).toEqual(orderOf(2));
+	});
+});
+
+/** Does as told for each cell, and leaves a run folder as a finished run would. */
+function fake(does: (label: number) => "finish" | "fail" | "die" | "stop") {
+	const calls: { cells: string[]; modes: string[] }[] = [];
+	const start: StartCells = async (jobs, { onEvent }) => {
+		calls.push({
+			cells: jobs.map((j) => j.cell),
+			modes: jobs.map((j) => j.job.mode),
+		});
+		for (const { cell, job } of jobs) {
+			onEvent({ type: "cell", cell, state: "started" });
+			const what = does(calls.flatMap((c) => c.cells).indexOf(cell));
+			if (what === "die")
+				throw fail("CHILD_LOST", { how: "SIGKILL", last: "training" });
+			if (what === "stop") throw new Interrupted();
+			if (what === "fail")
+				onEvent({ type: "cell", cell, state: "failed", message: "no" });
+			else {
+				mkdirSync(job.dir, { recursive: true });
+				writeFileSync(join(job.dir, "run.json"), "{}");
+				onEvent({ type: "cell", cell, state: "finished" });
+			}
+		}
+	};
+	return { start, calls };
+}
+
+describe("ledger", () => {
+	const run = async (name: string, start: StartCells) => {
+		const events: RunEvent[] = [];
+		const list = cells(name);
+		const entries = await runCells(list, {
+			dir: studyDir({ ...config, name }),
+			start,
+			jobs: 1,
+			onEvent: (e) => events.push(e),
+		});
+		return { states: list.map((c) => entries[c.key]?.state), events, list };
+	};
+
+	it("does not run finished cells again and starts failed ones anew", async () => {
+		const first = fake((i) => (i === 1 ? "fail" : "finish"));
+		expect((await run("a", first.start)).states).toEqual([
+			"finished",
+			"failed",
+			"finished",
+		]);
+		const second = fake(() => "finish");
+		const { states, events, list } = await run("a", second.start);
+		expect(states).toEqual(["finished", "finished", "finished"]);
+		expect(second.calls).toEqual([{ cells: [list[1]?.key], modes: ["fresh"] }]);
+		expect(events[0]).toEqual({
+			type: "notice",
+			text: "2 of 3 runs are finished and not run again.",
+		});
+	});
+	it("goes on in a new process where one died", async () => {
+		const { start, calls } = fake((i) => (i === 1 ? "die" : "finish"));
+		const { states, events } = await run("b", start);
+		expect(states).toEqual(["finished", "failed", "finished"]);
+		expect(calls.map((c) => c.cells.length)).toEqual([3, 1]);
+		expect(
+			events.some((e) => e.type === "cell" && /SIGKILL/.test(e.message ?? "")),
+		).toBe(true);
+	});
+	it("keeps what is finished when asked to stop, and goes on from there", async () => {
+		const { start } = fake((i) => (i === 1 ? "stop" : "finish"));
+		await expect(run("c", start)).rejects.toThrow(Interrupted);
+		const again = fake(() => "finish");
+		await run("c", again.start);
+		expect(again.calls[0]?.modes).toEqual(["resume", "resume"]);
+	});
+	it("runs a cell again whose folder is gone", async () => {
+		await run("d", fake(() => "finish").start);
+		rmSync(runDir(cells("d")[0]?.config ?? config), { recursive: true });
+		const again = fake(() => "finish");
+		await run("d", again.start);
+		expect(again.calls[0]?.cells).toEqual([cells("d")[0]?.key]);
+	});
+	it("is an error where its file is no ledger", async () => {
+		mkdirSync(studyDir({ ...config, name: "e" }), { recursive: true });
+		writeFileSync(
+			join(studyDir({ ...config, name: "e" }), "ledger.json"),
+			'{"format":1}',
+		);
+		await expect(run("e", fake(() => "finish").start)).rejects.toThrow(
+			/ledger\.json.*no ledger/s,
+		);
+	});
+});
