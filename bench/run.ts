@@ -12,7 +12,8 @@ import { drawDemo } from "../src/data/demo.ts";
 import { findCategories } from "../src/data/index.ts";
 import { runtimeVersion } from "../src/engine/runtime.ts";
 import { childEnvironment } from "../src/launch.ts";
-import type { StepJob } from "./step.ts";
+import type { StepJob } from "./network.ts";
+import type { StrategyJob } from "./strategy.ts";
 
 const ROUNDS = 5;
 const threads = Math.min(2, availableParallelism());
@@ -71,14 +72,17 @@ class Talker {
 const here = import.meta.dirname; // .cache/bench/bench
 const root = (path: string) => resolve(here, "../../..", path);
 const python = process.env.KEEPSIGHT_PYTHON ?? "python3";
-async function ours(job: StepJob): Promise<Talker> {
+const ours = (job: StepJob): Promise<Talker> => talkerOf("step.js", job);
+async function talkerOf(script: string, job: object): Promise<Talker> {
 	const talker = new Talker(
 		process.execPath,
-		[join(here, "step.js"), JSON.stringify(job)],
+		[join(here, script), JSON.stringify(job)],
 		childEnvironment(),
 	);
 	if ((await talker.read()) !== '"ready"')
-		throw new Error(`bench: step.js did not start for ${JSON.stringify(job)}`);
+		throw new Error(
+			`bench: ${script} did not start for ${JSON.stringify(job)}`,
+		);
 	return talker;
 }
 /** null: PyTorch or timm is not installed. */
@@ -305,6 +309,50 @@ async function taskGrowth(strategy: string): Promise<Figure[]> {
 	}
 }
 
+/** A strategy's step in the second task against finetuning's; the end of its first task against that task's epoch. */
+async function strategyStep(
+	strategy: StrategyJob["strategy"],
+	limit: number,
+): Promise<Figure[]> {
+	const job = { images: 168, batch: 16, threads };
+	const a = await talkerOf("strategy.js", { ...job, strategy });
+	const b = await talkerOf("strategy.js", {
+		...job,
+		images: 16,
+		strategy: { name: "finetune" },
+	});
+	const [x, y]: [number[], number[]] = [[], []];
+	for (let i = 0; i < ROUNDS; i++) {
+		x.push(await a.warm("step"));
+		y.push(await b.warm("step"));
+	}
+	const [end, epoch] = [await a.ask("end"), await a.ask("epoch")];
+	a.end();
+	b.end();
+	return [
+		{
+			name: `step of ${strategy.name}, ViT-S/14 top 3`,
+			unit: "ms/step",
+			value: median(x),
+			peer: median(y),
+			peerName: "finetune",
+			ratio: median(x.map((v, i) => v / (y[i] as number))),
+			limit,
+			spread: spread(x),
+		},
+		{
+			name: `end of a task of ${job.images} images, ${strategy.name}`,
+			unit: "s",
+			value: end / 1000,
+			peer: epoch / 1000,
+			peerName: "one epoch",
+			ratio: end / epoch,
+			limit: 1,
+			spread: [end / 1000, end / 1000],
+		},
+	];
+}
+
 const small = { model: "small", batch: 16, threads, last: null } as const;
 const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	"step-s": () => step("full step, ViT-S/14, batch 16", small, 1.05),
@@ -316,9 +364,28 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	"memory-growth": growth,
 	"augment-full": () => augmentation(null),
 	"augment-top3": () => augmentation(3),
-	"tasks-frozen": () => taskGrowth("frozen"),
-	"tasks-gpm": () => taskGrowth("gpm"),
-	"tasks-finetune": () => taskGrowth("finetune"),
+	...Object.fromEntries(
+		["frozen", "finetune", "ewc", "si", "lwf", "gpm"].map((name) => [
+			`tasks-${name}`,
+			() => taskGrowth(name),
+		]),
+	),
+	...Object.fromEntries(
+		(
+			[
+				["ewc", 1.15],
+				["si", 1.15],
+				["gpm", 1.25],
+				["lwf", 1.6],
+				["replay", 1.05],
+				["der", Number.POSITIVE_INFINITY],
+				["der++", Number.POSITIVE_INFINITY],
+			] as const
+		).map(([name, limit]) => [
+			`step-${name}`,
+			() => strategyStep({ name }, limit),
+		]),
+	),
 };
 
 const args = process.argv.slice(2);

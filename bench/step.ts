@@ -6,67 +6,33 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { createAugmenter, prefetch } from "../src/augment.ts";
 import { input } from "../src/engine/graph.ts";
-import { gemm } from "../src/engine/ops/index.ts";
+import { crossEntropy, gemm } from "../src/engine/ops/index.ts";
 import { Session } from "../src/engine/runtime.ts";
 import { TrainingStep } from "../src/engine/step.ts";
 import { float32, uint8 } from "../src/engine/tensor.ts";
-import { crossEntropy } from "../src/engine/ops/index.ts";
 import { epochJobs } from "../src/draws.ts";
 import { initialHead } from "../src/learn.ts";
-import { initialise, tokenCount, type VitConfig } from "../src/models/vit.ts";
+import { tokenCount } from "../src/models/vit.ts";
 import { Random } from "../src/random.ts";
 import {
 	headOf,
-	type Network,
 	stateInput,
 	topOf,
 	Trunk,
 	trainableWeights,
 } from "../src/trunk.ts";
-
-export interface StepJob {
-	readonly model: "small" | "tiny";
-	readonly batch: number;
-	readonly threads: number;
-	/** Trained blocks; null: everything. */
-	readonly last: number | null;
-}
+import { networkOf, optimizer, picture, type StepJob } from "./network.ts";
 
 const job = JSON.parse(process.argv[2] as string) as StepJob;
-const [width, heads, patch] =
-	job.model === "small" ? [384, 6, 14] : [192, 3, 16];
-const config: VitConfig = {
-	imageSize: [224, 224],
-	patch,
-	width,
-	depth: 12,
-	heads,
-	mlpRatio: 4,
-	registers: 0,
-	layerScale: job.model === "small",
-	classPosition: true,
-	layerNormEps: 1e-6,
-	mean: [0.485, 0.456, 0.406],
-	std: [0.229, 0.224, 0.225],
-};
 const random = new Random("bench");
-const network: Network = {
-	backbone: { config, weights: initialise(config, random) },
-	from: job.last === null ? 0 : config.depth - job.last,
-	threads: job.threads,
-};
+const network = networkOf(job, random);
+const { config } = network.backbone;
+const { width, patch } = config;
 const trunk = new Trunk(network);
 const { batch } = job;
 const step = await TrainingStep.create({
 	params: { ...trainableWeights(network), ...initialHead(2, width, random) },
-	optimizer: {
-		name: "adamw",
-		lr: 1e-4,
-		betas: [0.9, 0.999],
-		eps: 1e-8,
-		weightDecay: 0.05,
-		momentum: 0,
-	},
+	optimizer,
 	clipNorm: 1,
 	threads: job.threads,
 	build: (s) => ({
@@ -83,11 +49,6 @@ const step = await TrainingStep.create({
 const labels = float32([batch, 2]);
 for (let i = 0; i < batch; i++) labels.data[i * 2 + (i % 2)] = 1;
 const schedule = { name: "constant", warmup: 0, total: 1 } as const;
-const picture = () =>
-	uint8(
-		[224, 224, 3],
-		Uint8Array.from({ length: 224 * 224 * 3 }, () => random.integer(256)),
-	);
 const ready = new Uint8Array(batch * 224 * 224 * 3).map(() =>
 	random.integer(256),
 );
@@ -106,7 +67,7 @@ async function timed(work: () => Promise<void>): Promise<number> {
 async function augmentedSteps(steps: number): Promise<number> {
 	const augmenter = createAugmenter({
 		pretext: { name: "cutpaste", options: {} },
-		images: Array.from({ length: 32 }, picture),
+		images: Array.from({ length: 32 }, () => picture(random)),
 		workers: Math.min(2, job.threads),
 		seed: 1,
 	});

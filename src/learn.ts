@@ -4,21 +4,12 @@
  */
 import { type Augmenter, prefetch } from "./augment.ts";
 import type { LearnTask } from "./data/task.ts";
-import {
-	epochJobs,
-	epochSteps,
-	planStep,
-	type Step,
-	type StepPlan,
-} from "./draws.ts";
-import type { Value, ValueDict } from "./engine/graph.ts";
-import { crossEntropy, slice } from "./engine/ops/index.ts";
+import { epochJobs, epochSteps, planStep, type Step } from "./draws.ts";
 import type { OptimizerOptions, Schedule } from "./engine/optim.ts";
-import { TrainingStep } from "./engine/step.ts";
+import type { TrainingStep } from "./engine/step.ts";
 import {
 	type AnyTensor,
 	float32,
-	sizeOf,
 	type Tensor,
 	type TensorDict,
 	uint8,
@@ -31,22 +22,11 @@ import {
 	writeSafetensors,
 } from "./models/safetensors.ts";
 import { probeOf, split } from "./probe.ts";
-import { Random } from "./random.ts";
+import type { Random } from "./random.ts";
+import { createStep, oneHot, targetsOf } from "./step.ts";
 import { hashedName, type VersionedFolder } from "./storage.ts";
-import type {
-	Rehearsal,
-	Rows,
-	StepGraph,
-	Strategy,
-} from "./strategies/strategy.ts";
-import {
-	Embedder,
-	headOf,
-	type Network,
-	stateInput,
-	topOf,
-	type Trunk,
-} from "./trunk.ts";
+import type { Rehearsal, Strategy } from "./strategies/strategy.ts";
+import { Embedder, type Network, type Trunk } from "./trunk.ts";
 
 export interface LearnSettings {
 	readonly epochs: number;
@@ -121,78 +101,16 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 		total: stepsPerEpoch * settings.epochs,
 	};
 
-	const fixedHead = settings.head === "firstTask" && taskIndex > 0;
-	const params: TensorDict = {};
-	const fixed: TensorDict = {};
-	for (const [name, t] of Object.entries(start)) {
-		if (fixedHead && name.startsWith("head.")) fixed[name] = t;
-		else params[name] = float32(t.shape, t.data.slice());
-	}
-	const outputs: ValueDict = {}; // the logits, and "report <name>": what the strategy shows of itself
-	const step = await TrainingStep.create({
-		params,
-		optimizer: settings.optimizer,
-		clipNorm: settings.clipNorm,
-		threads: network.threads,
-		build(builder) {
-			const head: ValueDict = Object.fromEntries(
-				Object.entries(fixed).map(([name, t]) => [name, builder.constant(t)]),
-			);
-			const fed = stateInput(network, "x:state", batch);
-			const labels = builder.feed("labels", [batch, classes]);
-			const forward = (weights: ValueDict) => {
-				const { embedding } = topOf(network, weights, fed);
-				return {
-					embedding,
-					logits: headOf({ ...head, ...weights }, embedding),
-				};
-			};
-			const all: Rows = { ...forward(builder.params), labels };
-			const current = rowsOf(all, 0, plan.current * classes);
-			const graph: StepGraph = {
-				...builder,
-				...all,
-				taskIndex,
-				current,
-				rehearsed: Object.fromEntries(
-					plan.parts.map(({ part, first, images: m }) => [
-						part.name,
-						{
-							...rowsOf(all, first * classes, (first + m) * classes),
-							targets: Object.fromEntries(
-								Object.entries(part.targets ?? {}).map(([name, t]) => [
-									name,
-									builder.feed(`${part.name}.${name}`, [
-										m * classes,
-										...t.shape.slice(2),
-									]),
-								]),
-							),
-						},
-					]),
-				),
-				forward,
-				report(name, value) {
-					outputs[`report ${name}`] = value;
-				},
-			};
-			const taskLoss = crossEntropy(current.logits, current.labels);
-			const loss = strategy.loss?.(taskLoss, graph) ?? taskLoss;
-			const { gradients, moves, afterUpdate } = strategy;
-			outputs.logits = current.logits;
-			return {
-				loss,
-				outputs,
-				hooks: {
-					...(gradients && { gradients: (g) => gradients(g, graph) }),
-					...(moves && { moves: (m) => moves(m, graph) }),
-					...(afterUpdate && { afterUpdate: (m) => afterUpdate(m, graph) }),
-				},
-			};
-		},
+	const { step, weightsNow } = await createStep({
+		network,
+		settings,
+		strategy,
+		taskIndex,
+		classes,
+		plan,
+		start,
 	});
 	const heldOut = job.heldOut && heldOutMeter(job, job.heldOut);
-	const weightsNow = (): TensorDict => ({ ...fixed, ...step.params });
 	try {
 		const labels = oneHot(imagesPerStep, classes);
 		const restored = restore(job, step);
@@ -306,7 +224,7 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 				images,
 				start,
 				weights,
-				trained: Object.keys(params),
+				trained: Object.keys(step.params),
 				seed: settings.seed,
 				stop: job.stop,
 				notice: (text) => job.emit({ type: "notice", text }),
@@ -347,41 +265,6 @@ interface EpochNumbers {
 const isSaturated = (early: EpochNumbers["early"] | undefined): boolean =>
 	early !== undefined && early.right > 0.99 * early.views;
 
-/** Some rows of a batch; all of them are left as they are. */
-function rowsOf(all: Rows, from: number, to: number): Rows {
-	if (from === 0 && to === all.logits.shape[0]) return all;
-	const part = (x: Value) => slice(x, 0, from, to);
-	return {
-		labels: part(all.labels),
-		logits: part(all.logits),
-		embedding: part(all.embedding),
-	};
-}
-
-/** What is fed of the drawn entries' targets: "<part>.<name>", K rows an entry. */
-function targetsOf(
-	{ parts }: StepPlan,
-	entries: Step["entries"],
-): Record<string, Tensor> {
-	return Object.fromEntries(
-		parts.flatMap(({ part }, p) =>
-			Object.entries(part.targets ?? {}).map(([name, t]) => {
-				const [, classes, ...rest] = t.shape as [number, number, ...number[]];
-				const size = sizeOf(t.shape.slice(1));
-				const drawn = entries[p] as readonly number[];
-				const rows = float32([drawn.length * classes, ...rest]);
-				drawn.forEach((entry, i) => {
-					rows.data.set(
-						t.data.subarray(entry * size, (entry + 1) * size),
-						i * size,
-					);
-				});
-				return [`${part.name}.${name}`, rows];
-			}),
-		),
-	);
-}
-
 /** By name: sums over parameters round the same, whether weights come from the task before or from its file. */
 const inOrder = (weights: TensorDict): TensorDict =>
 	Object.fromEntries(
@@ -393,14 +276,6 @@ function* viewsOf(
 	steps: readonly Step[],
 ): Generator<Promise<Uint8Array>> {
 	for (const { jobs } of steps) yield augmenter.views(jobs);
-}
-
-/** Labels by construction: every image gives one view a class, in the order of the classes. */
-function oneHot(images: number, classes: number): Tensor {
-	const labels = float32([images * classes, classes]);
-	for (let i = 0; i < images * classes; i++)
-		labels.data[i * classes + (i % classes)] = 1;
-	return labels;
 }
 
 function countRight(logits: Tensor, classes: number): number {

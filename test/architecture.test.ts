@@ -15,6 +15,7 @@ const layers = [
 	"pretext strategies memory",
 	"config trunk calibration augment", // augment.worker is part of augment
 	"knowledge draws probe reuse distill",
+	"step",
 	"learn",
 	"detector",
 	"run",

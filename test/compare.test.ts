@@ -162,6 +162,29 @@ describe("compare", () => {
 		expect(stdout).toMatch(/replay.*no room for a current one/);
 	}, 180_000);
 
+	it("a damaged buffer is one clear error", () => {
+		const { folder } = Object.values(ledger()).find(
+			(c) => c.label === "replay" && c.state === "finished",
+		) as { folder: string };
+		const dir = join(study, folder, "Anomaly");
+		const file = readdirSync(join(dir, "memory")).find((n) =>
+			n.startsWith("strategy"),
+		) as string;
+		const bytes = readFileSync(join(dir, "memory", file));
+		bytes[bytes.length - 5] = (bytes[bytes.length - 5] as number) ^ 1;
+		rmSync(join(dir, "memory", file));
+		writeFileSync(join(dir, "memory", file), bytes);
+		const { status, stderr } = keepsight("eval", "--mem_dir", dir);
+		expect(status).toBe(2);
+		expect(stderr).toContain(file);
+		expect(
+			stderr
+				.trim()
+				.split("\n")
+				.filter((l) => l.startsWith("error")),
+		).toHaveLength(1);
+	});
+
 	it("names an unknown strategy's nearest", () => {
 		const { status, stderr } = compare("--strategies", "finetune,ewcc");
 		expect(status).toBe(2);

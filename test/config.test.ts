@@ -212,6 +212,44 @@ describe("errors name file, key and what is near", () => {
 		],
 		["--set without a value", minimal, ["seed"], "SET_SYNTAX"],
 		["--set on a prototype", minimal, ["__proto__.seed=1"], "SET_SYNTAX"],
+		...(
+			[
+				[
+					"lambda below 0",
+					"{ name: ewc, lambda: -1 }",
+					"CONFIG_VALUE: Wrong value at strategy.lambda",
+				],
+				[
+					"a temperature of 0",
+					"{ name: lwf, temperature: 0 }",
+					"CONFIG_VALUE: Wrong value at strategy.temperature",
+				],
+				[
+					"a threshold above 1",
+					"{ name: gpm, epsilon: 1.1 }",
+					"CONFIG_VALUE: Wrong value at strategy.epsilon",
+				],
+				[
+					"a buffer that is no number of images",
+					"{ name: replay, buffer: 2.5 }",
+					"CONFIG_VALUE: Wrong value at strategy.buffer",
+				],
+				[
+					"an unknown option, the nearest named",
+					"{ name: ewc, lamda: 3 }",
+					'Did you mean "lambda"?',
+				],
+			] as const
+		).map(
+			([title, value, expected]) =>
+				[title, minimal, [`strategy=${value}`], expected] as const,
+		),
+		[
+			"an unknown strategy of a comparison",
+			`${minimal}compare: { strategies: [{ name: finetune }, { name: replya }] }`,
+			[],
+			'Unknown strategy "replya" at compare.strategies.1.name in t.yaml line 6. Did you mean "replay"?',
+		],
 		["order 1", `${minimal}orders: { 1: seeded }`, [], "CONFIG_VALUE"],
 		[
 			"a list at the top",

@@ -11,7 +11,7 @@ function rowsOf(heading: string): string[] {
 	const table = readme.split(new RegExp(`^\\| ${heading} +\\|`, "m"))[1] ?? "";
 	return [
 		...(table.split("\n\n")[0] as string).matchAll(
-			/^\| `(\w+)` +\| (.*?) +\|$/gm,
+			/^\| `([\w+]+)` +\| (.*?) +\|$/gm,
 		),
 	].map(([, name, title]) => `${name}: ${title}`);
 }

@@ -1,7 +1,13 @@
 /** What every strategy must hold, on a tiny network and drawn images; and what GPM promises. */
-import { mkdtempSync, rmSync } from "node:fs";
+import {
+	mkdirSync,
+	mkdtempSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { createAugmenter } from "../../src/augment.ts";
 import type { Image } from "../../src/data/task.ts";
@@ -156,9 +162,29 @@ const difference = (a: TensorDict, b: TensorDict): number => {
 	return worst;
 };
 
-const trained = Object.entries(
-	strategies as Record<string, StrategyDefinition>,
-).filter(([, d]) => d.trains !== false);
+/** The strategy that docs/add-your-own-strategy.md holds, as a reader would put it beside the others. */
+async function exampleOfTheDocs(): Promise<StrategyDefinition> {
+	const page = readFileSync("docs/add-your-own-strategy.md", "utf8");
+	const [, code = ""] = /```ts\n(\/\*\*[\s\S]*?)```/.exec(page) ?? [];
+	mkdirSync(".cache", { recursive: true });
+	const file = resolve(".cache/example-strategy.ts"); // below the root, where its packages are found
+	writeFileSync(
+		file,
+		code
+			.replaceAll('"../', '"../src/')
+			.replaceAll('"./', '"../src/strategies/'),
+	);
+	const { l2 } = (await import(file)) as { l2: StrategyDefinition };
+	return l2;
+}
+
+const trained: [string, StrategyDefinition][] = [
+	...Object.entries(strategies as Record<string, StrategyDefinition>),
+	["l2 (docs/add-your-own-strategy.md)", await exampleOfTheDocs()] as [
+		string,
+		StrategyDefinition,
+	],
+].filter(([, d]) => d.trains !== false);
 const reference = sequence(strategies.finetune);
 
 describe.each(trained)("strategy %s", (_name, definition) => {
@@ -250,6 +276,7 @@ const nothing: Record<string, object> = {
 	"der++": { buffer: 0 },
 	lwf: { alpha: 0 },
 	gpm: { epsilon: 0 },
+	"l2 (docs/add-your-own-strategy.md)": { lambda: 0 },
 };
 const methods = trained.filter(([, d]) => d.paper !== "reference");
 
