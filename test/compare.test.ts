@@ -114,8 +114,9 @@ describe("compare", () => {
 				"train",
 				"--config",
 				config,
-				...["--set", `strategy=${strategy}`],
-				...["--set", "seed=1", "--set", `name=single-${label}`],
+				`--set=strategy=${strategy}`,
+				"--set=seed=1",
+				`--set=name=single-${label}`,
 			);
 			expect(status).toBe(0);
 			const own = join(work, "out", `single-${label}`, "Anomaly");
@@ -148,8 +149,10 @@ describe("compare", () => {
 	it("does not run what is finished, runs what is new, and goes on after a failed cell", () => {
 		const before = ledger();
 		const { status, stdout, stderr } = compare(
-			...["--strategies", "finetune,replay,der", "--seeds", "0"],
-			...["--orders", "1", "--set", "compare.strategies.2.share=0.9"],
+			"--strategies=finetune,replay,der",
+			"--seeds=0",
+			"--orders=1",
+			"--set=compare.strategies.2.share=0.9",
 		);
 		expect(stderr).toContain("1 of 3 runs are finished and not run again.");
 		expect(status).toBe(0);
