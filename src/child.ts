@@ -55,7 +55,7 @@ async function doneBy(job: Job, watcher: Watcher): Promise<JobResult> {
 		case "evaluate":
 			return evaluateRun(job, watcher);
 		case "cells":
-			await trainAll(job.jobs, watcher);
+			await trainAll(job.jobs, job.processes, watcher);
 			return { results: {}, text: "" };
 	}
 }

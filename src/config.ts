@@ -483,7 +483,8 @@ function assign(
 
 const camel = (key: string) =>
 	key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
-const snake = (key: string) =>
+/** A key as the file has it. */
+export const snake = (key: string) =>
 	key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
 /** Every key from snake_case to camelCase. A key that already is camelCase is not one of ours. */

@@ -45,21 +45,27 @@ export interface StepPlan {
 	}[];
 }
 
-/** Shares `images` images of a step between the current task and the parts of a rehearsal. */
+/** Shares `images` images of a step between the current task and the parts of a rehearsal: at least one each. */
 export function planStep(
 	images: number,
 	rehearsal: Rehearsal | null,
 ): StepPlan {
-	const counts = (rehearsal?.parts ?? []).map(({ share }) =>
+	const parts = rehearsal?.parts ?? [];
+	if (images <= parts.length)
+		throw fail("BATCH_TOO_SMALL", { images, parts: parts.length });
+	const counts = parts.map(({ share }) =>
 		Math.max(1, Math.round(share * images)),
 	);
-	const current = images - counts.reduce((a, b) => a + b, 0);
-	if (current < 1)
-		throw fail("BATCH_TOO_SMALL", { images, rehearsed: images - current });
+	const rehearsed = () => counts.reduce((a, b) => a + b, 0);
+	while (rehearsed() >= images) {
+		const largest = counts.indexOf(Math.max(...counts));
+		counts[largest] = (counts[largest] as number) - 1;
+	}
+	const current = images - rehearsed();
 	let first = current;
 	return {
 		current,
-		parts: (rehearsal?.parts ?? []).map((part, i) => {
+		parts: parts.map((part, i) => {
 			const count = counts[i] as number;
 			first += count;
 			return { part, first: first - count, images: count };

@@ -99,8 +99,8 @@ const wording = {
 		wanted: readonly number[] | null;
 	}) =>
 		`${e.file}: tensor ${e.tensor} ${e.found ? `has shape ${shape(e.found)}` : "is missing"}${e.wanted ? `, the network needs ${shape(e.wanted)}` : ", which the network has no place for"}. Check that config.json belongs to these weights.`,
-	BATCH_TOO_SMALL: (e: { images: number; rehearsed: number }) =>
-		`A step of ${e.images} image${e.images === 1 ? "" : "s"} has no room for a current one beside the ${e.rehearsed} the strategy rehearses. Raise train.batch_size, or lower strategy.share.`,
+	BATCH_TOO_SMALL: (e: { images: number; parts: number }) =>
+		`A step has ${e.images} image${e.images === 1 ? "" : "s"}, but the strategy needs ${e.parts + 1}: one of the current task and ${e.parts} of earlier ones. Raise train.batch_size.`,
 	TRAINABLE_TOO_MANY: (e: { last: number; depth: number }) =>
 		`trainable: { last: ${e.last} } asks for more than the backbone has below its last block: it has ${e.depth} blocks in all. Use last: 1 to ${e.depth - 1}, or trainable: all to train the patch embedding as well.`,
 	SETUP_DIFFERS: (e: { dir: string; differences: readonly string[] }) =>

@@ -97,6 +97,11 @@ export class Eyes {
 		};
 	}
 
+	/** Frees its session; the trunk is its owner's. */
+	release(): Promise<void> {
+		return this.#embedder.release();
+	}
+
 	/** Forgets images that will not be looked at again. */
 	forget(samples: readonly Sample[]): void {
 		this.#latest = null;
@@ -342,6 +347,7 @@ export async function evaluateRun(
 				),
 			);
 		if (job.trivial) lines.push("", await trivialTable(tasks));
+		await eyes.release();
 		return { results, text: lines.join("\n") };
 	} finally {
 		run.close();

@@ -46,6 +46,8 @@ export type RunEvent =
 			readonly cell: string;
 			readonly state: "started" | "finished" | "failed";
 			readonly message?: string;
+			/** Where the failure is ours. */
+			readonly stack?: string;
 	  }
 	/** A task is learnt and evaluated: one row of the result matrix (null: not evaluated). */
 	| {

@@ -15,6 +15,8 @@ export type Job =
 export interface CellsJob {
 	readonly kind: "cells";
 	readonly jobs: Parameters<typeof trainAll>[0];
+	/** How many such processes share the machine. */
+	readonly processes: number;
 }
 
 export interface JobResult {

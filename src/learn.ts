@@ -154,8 +154,8 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 						});
 				}
 				done++;
-				const { logits, ...reported } = result.outputs;
-				sums.loss = (sums.loss ?? 0) + result.loss;
+				const { logits, taskLoss, ...reported } = result.outputs;
+				sums.loss = (sums.loss ?? 0) + ((taskLoss as Tensor).data[0] as number);
 				for (const [name, { data }] of Object.entries(reported))
 					sums[name] = (sums[name] ?? 0) + (data[0] as number);
 				const hits = countRight(logits as Tensor, classes);
@@ -238,7 +238,7 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 				pretextAccuracyHeldOut: heldOut
 					? await heldOut.accuracy(weights)
 					: null,
-				saturated: Number(isSaturated(last.early)),
+				saturated: isSaturated(last.early),
 				weightChange: relativeChange(start, weights),
 				...last.diagnostics,
 				...report,
@@ -252,7 +252,7 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 }
 
 interface EpochNumbers {
-	/** Means over the epoch's steps. */
+	/** Means over the epoch's steps; `loss` of the pretext alone. */
 	readonly loss: number;
 	/** Of the pretext on the current task's training views. */
 	readonly accuracy: number;
@@ -261,9 +261,9 @@ interface EpochNumbers {
 	readonly diagnostics: Readonly<Record<string, number>>;
 }
 
-/** Where the pretext is solved within the first fifth of the steps, every strategy looks alike: its cells are marked. */
-const isSaturated = (early: EpochNumbers["early"] | undefined): boolean =>
-	early !== undefined && early.right > 0.99 * early.views;
+/** 1 where the pretext is solved within the first fifth of the steps: every strategy looks alike then, and its cells are marked. */
+const isSaturated = (early: EpochNumbers["early"] | undefined) =>
+	early && early.views > 0 ? Number(early.right > 0.99 * early.views) : null;
 
 /** By name: sums over parameters round the same, whether weights come from the task before or from its file. */
 const inOrder = (weights: TensorDict): TensorDict =>

@@ -5,7 +5,7 @@
 import type { Augmenter } from "./augment.ts";
 import type { Image, LearnTask } from "./data/task.ts";
 import { gradients } from "./engine/autodiff.ts";
-import { input, type Value, type ValueDict } from "./engine/graph.ts";
+import { input, inputsOf, type Value, type ValueDict } from "./engine/graph.ts";
 import { add, gemm, mul, reshape, slice, sum } from "./engine/ops/index.ts";
 import { Session } from "./engine/runtime.ts";
 import {
@@ -53,7 +53,6 @@ export const probeOf = (job: ProbeJob): Probe => ({
 	start: job.start,
 	params: job.weights,
 	images: job.training.images.slice(0, job.images),
-	classes: job.training.classes.length,
 	random: new Random(job.seed, "strategy", job.task.id),
 	notice: job.notice,
 	look: (views) => look(job, views),
@@ -74,20 +73,17 @@ async function look(
 	const k = training.classes.length;
 	const embedder = new Embedder(network, { head: true });
 	const logits = float32([views.length, k, k]);
-	const embedding = float32([views.length, k, network.backbone.config.width]);
 	for (const [i, view] of views.entries()) {
 		await heed(stop);
 		const pixels = split(await training.views([view]), network);
 		for (const [c, image] of pixels.entries()) {
 			const { state } = await trunk.see(image);
 			const seen = await embedder.embed(state, weights);
-			const row = i * k + c;
-			logits.data.set((seen.logits as Tensor).data, row * k);
-			embedding.data.set(seen.embedding.data, row * seen.embedding.data.length);
+			logits.data.set((seen.logits as Tensor).data, (i * k + c) * k);
 		}
 	}
 	await embedder.release();
-	return { logits, embedding };
+	return logits;
 }
 
 /** Views a run of `squaredGradients`: squares leave the graph once a run, and a run's activations lie in memory at once. */
@@ -179,7 +175,7 @@ function sampleGradients(
 	of: (sample: SampleGraph) => readonly Value[],
 ): Promise<Session> {
 	const { width } = network.backbone.config;
-	const params = inputs(weights);
+	const params = inputsOf(weights);
 	const wrt = trained.map((name) => params[name] as Value);
 	const state = stateInput(network, "state", n);
 	const labels = input("labels", [n, classes]);
@@ -214,11 +210,6 @@ export function squaresOf(
 			.reduce(add),
 	);
 }
-
-const inputs = (weights: TensorDict): ValueDict =>
-	Object.fromEntries(
-		Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]),
-	);
 
 /**
  * What the trained linear layers read, summed over images spread evenly over the task (in float32 within a run of a few, in float64
@@ -299,7 +290,7 @@ async function layerSums(
 	fixedHead: boolean,
 	views: number,
 ): Promise<LayerSums> {
-	const params = inputs(weights);
+	const params = inputsOf(weights);
 	const { layerInputs, embedding } = topOf(
 		network,
 		params,

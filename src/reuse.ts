@@ -14,7 +14,15 @@ export class Reuse {
 	readonly #backbones = new Map<string, Backbone>();
 	readonly #trunks: Trunk[] = [];
 	readonly #pictures = new Map<string, Promise<Image>>();
+	readonly #memory: number;
 	#pictureBytes = 0;
+
+	/** `processes`: how many of this kind share the machine's memory. */
+	constructor(processes: number) {
+		const limit = process.constrainedMemory(); // 0, or far more than there is, where nothing limits it
+		const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+		this.#memory = total / processes;
+	}
 
 	backbone({ backbone, imageSize, seed }: RunConfig): Backbone {
 		const key = JSON.stringify([backbone, imageSize, seed]);
@@ -35,7 +43,7 @@ export class Reuse {
 				n.threads === network.threads,
 		);
 		if (known) return known;
-		const trunk = new Trunk(network, new StateCache(STATES * totalmem()));
+		const trunk = new Trunk(network, new StateCache(STATES * this.#memory));
 		this.#trunks.push(trunk);
 		return trunk;
 	}
@@ -65,7 +73,7 @@ export class Reuse {
 		if (known) return known;
 		const picture = sample.read(size);
 		const { data } = await picture;
-		if (this.#pictureBytes + data.byteLength <= PICTURES * totalmem()) {
+		if (this.#pictureBytes + data.byteLength <= PICTURES * this.#memory) {
 			this.#pictureBytes += data.byteLength;
 			this.#pictures.set(key, picture);
 		}

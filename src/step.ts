@@ -39,8 +39,8 @@ export const viewCount = (
 ): number => classes * parts.reduce((n, { images }) => n + images, current);
 
 /**
- * Fed "state" (of all views), "labels" [B, K] and `targetsOf`; gives "logits" of the current rows and "report <name>" of what the
- * strategy shows of itself. `weightsNow`: all weights of the top with the head, live.
+ * Fed "state" (of all views), "labels" [B, K] and `targetsOf`; gives "logits" of the current rows, "taskLoss" before the strategy's
+ * terms and "report <name>" of what the strategy shows of itself. `weightsNow`: all weights of the top with the head, live.
  */
 export async function createStep({
 	network,
@@ -83,7 +83,6 @@ export async function createStep({
 			const graph: StepGraph = {
 				...builder,
 				...all,
-				taskIndex,
 				current,
 				rehearsed: Object.fromEntries(
 					plan.parts.map(({ part, first, images: m }) => [
@@ -111,6 +110,7 @@ export async function createStep({
 			const loss = strategy.loss?.(taskLoss, graph) ?? taskLoss;
 			const { gradients, moves, afterUpdate } = strategy;
 			outputs.logits = current.logits;
+			outputs.taskLoss = taskLoss;
 			return {
 				loss,
 				outputs,

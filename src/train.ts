@@ -9,7 +9,7 @@ import type { Category, Image, LearnTask, Sample, Task } from "./data/task.ts";
 import { epochJobs } from "./draws.ts";
 import { runtimeVersion } from "./engine/runtime.ts";
 import type { TensorDict } from "./engine/tensor.ts";
-import { fail, Interrupted, registered } from "./errors.ts";
+import { fail, Interrupted, KeepsightError, registered } from "./errors.ts";
 import {
 	Eyes,
 	evaluateRow,
@@ -193,9 +193,10 @@ export async function train(
 				taskIndex: stage.row,
 				taskCount: tasks.length,
 			};
-			let seconds: number | null = null; // unknown for a task whose memory was saved just before a kill
+			let seconds: number | null = null; // unknown for a task that was cut off
 			if (knowledge.tasks.length <= stage.row) {
 				const began = performance.now();
+				const goesOn = run.checkpoint.meta.task === stage.train.id; // from an epoch of an earlier process
 				const fromInitial = stage.anew || definition.startsFrom === "initial";
 				knowledge = await learnStage(
 					context,
@@ -204,11 +205,12 @@ export async function train(
 					fromInitial ? initial : (knowledge.current ?? initial),
 					definition.weightsPerTask === true,
 				);
-				seconds = Math.round(performance.now() - began) / 1000;
+				if (!goesOn) seconds = Math.round(performance.now() - began) / 1000;
 			}
 			if (!stage.remember.every((t) => run.tasksLearnt.includes(t.id)))
 				await evaluateStage(context, stage, knowledge, testTasks, seconds);
 		}
+		await eyes.release();
 		const results = writeResults(run, knowledge, testTasks);
 		return { results, text: formatResults(results) };
 	} finally {
@@ -219,19 +221,48 @@ export async function train(
 /** Runs of a comparison, one after the other in one process. One that fails is reported and the rest goes on. */
 export async function trainAll(
 	jobs: readonly { readonly cell: string; readonly job: TrainJob }[],
+	processes: number,
 	{ emit, stop }: Watcher,
 ): Promise<void> {
-	const reuse = new Reuse();
+	const reuse = new Reuse(processes);
 	for (const { cell, job } of jobs) {
 		emit({ type: "cell", cell, state: "started" });
 		try {
-			await train(job, { emit, stop }, reuse);
+			await startOrGoOn(job, { emit, stop }, reuse);
 			emit({ type: "cell", cell, state: "finished" });
 		} catch (error) {
 			if (error instanceof Interrupted) throw error;
 			const message = (error as Error).message ?? String(error);
-			emit({ type: "cell", cell, state: "failed", message });
+			const ours = !(error instanceof KeepsightError);
+			const stack = ours ? (error as Error).stack : undefined;
+			emit({
+				type: "cell",
+				cell,
+				state: "failed",
+				message,
+				...(stack !== undefined && { stack }),
+			});
 		}
+	}
+}
+
+/** A run that was cut off and cannot be gone on with, since the program changed or its folder moved, starts anew. */
+async function startOrGoOn(
+	job: TrainJob,
+	watcher: Watcher,
+	reuse: Reuse,
+): Promise<void> {
+	try {
+		await train(job, watcher, reuse);
+	} catch (error) {
+		const other =
+			error instanceof KeepsightError && error.code === "RUN_DIFFERS";
+		if (!other || job.mode !== "resume") throw error;
+		watcher.emit({
+			type: "notice",
+			text: `Starting anew: ${error.message}`,
+		});
+		await train({ ...job, mode: "fresh" }, watcher, reuse);
 	}
 }
 

@@ -4,7 +4,7 @@
  * the tokens before the first trained block, or the image itself where everything trains.
  */
 import { createHash } from "node:crypto";
-import { input, type Value, type ValueDict } from "./engine/graph.ts";
+import { input, inputsOf, type Value, type ValueDict } from "./engine/graph.ts";
 import { concat, linear, slice } from "./engine/ops/index.ts";
 import { Session } from "./engine/runtime.ts";
 import {
@@ -204,7 +204,7 @@ export class Trunk {
 		const { backbone, from, threads } = this.network;
 		const { config, weights } = backbone;
 		this.#sight ??= (() => {
-			const params = inputs(weights);
+			const params = inputsOf(weights);
 			const pixels = normalise(
 				config,
 				input("images", [1, ...config.imageSize, 3], "uint8"),
@@ -254,7 +254,7 @@ export class Trunk {
 				input("images", [length, ...config.imageSize, 3], "uint8"),
 			);
 			session = Session.create(
-				{ state: trunk(config, inputs(weights), pixels, from).state },
+				{ state: trunk(config, inputsOf(weights), pixels, from).state },
 				{ threads, weights },
 			);
 			this.#groups.set(length, session);
@@ -289,7 +289,7 @@ export class Embedder {
 	): Promise<{ embedding: Tensor /* [1, D] */; logits: Tensor | null }> {
 		const network = this.#network;
 		this.#session ??= (() => {
-			const params = inputs(weights);
+			const params = inputsOf(weights);
 			const { embedding } = topOf(
 				network,
 				params,
@@ -312,8 +312,3 @@ export class Embedder {
 		this.#session = null;
 	}
 }
-
-const inputs = (weights: TensorDict): ValueDict =>
-	Object.fromEntries(
-		Object.entries(weights).map(([name, t]) => [name, input(name, t.shape)]),
-	);

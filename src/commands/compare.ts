@@ -10,7 +10,7 @@ import {
 	type TaskEntry,
 } from "../config.ts";
 import { readLearnTasks } from "../data/index.ts";
-import { fail } from "../errors.ts";
+import { fail, KeepsightError } from "../errors.ts";
 import { launch } from "../launch.ts";
 import {
 	comparisonCsv,
@@ -18,7 +18,13 @@ import {
 	formatComparison,
 } from "../reports/tables.ts";
 import { stableJson, writeAtomic } from "../storage.ts";
-import { type Cell, cellsOf, readCell, studyDir } from "../study/cells.ts";
+import {
+	type Cell,
+	cellsOf,
+	ordersOf,
+	readCell,
+	studyDir,
+} from "../study/cells.ts";
 import { type LedgerEntry, runCells } from "../study/ledger.ts";
 import {
 	type Comparison,
@@ -94,21 +100,21 @@ async function compare(flags: CompareFlags): Promise<void> {
 		flags.published === undefined
 			? []
 			: parsePublished(textOf(flags.published), flags.published);
-	const cells = cellsOf(
-		config,
-		wanted(flags, loaded.compare, config.strategy),
-		await spelledOut(config),
-	);
+	const asked = wanted(flags, loaded.compare, config.strategy);
+	const orders = await ordersOf(config, asked.orders, spelledOut(config));
+	const cells = cellsOf(config, asked, orders);
 	const dir = studyDir(config);
 	const numbered = new Map(cells.map((cell, i) => [cell.key, { cell, i }]));
 	const progress = createProgress(
 		flags,
 		process.stderr,
 		undefined,
-		({ cell: key, state, message }) => {
+		({ cell: key, state, message, stack }) => {
 			const { cell, i } = numbered.get(key) as { cell: Cell; i: number };
-			const what = `run ${i + 1}/${cells.length}  ${cell.label}  seed ${cell.seed}  order ${cell.order}  ${state}`;
-			return message === undefined ? what : `${what}: ${message}`;
+			const what = `run ${i + 1}/${cells.length}  ${nameOf(cell)}  ${state}`;
+			return [message === undefined ? what : `${what}: ${message}`, stack]
+				.filter((line) => line !== undefined)
+				.join("\n");
 		},
 	);
 	for (const text of loaded.notices) progress.onEvent({ type: "notice", text });
@@ -117,9 +123,16 @@ async function compare(flags: CompareFlags): Promise<void> {
 	const ledger = await interruptible(hint, (signal) =>
 		runCells(cells, {
 			dir,
-			start: (jobs, options) => launch({ kind: "cells", jobs }, options),
+			start: (jobs, { processes, ...options }) =>
+				launch({ kind: "cells", jobs, processes }, options),
 			jobs: flags.jobs,
-			onEvent: progress.onEvent,
+			// several at a time are told apart by their names
+			onEvent: (event, cell) =>
+				progress.onEvent(
+					"task" in event && cell && flags.jobs > 1
+						? { ...event, task: `${nameOf(cell)}  ${event.task}` }
+						: event,
+				),
 			signal,
 		}),
 	).finally(progress.close);
@@ -130,8 +143,11 @@ async function compare(flags: CompareFlags): Promise<void> {
 			? JSON.stringify(comparison, null, 2)
 			: `${formatComparison(comparison).trimEnd()}\n\nTables and charts: ${dir}`,
 	);
-	if (comparison.rows.length === 0) process.exitCode = 1;
+	if (comparison.rows.length === 0) process.exitCode = 2;
 }
+
+const nameOf = ({ label, seed, order }: Cell): string =>
+	`${label}  seed ${seed}  order ${order}`;
 
 /** Flags before the configuration's `compare` before its own strategy, seed and order. */
 function wanted(
@@ -154,16 +170,16 @@ function wanted(
 	};
 }
 
-/** data.tasks with every category by its name, so that an order can be drawn. */
-async function spelledOut({ data }: RunConfig): Promise<TaskEntry[]> {
-	const { root, followLinks, tasks } = data;
-	return (await readLearnTasks(root, tasks, { followLinks })).map(
-		({ categories }) => {
-			const ids = categories.map(({ id }) => id);
-			return ids.length === 1 ? (ids[0] as string) : ids;
-		},
-	);
-}
+/** Entries with every category by its name. */
+const spelledOut =
+	({ data: { root, followLinks } }: RunConfig) =>
+	async (entries: readonly TaskEntry[]): Promise<TaskEntry[]> =>
+		(await readLearnTasks(root, entries, { followLinks })).map(
+			({ categories }) => {
+				const ids = categories.map(({ id }) => id);
+				return ids.length === 1 ? (ids[0] as string) : ids;
+			},
+		);
 
 /** Finished cells, and those that failed with why. */
 function outcomes(
@@ -173,10 +189,15 @@ function outcomes(
 	const failed: FailedCell[] = [];
 	const finished = cells.flatMap((cell) => {
 		const entry = ledger[cell.key];
-		const read = entry?.state === "finished" ? readCell(cell) : null;
-		if (read) return [read];
+		let message = entry?.message ?? "its run folder holds no finished run";
+		try {
+			const read = entry?.state === "finished" ? readCell(cell) : null;
+			if (read) return [read];
+		} catch (error) {
+			if (!(error instanceof KeepsightError)) throw error;
+			message = error.message; // one damaged folder must not cost the table
+		}
 		const { label, seed, order } = cell;
-		const message = entry?.message ?? "its run folder holds no finished run";
 		failed.push({ label, seed, order, message });
 		return [];
 	});

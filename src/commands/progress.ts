@@ -48,7 +48,8 @@ export function createProgress(
 		color ? `\x1b[${code}m${text}\x1b[0m` : text;
 	let line = ""; // the redrawn line
 	let shownAt = Number.NEGATIVE_INFINITY;
-	let phase = { head: "", startedAt: 0, startedDone: 0 };
+	/** By head: jobs at a time take turns. The line's own is forgotten once it is done. */
+	const phases = new Map<string, { startedAt: number; startedDone: number }>();
 
 	const clear = () => {
 		if (line) screen.write("\r\x1b[2K");
@@ -63,8 +64,11 @@ export function createProgress(
 	function count(head: string, { done, total, unit, detail }: Amount) {
 		if (flags.quiet) return;
 		const time = now();
-		const isNew = head !== phase.head;
-		if (isNew) phase = { head, startedAt: time, startedDone: done };
+		let phase = phases.get(head);
+		const isNew = phase === undefined;
+		phase ??= { startedAt: time, startedDone: done };
+		if (done < total) phases.set(head, phase);
+		else phases.delete(head);
 		const due = time - shownAt >= (live ? redrawMs : plainMs);
 		if (!due && !isNew && done < total) return;
 		if (!live && !due) return; // at most one plain line every few seconds

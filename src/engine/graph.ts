@@ -72,6 +72,14 @@ export const input = (
 	dtype: DType = "float32",
 ): Value => ({ shape, dtype, source: { kind: "input", name } });
 
+/** An input for every tensor, by its name. */
+export const inputsOf = (
+	tensors: Readonly<Record<string, { readonly shape: Shape }>>,
+): ValueDict =>
+	Object.fromEntries(
+		Object.entries(tensors).map(([name, t]) => [name, input(name, t.shape)]),
+	);
+
 /** A small tensor written into the graph. Large ones belong to `input`: they would be copied into the model's bytes. */
 export const constant = (tensor: AnyTensor): Value => ({
 	shape: tensor.shape,

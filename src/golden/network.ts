@@ -1,6 +1,11 @@
 /** vit.*, dino.* and optim.*: the network, its gradients, the optimisers. */
 import { gradients } from "../engine/autodiff.ts";
-import { input, type Value, type ValueDict } from "../engine/graph.ts";
+import {
+	input,
+	inputsOf,
+	type Value,
+	type ValueDict,
+} from "../engine/graph.ts";
 import { crossEntropy, mean, mul } from "../engine/ops/index.ts";
 import type { OptimizerOptions } from "../engine/optim.ts";
 import { Session } from "../engine/runtime.ts";
@@ -49,10 +54,6 @@ export function vitConfig(
 	};
 }
 
-const inputsOf = (tensors: TensorDict): ValueDict =>
-	Object.fromEntries(
-		Object.entries(tensors).map(([name, t]) => [name, input(name, t.shape)]),
-	);
 const side = (t: Tensor): readonly [number, number] => [
 	t.shape[2] as number,
 	t.shape[3] as number,

@@ -1,6 +1,6 @@
 /** ewc.*, si.*, lwf.*, gpm.*: what the continual-learning strategies compute. */
 import { gradients } from "../engine/autodiff.ts";
-import { input, type Value, type ValueDict } from "../engine/graph.ts";
+import { input, inputsOf, type Value } from "../engine/graph.ts";
 import { mul, slice, sum } from "../engine/ops/index.ts";
 import { Session } from "../engine/runtime.ts";
 import { TrainingStep } from "../engine/step.ts";
@@ -50,9 +50,7 @@ async function fisherOf(
 	terms: keyof typeof fisherTerms,
 ): Promise<TensorDict> {
 	const names = Object.keys(weights);
-	const params: ValueDict = Object.fromEntries(
-		names.map((n) => [n, input(n, (weights[n] as Tensor).shape)]),
-	);
+	const params = inputsOf(weights);
 	const pixels = input("pixels", images.shape);
 	const classes = input("classes", labels.shape);
 	const samples = Array.from({ length: images.shape[0] as number }, (_, i) => {
@@ -135,9 +133,7 @@ async function penaltyAt(
 	lambda: number,
 ): Promise<{ penalty: number; gradient: TensorDict }> {
 	const constants: TensorDict = {};
-	const params: ValueDict = Object.fromEntries(
-		Object.entries(theta).map(([n, t]) => [n, input(n, t.shape)]),
-	);
+	const params = inputsOf(theta);
 	const penalty = penaltyOf(
 		{
 			params,

@@ -2,6 +2,8 @@
  * A comparison as text: aligned for the console, CSV with every digit, Markdown with its footnotes. Fractions are printed in
  * percent with one decimal, as the other tables do; its JSON is the Comparison itself.
  */
+import { strategies } from "../strategies/index.ts";
+import type { StrategyDefinition } from "../strategies/strategy.ts";
 import type {
 	Comparison,
 	ComparisonRow,
@@ -244,6 +246,11 @@ function notes(comparison: Comparison): string[] {
 				({ label, saturated: { count, of } }) => `${label} ${count} of ${of}`,
 			),
 		),
+		...list(
+			"Needs the images of all earlier tasks, which are not in its memory",
+			rows.filter(needsEarlierImages).map((row) => row.label),
+		),
+		"Seconds a task: of learning alone; the first run of a seed and order also decodes and embeds what the others find.",
 		...missingFigures(comparison),
 		...failed.map(
 			({ label, seed, order, message }) =>
@@ -251,6 +258,10 @@ function notes(comparison: Comparison): string[] {
 		),
 	];
 }
+
+const needsEarlierImages = ({ strategy }: ComparisonRow): boolean =>
+	(strategies as Record<string, StrategyDefinition>)[strategy]?.joint !==
+	undefined;
 
 /** "No forgetting, learning (no value for ...): joint.", a line for each reason and set of labels. */
 function missingFigures({ rows, baseline }: Comparison): string[] {

@@ -1,4 +1,5 @@
 /** A rehearsal buffer: clean images of all tasks in equal shares, of a fixed total, as uint8. What Replay and DER have in common. */
+import { z } from "zod";
 import {
 	type AnyTensor,
 	float32,
@@ -8,6 +9,23 @@ import {
 } from "../engine/tensor.ts";
 import type { Image } from "../data/task.ts";
 import type { Probe, ViewKey } from "./strategy.ts";
+
+export const bufferOptions = {
+	buffer: z
+		.number()
+		.int()
+		.min(0)
+		.default(100)
+		.describe(
+			"Images kept of all tasks together, in equal shares of whole pairs; 0 equals finetune.",
+		),
+	share: z
+		.number()
+		.gt(0)
+		.lt(1)
+		.default(0.5)
+		.describe("Share of a step's images that comes from the buffer."),
+};
 
 /** Entries lie task by task; two neighbours of a task (2i, 2i + 1) are partners. */
 export interface Buffer {
@@ -47,6 +65,10 @@ export function refill(
 	const before = bufferOf(tensors);
 	const tasks = before ? (before.task.data.at(-1) as number) + 2 : 1;
 	const share = Math.max(2, 2 * Math.floor(total / tasks / 2)); // whole pairs, so that partners stay
+	if (share * tasks > total)
+		notice(
+			`A buffer of ${total} is too small for ${tasks} tasks: a pair of images is kept of each, ${share * tasks} in all.`,
+		);
 	if (share > images.length)
 		notice(
 			`The buffer holds ${share} images a task, this task has ${images.length}: all of them are kept.`,

@@ -4,12 +4,19 @@
  * seed of its views, which are made again exactly. DER++ adds β cross entropy on a second, independent draw from the buffer.
  *
  * Departures: the buffer is filled at the end of a task, in equal shares, with the finished network's logits (the paper samples a
- * reservoir on the way); buffer images take the place of current ones, as in replay.ts.
+ * reservoir on the way); buffer images take the place of current ones, as in replay.ts. Features are not stored: no term reads them.
  */
 import { z } from "zod";
 import { add, crossEntropy, mean, mul, sub } from "../engine/ops/index.ts";
 import type { AnyTensor, Tensor } from "../engine/tensor.ts";
-import { bufferOf, joined, partnerIn, refill, viewKeyOf } from "./buffer.ts";
+import {
+	bufferOf,
+	bufferOptions,
+	joined,
+	partnerIn,
+	refill,
+	viewKeyOf,
+} from "./buffer.ts";
 import {
 	defineStrategy,
 	type Rehearsal,
@@ -23,20 +30,7 @@ const derOptions = {
 		.min(0)
 		.default(0.5)
 		.describe("Weight of the stored logits."),
-	buffer: z
-		.number()
-		.int()
-		.min(0)
-		.default(100)
-		.describe(
-			"Images kept of all tasks together, in equal shares; 0 equals finetune.",
-		),
-	share: z
-		.number()
-		.gt(0)
-		.lt(1)
-		.default(0.5)
-		.describe("Share of a step's images that comes from the buffer."),
+	...bufferOptions,
 };
 
 export const der = defineStrategy({
@@ -117,7 +111,7 @@ function create({
 			const partners = entries.map(
 				(_image, i) => entries[partnerIn(kept, first + i) - first] as number,
 			);
-			const { logits } = await probe.look(
+			const logits = await probe.look(
 				entries.map((image, i) => ({
 					image,
 					other: partners[i] as number,

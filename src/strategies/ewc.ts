@@ -9,12 +9,13 @@
  *
  * F is the mean of squared gradients of single samples: `exact`, in expectation over the network's own predictions; `empirical`, with
  * the pretext's labels. A pretext that saturates leaves both near 0: `embedding` takes E (∂(uᵀe)/∂θ)² over u ~ N(0, I) instead, with e
- * the class token, which is what the density stores.
+ * the class token at length 1, which is what the density stores.
  */
 import { z } from "zod";
 import type { Value } from "../engine/graph.ts";
 import {
 	add,
+	div,
 	exp,
 	logSoftmax,
 	mul,
@@ -23,6 +24,7 @@ import {
 	stopGradient,
 	sub,
 	sum,
+	sumSquare,
 } from "../engine/ops/index.ts";
 import { float32, type Tensor, type TensorDict } from "../engine/tensor.ts";
 import { anchored, groupOf } from "./anchored.ts";
@@ -125,8 +127,9 @@ export const fisherTerms = {
 	empirical: ({ logits, labels }: SampleGraph): Value[] => [
 		sum(mul(labels, logSoftmax(logits))),
 	],
+	/** e of length 1, as the density keeps it. */
 	embedding: ({ embedding, noise }: SampleGraph): Value[] => [
-		sum(mul(embedding, noise)),
+		sum(mul(div(embedding, sqrt(sumSquare(embedding))), noise)),
 	],
 };
 

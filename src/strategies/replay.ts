@@ -6,25 +6,10 @@
 import { z } from "zod";
 import { crossEntropy } from "../engine/ops/index.ts";
 import type { AnyTensor } from "../engine/tensor.ts";
-import { bufferOf, partnerIn, refill } from "./buffer.ts";
+import { bufferOf, bufferOptions, partnerIn, refill } from "./buffer.ts";
 import { defineStrategy, type Rehearsal } from "./strategy.ts";
 
-const options = z.strictObject({
-	buffer: z
-		.number()
-		.int()
-		.min(0)
-		.default(100)
-		.describe(
-			"Images kept of all tasks together, in equal shares; 0 equals finetune.",
-		),
-	share: z
-		.number()
-		.gt(0)
-		.lt(1)
-		.default(0.5)
-		.describe("Share of a step's images that comes from the buffer."),
-});
+const options = z.strictObject(bufferOptions);
 
 export const replay = defineStrategy({
 	title: "Experience Replay",

@@ -20,8 +20,6 @@ export interface Rows {
 
 /** The step under construction: all its rows, those of the current task first. */
 export interface StepGraph extends StepBuilder, Rows {
-	/** Tasks learnt before this one. */
-	readonly taskIndex: number;
 	/** Rows of the current task: those of the task loss. */
 	readonly current: Rows;
 	/** Rows of each part of the strategy's rehearsal, with that part's targets of the drawn entries. */
@@ -75,23 +73,19 @@ export interface Probe {
 	/** Trainable parameters before the task and now: copies. */
 	readonly start: TensorDict;
 	readonly params: TensorDict;
-	/** Clean training images of the task, and how many classes of views the pretext task makes of each. */
+	/** Clean training images of the task. */
 	readonly images: readonly Image[];
-	readonly classes: number;
 	readonly random: Random;
 	/** Tells the user something that is no error. */
 	notice(text: string): void;
-	/** What the network says of the K views of some of the images. */
+	/** Logits of the K views of some of the images. */
 	look(
 		views: readonly {
 			readonly image: number;
 			readonly other: number;
 			readonly key: ViewKey;
 		}[],
-	): Promise<{
-		readonly logits: Tensor /* [n, K, K] */;
-		readonly embedding: Tensor /* [n, K, D] */;
-	}>;
+	): Promise<Tensor /* [n, K, K] */>;
 	/**
 	 * Mean over single samples (the K views of at most `images` images) of Σ_s (∂s/∂θ)², by parameter, s the scalars that `of`
 	 * gives for a sample. The gradient of one sample at a time, never that of a batch.

@@ -1,6 +1,7 @@
 /**
- * A comparison is made of cells: one run for every strategy, seed and order. A cell's key is the hash of all that decides its numbers,
- * so that a finished one is found again whatever else the comparison has grown to.
+ * A comparison is made of cells: one run for every strategy, seed and order. A cell's key is the hash of its resolved configuration and
+ * the program's version, so that a finished one is found again whatever else the comparison has grown to. Not in it: where the run
+ * lies, threads (they change last digits), and the content of images and of a backbone's folder.
  */
 import { join } from "node:path";
 import {
@@ -8,12 +9,15 @@ import {
 	type Named,
 	type RunConfig,
 	runDir,
+	snake,
 	type TaskEntry,
 } from "../config.ts";
+import { fail, KeepsightError } from "../errors.ts";
 import type { Results } from "../metrics/results.ts";
 import { Random } from "../random.ts";
-import { openRun, type ScoreRow } from "../run.ts";
+import { holdsRun, openRun, type ScoreRow } from "../run.ts";
 import { sha256, stableJson } from "../storage.ts";
+import { version } from "../version.ts";
 
 export interface Cell {
 	/** The strategy's name in the tables: its registry name, or that with what makes it differ from a namesake ("ewc lambda=100"). */
@@ -48,23 +52,94 @@ export interface FinishedCell extends Omit<Cell, "config"> {
 export const studyDir = ({ out, name }: RunConfig): string =>
 	join(out, name, "compare");
 
-/** All cells, those that share data and draws (seed, then order) together. `tasks` is data.tasks with its stars spelt out. */
+/**
+ * The orders asked for, by number, in plain categories: 1 is data.tasks, others are a list of the configuration or a seeded
+ * permutation, each other than those before it. `spell` turns entries with stars into categories.
+ */
+export async function ordersOf(
+	{ data, orders }: RunConfig,
+	wanted: readonly number[],
+	spell: (entries: readonly TaskEntry[]) => Promise<readonly TaskEntry[]>,
+): Promise<ReadonlyMap<number, readonly TaskEntry[]>> {
+	const first = await spell(data.tasks);
+	const found = new Map([[1, first]]);
+	const given = (order: number) => {
+		const list = orders[String(order)];
+		return list === "seeded" ? undefined : list;
+	};
+	const taken = new Set([JSON.stringify(first)]);
+	for (let order = 2; order <= Math.max(...wanted); order++) {
+		const list = given(order);
+		if (list === undefined) {
+			found.set(order, permuted(first, order, taken));
+		} else if (wanted.includes(order)) {
+			const spelled = await spell(list);
+			if (sortedJson(spelled) !== sortedJson(first))
+				throw fail("CONFIG_VALUE", {
+					where: `orders.${order}`,
+					problem: "it does not hold the tasks of data.tasks",
+				});
+			found.set(order, spelled);
+		}
+	}
+	return found;
+}
+
+const sortedJson = (entries: readonly TaskEntry[]): string =>
+	JSON.stringify(entries.map((e) => JSON.stringify(e)).sort());
+
+function permuted(
+	tasks: readonly TaskEntry[],
+	order: number,
+	taken: Set<string>,
+): readonly TaskEntry[] {
+	let all = 1;
+	for (let n = 2; n <= tasks.length; n++) all *= n;
+	if (taken.size >= all)
+		throw fail("CONFIG_VALUE", {
+			where: `order ${order}`,
+			problem: `${tasks.length} tasks have no more than ${all} orders`,
+		});
+	for (let draw = 0; ; draw++) {
+		const list = new Random("order", order, draw)
+			.permutation(tasks.length)
+			.map((i) => tasks[i] as TaskEntry);
+		const key = JSON.stringify(list);
+		if (taken.has(key)) continue;
+		taken.add(key);
+		return list;
+	}
+}
+
+const distinct = <T>(list: readonly T[]): T[] => [
+	...new Map(list.map((item) => [JSON.stringify(item), item])).values(),
+];
+
+/** All cells, those that share data and draws (seed, then order) together; what is named twice is one. */
 export function cellsOf(
 	config: RunConfig,
-	{ strategies, seeds, orders }: CompareConfig,
-	tasks: readonly TaskEntry[],
+	asked: CompareConfig,
+	orders: ReadonlyMap<number, readonly TaskEntry[]>,
 ): Cell[] {
-	return (seeds.length > 0 ? seeds : [config.seed]).flatMap((seed) =>
-		orders.flatMap((order) =>
+	const strategies = distinct(asked.strategies);
+	const seeds = asked.seeds.length > 0 ? asked.seeds : [config.seed];
+	return distinct(seeds).flatMap((seed) =>
+		distinct(asked.orders).flatMap((order) =>
 			strategies.map((strategy): Cell => {
 				const cell = {
 					...config,
-					data: { ...config.data, tasks: orderOf(config, order, tasks) },
+					data: {
+						...config.data,
+						tasks: orders.get(order) as readonly TaskEntry[],
+					},
+					orders: {},
 					strategy,
 					seed,
 				};
 				const { out: _out, name: _name, threads: _threads, ...decisive } = cell;
-				const key = sha256(Buffer.from(stableJson(decisive))).slice(0, 16);
+				const key = sha256(
+					Buffer.from(stableJson({ ...decisive, version })),
+				).slice(0, 16);
 				return {
 					label: labelOf(strategy, strategies),
 					strategy: strategy.name,
@@ -82,20 +157,6 @@ export function cellsOf(
 	);
 }
 
-/** Order 1 is as configured; others are a list of the configuration, or a permutation seeded by their number. */
-function orderOf(
-	{ orders }: RunConfig,
-	order: number,
-	tasks: readonly TaskEntry[],
-): readonly TaskEntry[] {
-	if (order === 1) return tasks;
-	const given = orders[String(order)];
-	if (given !== undefined && given !== "seeded") return given;
-	return new Random("order", order)
-		.permutation(tasks.length)
-		.map((i) => tasks[i] as TaskEntry);
-}
-
 /** The name, with those options in which it differs from another strategy of that name. */
 function labelOf(strategy: Named, all: readonly Named[]): string {
 	const twins = all.filter((s) => s.name === strategy.name);
@@ -104,8 +165,20 @@ function labelOf(strategy: Named, all: readonly Named[]): string {
 	);
 	return [
 		strategy.name,
-		...telling.map((key) => `${key}=${JSON.stringify(strategy[key])}`),
+		...telling.map((key) => `${snake(key)}=${JSON.stringify(strategy[key])}`),
 	].join(" ");
+}
+
+/** Whether its folder holds a finished run. */
+export function isFinished({ config }: Cell): boolean {
+	const dir = runDir(config);
+	if (!holdsRun(dir)) return false;
+	try {
+		return openRun(dir, "read").finished;
+	} catch (error) {
+		if (error instanceof KeepsightError) return false; // damaged: to be run again
+		throw error;
+	}
 }
 
 /** Reads a finished cell; null where its folder holds no finished run. */

@@ -6,9 +6,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { runDir } from "../config.ts";
-import { fail, Interrupted } from "../errors.ts";
+import { fail, Interrupted, KeepsightError } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
-import { holdsRun } from "../run.ts";
+import { holdsRun, openRun } from "../run.ts";
 import {
 	ensureFolder,
 	lockFolder,
@@ -17,12 +17,14 @@ import {
 	writeAtomic,
 } from "../storage.ts";
 import type { TrainJob } from "../train.ts";
-import type { Cell } from "./cells.ts";
+import { type Cell, isFinished } from "./cells.ts";
 
 /** Starts a process that runs these cells one after the other and tells of each by "cell" events. */
 export type StartCells = (
 	jobs: readonly { readonly cell: string; readonly job: TrainJob }[],
 	options: {
+		/** How many such processes share the machine. */
+		readonly processes: number;
 		readonly onEvent: (event: RunEvent) => void;
 		readonly signal?: AbortSignal;
 	},
@@ -34,8 +36,9 @@ const entrySchema = z.strictObject({
 	order: z.int(),
 	/** Folder of the run, beside the ledger. */
 	folder: z.string(),
-	state: z.enum(["finished", "failed"]),
-	/** How long it ran, all attempts together. */
+	/** running: begun, and not known to have ended. */
+	state: z.enum(["running", "finished", "failed"]),
+	/** How long it ran, all attempts that ended together. */
 	seconds: z.number().min(0),
 	message: z.string().nullable(),
 });
@@ -51,8 +54,21 @@ export interface StudyOptions {
 	readonly start: StartCells;
 	/** Processes at a time; each gets an equal share of the threads. */
 	readonly jobs: number;
-	readonly onEvent: (event: RunEvent) => void;
+	/** With the cell that is at it, if one is. */
+	readonly onEvent: (event: RunEvent, cell: Cell | null) => void;
 	readonly signal?: AbortSignal;
+}
+
+/** Threads of the run that was begun there, which it must go on with; null: none was. */
+function threadsOf(dir: string): number | null {
+	if (!holdsRun(dir)) return null;
+	try {
+		const { threads } = openRun(dir, "read").record.config;
+		return typeof threads === "number" ? threads : null;
+	} catch (error) {
+		if (error instanceof KeepsightError) return null; // the run itself will say what is wrong
+		throw error;
+	}
 }
 
 /** Runs what the ledger does not know as finished. Returns its entry of every cell, by key. */
@@ -65,29 +81,30 @@ export async function runCells(
 	try {
 		const ledger = new Ledger(dir);
 		const open = cells.filter(
-			({ key, config }) =>
-				ledger.entries[key]?.state !== "finished" || !holdsRun(runDir(config)),
+			(cell) =>
+				ledger.entries[cell.key]?.state !== "finished" || !isFinished(cell),
 		);
 		const skipped = cells.length - open.length;
 		if (skipped > 0)
-			onEvent({
-				type: "notice",
-				text: `${skipped} of ${cells.length} runs are finished and not run again.`,
-			});
+			onEvent(
+				{
+					type: "notice",
+					text: `${skipped} of ${cells.length} runs are finished and not run again.`,
+				},
+				null,
+			);
 		const groups = new Map<string, Cell[]>();
 		for (const cell of open) {
 			const key = `${cell.seed} ${cell.order}`;
 			groups.set(key, [...(groups.get(key) ?? []), cell]);
 		}
 		const waiting = [...groups.values()];
+		const processes = Math.min(jobs, waiting.length);
 		const worker = async () => {
 			for (let group = waiting.shift(); group; group = waiting.shift())
-				await runGroup(group, ledger, { start, jobs, onEvent, signal });
+				await runGroup(group, ledger, { start, processes, onEvent, signal });
 		};
-		const workers = Array.from(
-			{ length: Math.min(jobs, waiting.length) },
-			worker,
-		);
+		const workers = Array.from({ length: processes }, worker);
 		const outcomes = await Promise.allSettled(workers); // a child that was asked to stop finishes its step first
 		for (const outcome of outcomes)
 			if (outcome.status === "rejected") throw outcome.reason;
@@ -103,10 +120,11 @@ async function runGroup(
 	ledger: Ledger,
 	{
 		start,
-		jobs,
+		processes,
 		onEvent,
 		signal,
-	}: Pick<StudyOptions, "start" | "jobs" | "onEvent"> & {
+	}: Pick<StudyOptions, "start" | "onEvent"> & {
+		readonly processes: number;
 		readonly signal: AbortSignal | undefined;
 	},
 ): Promise<void> {
@@ -117,7 +135,7 @@ async function runGroup(
 		if (!running) return;
 		const { cell, began } = running;
 		ledger.note(cell, state, (performance.now() - began) / 1000, message);
-		left.delete(cell.key);
+		if (state !== "running") left.delete(cell.key);
 		running = null;
 	};
 	while (left.size > 0) {
@@ -126,38 +144,46 @@ async function runGroup(
 			await start(
 				[...left].map((key) => {
 					const { config } = byKey.get(key) as Cell;
-					const threads = Math.max(1, Math.floor(config.threads / jobs));
 					const dir = runDir(config);
+					const fresh = ledger.mustRestart(key);
+					const threads =
+						(fresh ? null : threadsOf(dir)) ??
+						Math.max(1, Math.floor(config.threads / processes));
 					return {
 						cell: key,
 						job: {
 							config: { ...config, threads },
 							dir,
-							mode: ledger.mustRestart(key) ? "fresh" : "resume",
+							mode: fresh ? "fresh" : "resume",
 							force: false,
 						},
 					};
 				}),
 				{
+					processes,
 					...(signal && { signal }),
 					onEvent(event) {
 						if (event.type === "cell") {
 							const cell = byKey.get(event.cell) as Cell;
-							if (event.state === "started")
+							if (event.state === "started") {
 								running = { cell, began: performance.now() };
-							else end(event.state, event.message ?? null);
+								ledger.note(cell, "running", 0, null);
+							} else end(event.state, event.message ?? null);
 						}
-						onEvent(event);
+						onEvent(event, running?.cell ?? null);
 					},
 				},
 			);
 		} catch (error) {
-			if (error instanceof Interrupted || signal?.aborted) throw error;
+			if (error instanceof Interrupted || signal?.aborted) {
+				end("running", null);
+				throw error;
+			}
 			if (!running) throw error; // it could not even begin
 			const { cell } = running as { cell: Cell };
 			const message = (error as Error).message;
 			end("failed", message);
-			onEvent({ type: "cell", cell: cell.key, state: "failed", message });
+			onEvent({ type: "cell", cell: cell.key, state: "failed", message }, cell);
 		}
 		if (left.size === before)
 			throw new Error("a process for cells ended without having run any");

@@ -100,8 +100,13 @@ async function trainOn(
 	strategy: Strategy,
 	weights: TensorDict,
 	changes: Partial<LearnSettings> = {},
+	{
+		checkpoint = VersionedFolder.open(join(work, String(folders++))),
+		stopAfter = Number.POSITIVE_INFINITY,
+	}: { checkpoint?: VersionedFolder; stopAfter?: number } = {},
 ) {
 	const trunk = new Trunk(network);
+	const stop = { requested: false };
 	const rehearsal = strategy.rehearse?.() ?? null;
 	const training = createAugmenter({
 		pretext: { name: "cutpaste", options: {} },
@@ -125,9 +130,13 @@ async function trainOn(
 		rehearsal,
 		heldOut: null,
 		start: weights,
-		checkpoint: VersionedFolder.open(join(work, String(folders++))),
-		emit: (e) => events.push(e),
-		stop: { requested: false },
+		checkpoint,
+		emit(event) {
+			events.push(event);
+			if (event.type === "epoch" && event.epoch === stopAfter)
+				stop.requested = true;
+		},
+		stop,
 	});
 	await training.close();
 	return { ...result, events };
@@ -215,53 +224,29 @@ describe.each(trained)("strategy %s", (_name, definition) => {
 		expect(difference(a.weights, b.weights)).toBe(0);
 		expect(b.learning).toEqual(a.learning);
 	});
-	it("resumes after an epoch to the same bytes", async () => {
-		const whole = await trainOn(
-			0,
-			definition.create(definition.options.parse({})),
-			start,
-			{ epochs: 3 },
-		);
-		const dir = VersionedFolder.open(join(work, String(folders)));
-		// stops after the second epoch, as a kill would
-		const stop = { requested: false };
-		const trunk = new Trunk(network);
-		const job = () => ({
-			network,
-			trunk,
-			settings: { ...settings, epochs: 3 },
-			strategy: definition.create(definition.options.parse({})),
-			task: { id: "task0", categories: [] },
-			taskIndex: 0,
-			taskCount: 2,
-			rehearsal: null,
-			heldOut: null,
-			start,
-			checkpoint: dir,
-			stop,
-		});
-		const augmenter = () =>
-			createAugmenter({
-				pretext: { name: "cutpaste", options: {} },
-				images: drawImages(0, 12),
-				workers: 0,
-				seed: 5,
-			});
+	it("resumes the second task after an epoch to the same bytes", async () => {
+		const make = () => definition.create(definition.options.parse({}));
+		const first = make();
+		const one = await trainOn(0, first, start);
+		/** As a run restores it: from what was kept of the first task. */
+		const restored = () => {
+			const strategy = make();
+			for (const [name, t] of Object.entries(first.tensors ?? {}))
+				(strategy.tensors as Record<string, AnyTensor>)[name] = {
+					...t,
+					data: t.data.slice(),
+				} as AnyTensor;
+			return strategy;
+		};
+		const from = definition.startsFrom === "initial" ? start : one.weights;
+		const epochs = { epochs: 3 };
+		const whole = await trainOn(1, restored(), from, epochs);
+		const checkpoint = VersionedFolder.open(join(work, String(folders++)));
 		await expect(
-			learn({
-				...job(),
-				training: augmenter(),
-				emit: (e) => {
-					if (e.type === "epoch" && e.epoch === 2) stop.requested = true;
-				},
-			}),
+			trainOn(1, restored(), from, epochs, { checkpoint, stopAfter: 2 }),
 		).rejects.toThrow("interrupted");
-		stop.requested = false;
-		const resumed = await learn({
-			...job(),
-			training: augmenter(),
-			emit: () => {},
-		});
+		const resumed = await trainOn(1, restored(), from, epochs, { checkpoint });
+		expect(resumed.events.filter((e) => e.type === "epoch")).toHaveLength(1);
 		expect(difference(resumed.weights, whole.weights)).toBe(0);
 		expect(resumed.learning).toEqual(whole.learning);
 	});

@@ -2,10 +2,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { parseConfig, runDir } from "../../src/config.ts";
+import { parseConfig, runDir, type TaskEntry } from "../../src/config.ts";
 import { fail, Interrupted } from "../../src/errors.ts";
 import type { RunEvent } from "../../src/events.ts";
-import { cellsOf, studyDir } from "../../src/study/cells.ts";
+import { cellsOf, ordersOf, studyDir } from "../../src/study/cells.ts";
 import { runCells, type StartCells } from "../../src/study/ledger.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-ledger-"));
@@ -28,8 +28,10 @@ const strategies = [
 	{ name: "ewc", lambda: 2 },
 ];
 const tasks = ["a/x", "a/y", "a/z"];
-const cells = (name: string, seeds = [0], orders = [1]) =>
-	cellsOf({ ...config, name }, { strategies, seeds, orders }, tasks);
+const spell = async (entries: readonly TaskEntry[]) => entries;
+const orders = await ordersOf(config, [1, 2, 3], spell);
+const cells = (name: string, seeds = [0], numbers = [1]) =>
+	cellsOf({ ...config, name }, { strategies, seeds, orders: numbers }, orders);
 
 describe("cells", () => {
 	it("are named by what decides their numbers", () => {
@@ -41,7 +43,7 @@ describe("cells", () => {
 		const other = cellsOf(
 			{ ...config, train: { ...config.train, epochs: 3 } },
 			{ strategies, seeds: [0], orders: [1] },
-			tasks,
+			orders,
 		);
 		expect(other[0]?.key).not.toBe(a[0]?.key);
 		expect(a.map((c) => c.label)).toEqual([
@@ -53,6 +55,39 @@ describe("cells", () => {
 			join(work, "one", "compare"),
 		);
 	});
+	it("named twice are one", () => {
+		const twice = [...strategies, ...strategies];
+		expect(
+			cellsOf(
+				config,
+				{ strategies: twice, seeds: [0, 0], orders: [1, 1] },
+				orders,
+			).length,
+		).toBe(3);
+	});
+	it("keep their key when orders are added", async () => {
+		const more = {
+			...config,
+			orders: { ...config.orders, 4: "seeded" as const },
+		};
+		const [first] = cellsOf(
+			more,
+			{ strategies, seeds: [0], orders: [1] },
+			orders,
+		);
+		expect(first?.key).toBe(cells("one")[0]?.key);
+	});
+	it("have orders that all differ, as many as there are", async () => {
+		const { orders: _, ...plain } = config;
+		const six = await ordersOf({ ...plain, orders: {} }, [6], spell);
+		expect(new Set([...six.values()].map((o) => o.join())).size).toBe(6);
+		await expect(
+			ordersOf({ ...plain, orders: {} }, [7], spell),
+		).rejects.toThrow("3 tasks have no more than 6 orders");
+		await expect(
+			ordersOf({ ...plain, orders: { 2: ["a/x", "a/y"] } }, [2], spell),
+		).rejects.toThrow(/orders\.2.*does not hold the tasks of data\.tasks/);
+	});
 	it("take their order from the configuration, else from a permutation of its number", () => {
 		const orderOf = (order: number, seed = 0) =>
 			cells("one", [seed], [order])[0]?.config.data.tasks;
@@ -61,6 +96,15 @@ describe("cells", () => {
 		expect([...(orderOf(2) ?? [])].sort()).toEqual(tasks);
 		expect(orderOf(2, 7)).toEqual(orderOf(2));
 	});
+});
+
+const finishedRun = JSON.stringify({
+	format: 1,
+	config: {},
+	order: ["a/x"],
+	tasks: [{ id: "a/x", state: "learnt", seconds: 1 }],
+	seed: 0,
+	versions: {},
 });
 
 /** Does as told for each cell, and leaves a run folder as a finished run would. */
@@ -81,7 +125,7 @@ function fake(does: (label: number) => "finish" | "fail" | "die" | "stop") {
 				onEvent({ type: "cell", cell, state: "failed", message: "no" });
 			else {
 				mkdirSync(job.dir, { recursive: true });
-				writeFileSync(join(job.dir, "run.json"), "{}");
+				writeFileSync(join(job.dir, "run.json"), finishedRun);
 				onEvent({ type: "cell", cell, state: "finished" });
 			}
 		}
@@ -133,6 +177,23 @@ describe("ledger", () => {
 		const again = fake(() => "finish");
 		await run("c", again.start);
 		expect(again.calls[0]?.modes).toEqual(["resume", "resume"]);
+	});
+	it("a failed cell whose new start is interrupted goes on from there", async () => {
+		await run("f", fake((i) => (i === 0 ? "fail" : "finish")).start);
+		await expect(run("f", fake(() => "stop").start)).rejects.toThrow(
+			Interrupted,
+		);
+		const third = fake(() => "finish");
+		await run("f", third.start);
+		expect(third.calls[0]?.modes).toEqual(["resume"]);
+	});
+	it("runs a cell again whose run is not what the ledger says", async () => {
+		await run("g", fake(() => "finish").start);
+		const [first] = cells("g");
+		writeFileSync(join(runDir(first?.config ?? config), "run.json"), "{}");
+		const again = fake(() => "finish");
+		await run("g", again.start);
+		expect(again.calls[0]?.cells).toEqual([first?.key]);
 	});
 	it("runs a cell again whose folder is gone", async () => {
 		await run("d", fake(() => "finish").start);
