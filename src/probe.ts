@@ -7,6 +7,7 @@ import type { Image, LearnTask } from "./data/task.ts";
 import { gradients } from "./engine/autodiff.ts";
 import { input, inputsOf, type Value, type ValueDict } from "./engine/graph.ts";
 import { add, gemm, mul, reshape, slice, sum } from "./engine/ops/index.ts";
+import { productBy } from "./engine/products.ts";
 import { Session } from "./engine/runtime.ts";
 import {
 	type AnyTensor,
@@ -54,6 +55,7 @@ export const probeOf = (job: ProbeJob): Probe => ({
 	params: job.weights,
 	images: job.training.images.slice(0, job.images),
 	random: new Random(job.seed, "strategy", job.task.id),
+	product: productBy(job.network.threads),
 	notice: job.notice,
 	look: (views) => look(job, views),
 	squaredGradients: (images, of) => squaredGradients(job, images, of),

@@ -10,6 +10,7 @@
  * `leadingEigen`: only the leading vectors, of a matrix known by its products: block subspace iteration with Rayleigh-Ritz
  * (Saad, Numerical Methods for Large Eigenvalue Problems, 5.2), until they hold a wanted share of the known trace.
  */
+import { factor, solveLower } from "./cholesky.ts";
 import { fail } from "../errors.ts";
 import type { Random } from "../random.ts";
 
@@ -436,9 +437,73 @@ export function transpose(a: Float64Array, n: number): Float64Array {
 	return out;
 }
 
+/** A Bᵀ [m, n] of A [m, k] and B [n, k] in float64, as `timesTransposed` gives it, by whatever is fastest. */
+export type Product = (
+	a: Float64Array,
+	b: Float64Array,
+	k: number,
+) => Float64Array | Promise<Float64Array>;
+
+/**
+ * As `orthonormalise`, by products alone: with Y Yᵀ = L Lᵀ the rows of L⁻¹ Y are orthonormal, twice for full accuracy (CholeskyQR2,
+ * Yamamoto et al. 2015). Rows that depend on each other are left to Gram and Schmidt.
+ */
+export async function orthonormaliseBy(
+	product: Product,
+	rows: Float64Array,
+	n: number,
+	against: Float64Array = new Float64Array(0),
+): Promise<Float64Array> {
+	const k = rows.length / n;
+	let y: Float64Array = rows.slice();
+	for (let pass = 0; pass < 2; pass++) {
+		if (against.length > 0) {
+			const onto = await product(
+				await product(y, against, n),
+				transpose(against, n),
+				against.length / n,
+			);
+			y = y.map((x, i) => x - (onto[i] as number));
+		}
+		if (pass === 0) unitLengths(y, n);
+		let inverse: Float64Array; // L⁻¹, [k, k]
+		try {
+			inverse = inverseLower(factor(await product(y, y, n), k), k);
+		} catch {
+			return orthonormalise(rows, n, against);
+		}
+		y = await product(inverse, transpose(y, n), k);
+	}
+	return y;
+}
+
+function unitLengths(rows: Float64Array, n: number): void {
+	for (let i = 0; i < rows.length; i += n) {
+		const row = rows.subarray(i, i + n);
+		const length = norm(row) || 1;
+		for (let j = 0; j < n; j++) row[j] = (row[j] as number) / length;
+	}
+}
+
+/** L⁻¹ of lower triangular L [k, k]. */
+function inverseLower(l: Float64Array, k: number): Float64Array {
+	const columns = new Float64Array(k * k);
+	const unit = new Float64Array(k);
+	for (let i = 0; i < k; i++) {
+		unit.fill(0);
+		unit[i] = 1;
+		columns.set(solveLower(l, k, unit), i * k);
+	}
+	return transpose(columns, k);
+}
+
 export interface LeadingOptions {
+	/** Default `timesTransposed`, and Gram-Schmidt. */
+	readonly product?: Product;
 	/** Rows of the first block; default max(16, n / 32). It grows as needed. */
 	readonly block?: number;
+	/** Products between two Rayleigh-Ritz steps; default 1. Where products are quick, the small eigenproblem of a step costs more. */
+	readonly powers?: number;
 	/** Above this rank the full decomposition is called cheaper; default n / 3. */
 	readonly maximumRank?: number;
 	/**
@@ -473,6 +538,8 @@ export async function leadingEigen(
 	energy: number,
 	random: Random,
 	{
+		product,
+		powers = 1,
 		block = Math.max(16, n >> 5),
 		maximumRank = Math.floor(n / 3),
 		tolerance = 1e-5,
@@ -487,22 +554,29 @@ export async function leadingEigen(
 			vectors: new Float64Array(0),
 			products: 0,
 		};
-	let basis = orthonormalise(normals(Math.min(n, block), n, random), n); // [b, n]
+	const times: Product = product ?? timesTransposed;
+	const orthonormal = (rows: Float64Array) =>
+		product ? orthonormaliseBy(product, rows, n) : orthonormalise(rows, n);
+	let basis = await orthonormal(normals(Math.min(n, block), n, random)); // [b, n]
 	let products = 0;
 	for (let iteration = 1; iteration <= maximumIterations; iteration++) {
+		for (let power = 1; power < powers; power++) {
+			products += basis.length / n;
+			basis = await orthonormal(await multiply(basis, basis.length / n));
+		}
 		const size = basis.length / n;
 		const image = await multiply(basis, size); // [b, n]
 		products += size;
 		// Rayleigh-Ritz: H = Q A Qᵀ = S Θ Sᵀ; Ritz vectors Sᵀ Q, their images Sᵀ Q A
 		const { values, vectors: ritz } = symmetricEigen(
-			timesTransposed(basis, image, n),
+			await times(basis, image, n),
 			size,
 		);
-		const images = timesTransposed(ritz, transpose(image, n), size); // [b, n]
+		const images = await times(ritz, transpose(image, n), size); // [b, n]
 		const { rank, sum } = fewest(values, target);
 		const missing = target - sum;
 		if (missing <= 0) {
-			const leading = timesTransposed(
+			const leading = await times(
 				ritz.slice(0, rank * size),
 				transpose(basis, n),
 				size,
@@ -520,7 +594,7 @@ export async function leadingEigen(
 			}
 			if (iteration === maximumIterations) return { found: false, about: rank };
 		}
-		basis = orthonormalise(images, n);
+		basis = await orthonormal(images);
 		// Further directions hold no more than about the smallest Ritz value each: grow by what the missing energy needs,
 		// at most twofold at a time, and keep a margin above the rank, since the rate of convergence is λ_{b+1} / λ_rank.
 		const smallest = Math.max(values[size - 1] as number, Number.MIN_VALUE);

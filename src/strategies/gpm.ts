@@ -92,6 +92,7 @@ export const gpm = defineStrategy({
 						width,
 						threshold,
 						new Random("gpm", layer, tasksLearnt()),
+						width >= 1024 ? probe.product : undefined, // below, starting the engine costs more than it saves
 					);
 					tensors[layer] = float32(
 						[extension.rank, width],

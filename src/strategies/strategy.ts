@@ -76,6 +76,8 @@ export interface Probe {
 	/** Clean training images of the task. */
 	readonly images: readonly Image[];
 	readonly random: Random;
+	/** A Bᵀ [m, n] of A [m, k] and B [n, k] in float64, at the engine's speed. */
+	product(a: Float64Array, b: Float64Array, k: number): Promise<Float64Array>;
 	/** Tells the user something that is no error. */
 	notice(text: string): void;
 	/** Logits of the K views of some of the images. */

@@ -12,6 +12,8 @@ import {
 	type Eigen,
 	leadingEigen,
 	orthonormalise,
+	orthonormaliseBy,
+	type Product,
 	symmetricEigen,
 	timesTransposed,
 	transpose,
@@ -45,15 +47,16 @@ export async function extendBasis(
 	n: number,
 	threshold: number,
 	random: Random,
+	product: Product = timesTransposed,
 ): Promise<Extension> {
 	const live = parts
 		.map((part) => ({ ...part, trace: traceOf(part.gram, n) }))
 		.filter((part) => part.trace > 0); // a part without input asks for nothing
-	const kept = live.map(
-		({ gram, trace }) => sum(energies(gram, basis, n)) / trace,
-	);
+	const kept: number[] = [];
+	for (const { gram, trace } of live)
+		kept.push(sum(await energies(gram, basis, n, product)) / trace);
 	const before = basis.length / n;
-	let added = new Float64Array(0);
+	let added: Float64Array = new Float64Array(0);
 	if (
 		threshold > 0 &&
 		live.length > 0 &&
@@ -63,10 +66,16 @@ export async function extendBasis(
 		for (const { gram, trace } of live)
 			for (let i = 0; i < weighted.length; i++)
 				(weighted[i] as number) += (gram[i] as number) / trace;
-		const residual = residualGram(weighted, basis, n);
+		const residual = await residualGram(weighted, basis, n, product);
 		// Every part lacks at most 1 − ε once their sum does: enough directions for the choice below, from which it takes the first.
 		const wanted = sum(kept.map((share) => 1 - share)) - (1 - threshold);
-		const { values, vectors } = await decompose(residual, n, wanted, random);
+		const { values, vectors } = await decompose(
+			residual,
+			n,
+			wanted,
+			random,
+			product,
+		);
 		// (I − P) G (I − P) has the old basis in its null space: only directions with energy are new
 		const floor = n * Number.EPSILON * live.length;
 		const usable = values.findIndex((value) => value <= floor);
@@ -81,19 +90,22 @@ export async function extendBasis(
 			((before === 0 && k === 0) || kept.some((share) => share < threshold))
 		) {
 			if (k % 64 === 0)
-				gains = gainsOf(
+				gains = await gainsOf(
 					live,
-					candidates.subarray(k * n, (k + 64) * n),
+					candidates.slice(k * n, (k + 64) * n),
 					values.subarray(k, k + 64),
 					n,
+					product,
 				);
 			for (const [p, gain] of gains.entries())
 				kept[p] = (kept[p] as number) + (gain[k % 64] as number);
 			k++;
 		}
-		added = new Float64Array(
-			orthonormalise(candidates.slice(0, k * n), n, basis),
-		);
+		const chosen = candidates.slice(0, k * n);
+		added =
+			product === timesTransposed
+				? orthonormalise(chosen, n, basis)
+				: await orthonormaliseBy(product, chosen, n, basis);
 	}
 	const rank = before + added.length / n;
 	return {
@@ -107,17 +119,18 @@ export async function extendBasis(
 }
 
 /** Share of each part's energy along each candidate. They sum to its eigenvalue, so the last part needs no product. */
-function gainsOf(
+async function gainsOf(
 	parts: readonly { gram: Float64Array; trace: number }[],
 	candidates: Float64Array,
 	values: Float64Array,
 	n: number,
-): Float64Array[] {
-	const gains = parts
-		.slice(0, -1)
-		.map(({ gram, trace }) =>
-			energies(gram, candidates, n).map((energy) => energy / trace),
-		);
+	product: Product,
+): Promise<Float64Array[]> {
+	const gains: Float64Array[] = [];
+	for (const { gram, trace } of parts.slice(0, -1)) {
+		const energy = await energies(gram, candidates, n, product);
+		gains.push(energy.map((e) => e / trace));
+	}
 	return [
 		...gains,
 		values.map((value, k) =>
@@ -127,14 +140,15 @@ function gainsOf(
 }
 
 /** gradient [m, n] − gradient M Mᵀ: the part of a weight change (rows of weights over n inputs) that M's inputs don't see. */
-export function projectOut(
+export async function projectOut(
 	gradient: Float64Array,
 	basis: Float64Array,
 	n: number,
-): Float64Array {
+	product: Product = timesTransposed,
+): Promise<Float64Array> {
 	if (basis.length === 0) return gradient.slice();
-	const onto = timesTransposed(
-		timesTransposed(gradient, basis, n),
+	const onto = await product(
+		await product(gradient, basis, n),
 		transpose(basis, n),
 		basis.length / n,
 	); // [m, n]
@@ -148,23 +162,25 @@ export const joinBasis = (
 ): Float64Array => concat(basis, added);
 
 /** (I − P) G (I − P) for symmetric G. */
-function residualGram(
+async function residualGram(
 	gram: Float64Array,
 	basis: Float64Array,
 	n: number,
-): Float64Array {
-	const half = projectOut(gram, basis, n); // G (I − P)
-	return projectOut(transpose(half, n), basis, n); // (I − P) G (I − P)
+	product: Product,
+): Promise<Float64Array> {
+	const half = await projectOut(gram, basis, n, product); // G (I − P)
+	return projectOut(transpose(half, n), basis, n, product); // (I − P) G (I − P)
 }
 
 /** uᵀ G u for every row u. */
-function energies(
+async function energies(
 	gram: Float64Array,
 	rows: Float64Array,
 	n: number,
-): Float64Array {
+	product: Product,
+): Promise<Float64Array> {
 	if (rows.length === 0) return new Float64Array(0);
-	const images = timesTransposed(rows, gram, n);
+	const images = await product(rows, gram, n);
 	return Float64Array.from({ length: rows.length / n }, (_, i) => {
 		let total = 0;
 		for (let j = i * n; j < (i + 1) * n; j++)
@@ -182,18 +198,25 @@ async function decompose(
 	n: number,
 	wanted: number,
 	random: Random,
+	product: Product,
 ): Promise<Eigen> {
 	const trace = traceOf(gram, n);
 	if (n >= 1024) {
 		const leading = await leadingEigen(
-			(rows) => timesTransposed(rows, gram, n),
+			(rows) => product(rows, gram, n),
 			n,
 			trace,
 			Math.min(1, wanted / trace),
 			random,
-			{
-				maximumRank: Math.floor(n / 12),
-			},
+			product === timesTransposed
+				? { maximumRank: Math.floor(n / 12) }
+				: {
+						product,
+						powers: 4,
+						block: n >> 3,
+						maximumRank: n >> 1,
+						tolerance: 1e-4,
+					},
 		);
 		if (leading.found && leading.values.length > 0) return leading;
 	}

@@ -5,6 +5,7 @@ import {
 	timesTransposed,
 	transpose,
 } from "../../src/linalg/eigen.ts";
+import { productBy } from "../../src/engine/products.ts";
 import { Random } from "../../src/random.ts";
 import {
 	extendBasis,
@@ -67,9 +68,9 @@ test.skipIf(!existsSync(new URL("gpm.json", folder)))(
 		const basis = joinBasis(first.added, second);
 		expect(second.rank).toBe(rank2);
 		expect(relativeError(projector(basis, n), P2)).toBeLessThan(1e-4);
-		expect(relativeError(projectOut(grad, basis, n), projected)).toBeLessThan(
-			1e-4,
-		);
+		expect(
+			relativeError(await projectOut(grad, basis, n), projected),
+		).toBeLessThan(1e-4);
 	},
 );
 
@@ -177,7 +178,7 @@ describe("general position", () => {
 
 	test("inputs inside the basis do not see a projected weight change", async () => {
 		const { added } = await extendBasis(first, none, n, 0.97, random());
-		const change = projectOut(factor(16), added, n); // [16, n]
+		const change = await projectOut(factor(16), added, n); // [16, n]
 		const seen = timesTransposed(change, added, n);
 		expect(
 			Math.max(...seen.map(Math.abs)) / Math.max(...change.map(Math.abs)),
@@ -261,3 +262,33 @@ function readTensors(file: URL): Record<string, Float64Array> {
 		}),
 	);
 }
+
+test("the engine's products find what plain loops find, in wide layers as well", async () => {
+	const n = 1100;
+	const r = new Random("wide");
+	const part = (name: string, power: number) => {
+		const rows = 300;
+		const x = Float64Array.from(
+			{ length: n * rows },
+			(_, i) => (1 + Math.floor(i / rows)) ** -power * r.normal(),
+		);
+		return { name, gram: timesTransposed(x, x, rows) };
+	};
+	const product = productBy(1);
+	let plain: Float64Array = none;
+	let fast: Float64Array = none;
+	for (const task of [0, 1]) {
+		const parts = [part("class", 1), part("patches", 0.8)];
+		const start = () => new Random("wide", task);
+		const a = await extendBasis(parts, plain, n, 0.95, start());
+		const b = await extendBasis(parts, fast, n, 0.95, start(), product);
+		plain = joinBasis(plain, a);
+		fast = joinBasis(fast, b);
+		expect(Math.abs(b.rank - a.rank)).toBeLessThanOrEqual(1);
+		for (const kept of Object.values(b.kept))
+			expect(kept).toBeGreaterThanOrEqual(0.95);
+		const gramian = timesTransposed(fast, fast, n);
+		const off = gramian.map((x, i) => Math.abs(x - (i % (b.rank + 1) ? 0 : 1)));
+		expect(Math.max(...off)).toBeLessThan(1e-12);
+	}
+}, 60_000);
