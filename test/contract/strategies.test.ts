@@ -354,7 +354,7 @@ describe("rehearsal", () => {
 		);
 		await trainOn(0, strategy, start);
 		await expect(trainOn(1, strategy, start, { batchSize: 2 })).rejects.toThrow(
-			/A step of 1 image has no room/,
+			/A step has 1 image, but the strategy needs 2/,
 		);
 	});
 });
