@@ -38,8 +38,10 @@ const options = z.strictObject({
 	lambda: z
 		.number()
 		.min(0)
-		.default(1000)
-		.describe("Strength of the penalty; 0 equals finetune."),
+		.default(1e7)
+		.describe(
+			"Strength of the penalty, by the size of the Fisher; 0 equals finetune.",
+		),
 	form: z
 		.enum(["offline", "online"])
 		.default("offline")
