@@ -3,7 +3,6 @@
  * node step.js '{"model":"small","batch":16,"threads":2,"last":null}'
  */
 import { readFileSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { createAugmenter, prefetch } from "../src/augment.ts";
 import { input } from "../src/engine/graph.ts";
 import { crossEntropy, gemm } from "../src/engine/ops/index.ts";
@@ -21,6 +20,7 @@ import {
 	Trunk,
 	trainableWeights,
 } from "../src/trunk.ts";
+import { answerLines } from "./answers.ts";
 import { networkOf, optimizer, picture, type StepJob } from "./network.ts";
 
 const job = JSON.parse(process.argv[2] as string) as StepJob;
@@ -175,11 +175,4 @@ const answers: Record<string, () => Promise<number>> = {
 
 await oneStep(ready);
 await oneStep(ready);
-console.log(JSON.stringify("ready"));
-for await (const line of createInterface({ input: process.stdin })) {
-	const answer = answers[line.trim()];
-	console.log(
-		JSON.stringify(answer ? await answer() : `no measurement "${line}"`),
-	);
-}
-process.exit(0);
+await answerLines(answers);

@@ -6,7 +6,6 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { createAugmenter } from "../src/augment.ts";
 import { epochSteps, planStep } from "../src/draws.ts";
 import { uint8 } from "../src/engine/tensor.ts";
@@ -17,6 +16,7 @@ import { VersionedFolder } from "../src/storage.ts";
 import { strategies } from "../src/strategies/index.ts";
 import type { StrategyDefinition } from "../src/strategies/strategy.ts";
 import { Trunk, trainableWeights } from "../src/trunk.ts";
+import { answerLines } from "./answers.ts";
 import { networkOf, optimizer, picture } from "./network.ts";
 
 export interface StrategyJob {
@@ -120,11 +120,4 @@ const answers: Record<string, () => Promise<number>> = {
 	epoch: async () => epochMs,
 };
 await answers.step?.();
-console.log(JSON.stringify("ready"));
-for await (const line of createInterface({ input: process.stdin })) {
-	const answer = answers[line.trim()];
-	console.log(
-		JSON.stringify(answer ? await answer() : `no measurement "${line}"`),
-	);
-}
-process.exit(0);
+await answerLines(answers);

@@ -1,5 +1,4 @@
 /** The built `compare` on tiny drawn images: cells, ledger, table and charts; a cell gives the bytes that `train` gives. */
-import { spawnSync } from "node:child_process";
 import {
 	existsSync,
 	mkdtempSync,
@@ -9,12 +8,12 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Comparison } from "../src/study/summary.ts";
 import { drawCategory, size } from "./drawn.ts";
+import { keepsight } from "./program.ts";
 
-const cli = resolve(import.meta.dirname, "../dist/cli.js");
 const work = mkdtempSync(join(tmpdir(), "keepsight-compare-"));
 const data = join(work, "data");
 const config = join(work, "study.yaml");
@@ -46,14 +45,6 @@ threads: 1
 	);
 });
 
-const keepsight = (...args: string[]) => {
-	const { status, stdout, stderr } = spawnSync(
-		process.execPath,
-		[cli, ...args],
-		{ encoding: "utf8" },
-	);
-	return { status, stdout, stderr };
-};
 const compare = (...args: string[]) =>
 	keepsight("compare", "--config", config, ...args);
 const ledger = () =>

@@ -1,5 +1,5 @@
 /** The built program on tiny drawn images: from a config to the saved memory, stopped, killed, resumed, copied, damaged. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import {
 	cpSync,
 	existsSync,
@@ -14,12 +14,12 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, relative, resolve } from "node:path";
+import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Random } from "../src/random.ts";
 import { drawCategory, size } from "./drawn.ts";
+import { cli, keepsight } from "./program.ts";
 
-const cli = resolve(import.meta.dirname, "../dist/cli.js");
 const work = mkdtempSync(join(tmpdir(), "keepsight-e2e-"));
 const data = join(work, "data");
 afterAll(() => rmSync(work, { recursive: true, force: true }));
@@ -46,14 +46,6 @@ threads: 1
 	);
 });
 
-const keepsight = (...args: string[]) => {
-	const { status, stdout, stderr } = spawnSync(
-		process.execPath,
-		[cli, ...args],
-		{ encoding: "utf8" },
-	);
-	return { status, stdout, stderr };
-};
 const dirOf = (name: string) => join(work, "out", name, "Anomaly");
 const train = (name: string, ...args: string[]) =>
 	keepsight("train", "--config", config, "--set", `name=${name}`, ...args);

@@ -102,33 +102,36 @@ export function refill(
 }
 
 /** Some rows of a tensor along its first axis. */
-function rowsOf(t: AnyTensor, rows: readonly number[]): AnyTensor {
-	const size = sizeOf(t.shape.slice(1));
-	const data = t.data.slice(0, rows.length * size);
-	rows.forEach((row, i) => {
-		data.set(t.data.subarray(row * size, (row + 1) * size) as never, i * size);
-	});
-	return { ...t, shape: [rows.length, ...t.shape.slice(1)], data } as AnyTensor;
-}
+const rowsOf = (t: AnyTensor, rows: readonly number[]): AnyTensor =>
+	fromRows(
+		t,
+		rows.map((row) => [t, row] as const),
+	);
 
 /** Along the first axis. */
-export function joined(a: AnyTensor | undefined, b: AnyTensor): AnyTensor {
-	if (!a) return b;
-	const both = {
-		...b,
-		shape: [
-			(a.shape[0] as number) + (b.shape[0] as number),
-			...b.shape.slice(1),
-		],
-	};
-	if (a.dtype === "uint8" && b.dtype === "uint8") {
-		const data = new Uint8Array(a.data.length + b.data.length);
-		data.set(a.data);
-		data.set(b.data, a.data.length);
-		return { ...both, dtype: "uint8", data };
-	}
-	const data = new Float32Array(a.data.length + b.data.length);
-	data.set((a as Tensor).data);
-	data.set((b as Tensor).data, a.data.length);
-	return { ...both, dtype: "float32", data };
+export const joined = (a: AnyTensor | undefined, b: AnyTensor): AnyTensor =>
+	fromRows(
+		b,
+		[a, b].flatMap((t) =>
+			Array.from(
+				{ length: t?.shape[0] ?? 0 },
+				(_, row) => [t as AnyTensor, row] as const,
+			),
+		),
+	);
+
+/** A tensor of these rows, each of some tensor, of the kind and row shape of `like`; a buffer holds uint8 and float32 alone. */
+function fromRows(
+	like: AnyTensor,
+	rows: readonly (readonly [AnyTensor, number])[],
+): AnyTensor {
+	const one = like.shape.slice(1);
+	const shape = [rows.length, ...one];
+	const size = sizeOf(one);
+	const made = like.dtype === "uint8" ? uint8(shape) : float32(shape);
+	rows.forEach(([{ data }, row], i) => {
+		for (let j = 0; j < size; j++)
+			made.data[i * size + j] = data[row * size + j] as number;
+	});
+	return made;
 }

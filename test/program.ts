@@ -1,0 +1,14 @@
+/** The built program, run to its end. */
+import { spawnSync } from "node:child_process";
+import { resolve } from "node:path";
+
+export const cli = resolve(import.meta.dirname, "../dist/cli.js");
+
+export const keepsight = (...args: string[]) => {
+	const { status, stdout, stderr } = spawnSync(
+		process.execPath,
+		[cli, ...args],
+		{ encoding: "utf8" },
+	);
+	return { status, stdout, stderr };
+};
