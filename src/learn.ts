@@ -184,9 +184,14 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 					total / done,
 				]),
 			);
+			const seconds = (performance.now() - began) / 1000;
+			const accuracyHeldOut = heldOut
+				? await heldOut.accuracy(weightsNow())
+				: null;
 			const numbers: EpochNumbers = {
 				loss: loss / done,
 				accuracy: right / (done * plan.current * classes),
+				accuracyHeldOut,
 				early,
 				diagnostics,
 			};
@@ -197,12 +202,10 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 				epochs: settings.epochs,
 				loss: numbers.loss,
 				accuracy: numbers.accuracy,
-				seconds: (performance.now() - began) / 1000,
+				seconds,
 				diagnostics: {
 					...diagnostics,
-					...(heldOut && {
-						accuracyHeldOut: await heldOut.accuracy(weightsNow()),
-					}),
+					...(accuracyHeldOut !== null && { accuracyHeldOut }),
 				},
 			});
 			save(job, step, epoch + 1, numbers);
@@ -235,9 +238,7 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 			learning: {
 				pretextLoss: last.loss ?? null,
 				pretextAccuracy: last.accuracy ?? null,
-				pretextAccuracyHeldOut: heldOut
-					? await heldOut.accuracy(weights)
-					: null,
+				pretextAccuracyHeldOut: last.accuracyHeldOut ?? null,
 				saturated: isSaturated(last.early),
 				weightChange: relativeChange(start, weights),
 				...last.diagnostics,
@@ -256,6 +257,8 @@ interface EpochNumbers {
 	readonly loss: number;
 	/** Of the pretext on the current task's training views. */
 	readonly accuracy: number;
+	/** Of the pretext after the epoch, on normals that no step saw; null: there are none. */
+	readonly accuracyHeldOut: number | null;
 	/** Views of the second tenth of the task's steps. */
 	readonly early: { readonly right: number; readonly views: number };
 	readonly diagnostics: Readonly<Record<string, number>>;

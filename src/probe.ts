@@ -3,6 +3,7 @@
  * gradients of single samples. Sums are formed inside the graph, a few images a run, and joined in float64.
  */
 import type { Augmenter } from "./augment.ts";
+import { evenly } from "./data/index.ts";
 import type { Image, LearnTask } from "./data/task.ts";
 import { gradients } from "./engine/autodiff.ts";
 import { input, inputsOf, type Value, type ValueDict } from "./engine/graph.ts";
@@ -62,12 +63,6 @@ export const probeOf = (job: ProbeJob): Probe => ({
 	layerInputs: (images) => layerStatistics(job, images),
 });
 
-/** At most `wanted` of `images`, spread evenly. */
-const spread = (images: number, wanted: number): number[] =>
-	Array.from({ length: Math.min(wanted, images) }, (_, i) =>
-		Math.floor((i * images) / Math.min(wanted, images)),
-	);
-
 async function look(
 	{ network, trunk, training, weights, stop }: ProbeJob,
 	views: Parameters<Probe["look"]>[0],
@@ -114,7 +109,7 @@ async function squaredGradients(
 			new Float64Array((weights[name] as Tensor).data.length),
 		]),
 	);
-	const chosen = spread(images, wanted);
+	const chosen = evenly(images, wanted);
 	const count = chosen.length * k;
 	const pixels = sizeOf([...config.imageSize, 3]);
 	const graphs = new Map<number, Session>(); // by number of samples: the last run may be short
@@ -222,7 +217,7 @@ async function layerStatistics(
 	wanted: number,
 ): ReturnType<Probe["layerInputs"]> {
 	const fixedHead = !trained.includes("head.weight");
-	const chosen = spread(images, wanted);
+	const chosen = evenly(images, wanted);
 	const total: Record<
 		string,
 		{ width: number; rows: (RowStatistics & { rows: number })[] }

@@ -154,11 +154,14 @@ function thinned<C extends Category>(category: C, limit: number | null): C {
 	if (limit === null || normals.length <= limit) return category;
 	return {
 		...category,
-		normals: Array.from(
-			{ length: limit },
-			(_, i) => normals[Math.floor((i * normals.length) / limit)] as Sample,
-		),
+		normals: evenly(normals.length, limit).map((i) => normals[i] as Sample),
 	};
+}
+
+/** At most `wanted` of `count` positions, spread evenly. */
+export function evenly(count: number, wanted: number): number[] {
+	const length = Math.min(wanted, count);
+	return Array.from({ length }, (_, i) => Math.floor((i * count) / length));
 }
 
 /** Categories that a spec names: itself, or all that match its stars. */
