@@ -81,9 +81,15 @@ export interface RunConfig {
 	readonly threads: number;
 }
 
+/** One row of a comparison. */
+export interface StrategyRow extends Named {
+	/** In place of the configuration's. */
+	readonly memory?: RunConfig["memory"];
+}
+
 /** What `compare` runs the configuration with. */
 export interface CompareConfig {
-	readonly strategies: readonly Named[];
+	readonly strategies: readonly StrategyRow[];
 	/** Empty: the configuration's own seed. */
 	readonly seeds: readonly number[];
 	readonly orders: readonly number[];
@@ -204,6 +210,11 @@ const backbone = z
 		error: "width must be a multiple of heads",
 	});
 
+const memory = z
+	.array(entryOf(memories))
+	.min(1)
+	.max(1, { error: "several memories cannot be combined yet; give one" });
+
 const schema = z.strictObject({
 	name: z
 		.string()
@@ -258,11 +269,7 @@ const schema = z.strictObject({
 			.describe("firstTask: the head trains on the first task only"),
 	}) as z.ZodType<RunConfig["pretext"]>,
 	strategy: entryOf(strategies),
-	memory: z
-		.array(entryOf(memories))
-		.min(1)
-		.max(1, { error: "several memories cannot be combined yet; give one" })
-		.describe("what is kept of each task"),
+	memory: memory.describe("what is kept of each task"),
 	train: z
 		.strictObject({
 			epochs: count()
@@ -325,7 +332,13 @@ const schema = z.strictObject({
 	compare: z
 		.strictObject({
 			strategies: z
-				.array(entryOf(strategies))
+				.array(
+					entryOf(strategies, {
+						memory: memory
+							.optional()
+							.describe("in place of the configuration's"),
+					}) as z.ZodType<StrategyRow>,
+				)
 				.default([])
 				.describe("strategies with their options, one row of the table each"),
 			seeds: z
@@ -618,6 +631,10 @@ function validate(
 	throw fail("CONFIG_VALUE", { where: locate(first.path), problem });
 }
 
-/** strategy.name -> "strategy", memory.0.name -> "memory", compare.strategies.0.name -> "strategy" */
+/** strategy.name -> "strategy", compare.strategies.0.name -> "strategy", compare.strategies.0.memory.0.name -> "memory" */
 const kindOf = (path: readonly PropertyKey[]): string =>
-	path.includes("strategies") ? "strategy" : String(path[0]);
+	path.includes("memory")
+		? "memory"
+		: path.includes("strategies")
+			? "strategy"
+			: String(path[0]);

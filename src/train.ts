@@ -44,7 +44,7 @@ import {
 	taskFolder,
 } from "./run.ts";
 import { strategies } from "./strategies/index.ts";
-import type { StrategyDefinition } from "./strategies/strategy.ts";
+import type { Rehearsal, StrategyDefinition } from "./strategies/strategy.ts";
 import {
 	firstTrained,
 	type Network,
@@ -279,14 +279,21 @@ async function learnStage(
 		if (!run.tasksLearnt.includes(id)) run.setTask(id, "learning"); // joint training remembers earlier ones again
 	if (!stage.anew)
 		Object.assign(strategy.tensors ?? {}, before.strategyTensors);
-	const learnt = start ? await trainStage(context, stage.train, start) : null;
+	const rehearsal = strategy.rehearse?.() ?? null;
+	const learnt = start
+		? await trainStage(context, stage.train, start, rehearsal)
+		: null;
 	const knowledge = stage.anew
 		? new Knowledge(before.backbone, before.setup)
 		: before;
 	knowledge.current = learnt?.weights ?? null;
 	knowledge.strategyTensors = strategy.tensors ?? {};
 	for (const t of stage.remember)
-		await rememberTask(context, knowledge, t, learnt, weightsPerTask);
+		await rememberTask(context, knowledge, t, {
+			learnt,
+			weightsPerTask,
+			rehearsed: rehearsal ? unstack(rehearsal.images) : [],
+		});
 	run.checkLock();
 	knowledge.save(run.memory, taskFolder);
 	return knowledge;
@@ -401,6 +408,7 @@ async function trainStage(
 	}: StageContext,
 	task: LearnTask,
 	start: TensorDict,
+	rehearsal: Rehearsal | null,
 ): Promise<LearnResult> {
 	const parts = task.categories.map(divide);
 	const decode = (samples: readonly Sample[]) =>
@@ -412,7 +420,6 @@ async function trainStage(
 			task: task.id,
 		});
 	const pretext = pretextOf(config);
-	const rehearsal = strategy.rehearse?.() ?? null;
 	const heldOutImages = await decode(parts.flatMap((p) => p.heldOut));
 	const training = createAugmenter({
 		pretext,
@@ -516,13 +523,20 @@ async function readImages(
 	return images;
 }
 
-/** Adds the categories of a task to memory and router. */
+/** Adds the categories of a task to memory and router. `rehearsed`: images of earlier tasks, which show how their features moved. */
 async function rememberTask(
 	context: StageContext,
 	knowledge: Knowledge,
 	task: LearnTask,
-	learnt: LearnResult | null,
-	weightsPerTask: boolean,
+	{
+		learnt,
+		weightsPerTask,
+		rehearsed,
+	}: {
+		readonly learnt: LearnResult | null;
+		readonly weightsPerTask: boolean;
+		readonly rehearsed: readonly Image[];
+	},
 ): Promise<void> {
 	const { config, eyes, emit, stop, taskIndex, taskCount } = context;
 	const weights = learnt?.weights ?? null;
@@ -576,11 +590,17 @@ async function rememberTask(
 			earlier,
 		});
 	}
-	if (moved)
-		knowledge.memory.drift?.(
-			joinFeatures(seen.flatMap(({ earlier }) => earlier)),
-			joinFeatures(seen.flatMap(({ normals }) => normals)),
-		);
+	if (moved) {
+		const earlier = seen.flatMap((category) => category.earlier);
+		const now = seen.flatMap(({ normals }) => normals);
+		for (const [i, image] of rehearsed.entries()) {
+			await heed(stop);
+			const id = `rehearsed image ${i}`;
+			earlier.push(await eyes.featuresOf(id, image, before));
+			now.push(await eyes.featuresOf(id, image, weights));
+		}
+		knowledge.memory.drift?.(joinFeatures(earlier), joinFeatures(now));
+	}
 	const optimism: number[] = [];
 	for (const { category, normals, heldOut } of seen) {
 		const features = joinFeatures(normals);

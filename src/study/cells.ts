@@ -9,6 +9,7 @@ import {
 	type Named,
 	type RunConfig,
 	runDir,
+	type StrategyRow,
 	snake,
 	type TaskEntry,
 } from "../config.ts";
@@ -125,8 +126,9 @@ export function cellsOf(
 	const seeds = asked.seeds.length > 0 ? asked.seeds : [config.seed];
 	return distinct(seeds).flatMap((seed) =>
 		distinct(asked.orders).flatMap((order) =>
-			strategies.map((strategy): Cell => {
-				const cell = {
+			strategies.map((entry): Cell => {
+				const { memory = config.memory, ...strategy } = entry;
+				const cell: RunConfig = {
 					...config,
 					data: {
 						...config.data,
@@ -134,6 +136,7 @@ export function cellsOf(
 					},
 					orders: {},
 					strategy,
+					memory,
 					seed,
 				};
 				const { out: _out, name: _name, threads: _threads, ...decisive } = cell;
@@ -141,7 +144,7 @@ export function cellsOf(
 					Buffer.from(stableJson({ ...decisive, version })),
 				).slice(0, 16);
 				return {
-					label: labelOf(strategy, strategies),
+					label: labelOf(entry, strategies, config.memory),
 					strategy: strategy.name,
 					seed,
 					order,
@@ -157,15 +160,32 @@ export function cellsOf(
 	);
 }
 
-/** The name, with those options in which it differs from another strategy of that name. */
-function labelOf(strategy: Named, all: readonly Named[]): string {
-	const twins = all.filter((s) => s.name === strategy.name);
-	const telling = Object.keys(strategy).filter((key) =>
-		twins.some((t) => JSON.stringify(t[key]) !== JSON.stringify(strategy[key])),
+/** The name, with those options in which it differs from another strategy of that name, and its memory from the configuration's. */
+function labelOf(
+	entry: StrategyRow,
+	all: readonly StrategyRow[],
+	usual: readonly Named[],
+): string {
+	const told = (row: StrategyRow): Readonly<Record<string, unknown>> => {
+		const { memory = [], ...strategy } = row;
+		const unusual = memory.flatMap((own, i) =>
+			Object.entries(own).filter(
+				([key, value]) =>
+					JSON.stringify(value) !== JSON.stringify(usual[i]?.[key]),
+			),
+		);
+		return { ...strategy, ...Object.fromEntries(unusual) };
+	};
+	const own = told(entry);
+	const twins = all.filter((s) => s.name === entry.name).map(told);
+	const telling = Object.keys(own).filter(
+		(key) =>
+			!(key in entry) ||
+			twins.some((t) => JSON.stringify(t[key]) !== JSON.stringify(own[key])),
 	);
 	return [
-		strategy.name,
-		...telling.map((key) => `${snake(key)}=${JSON.stringify(strategy[key])}`),
+		entry.name,
+		...telling.map((key) => `${snake(key)}=${JSON.stringify(own[key])}`),
 	].join(" ");
 }
 
