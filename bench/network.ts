@@ -35,6 +35,7 @@ export function networkOf(job: StepJob, random: Random): Network {
 	return {
 		backbone: { config, weights: initialise(config, random) },
 		from: job.last === null ? 0 : config.depth - job.last,
+		patchBlocks: [],
 		threads: job.threads,
 	};
 }

@@ -23,7 +23,7 @@ if (mode.length > 0 && finished()) {
 }
 keepsight("train", "--config", "configs/demo.yaml", ...mode, ...args);
 console.log(`
-The run is in results/demo/Anomaly: memory/ (what was learnt), scores/ (every test image), metrics.json and metrics.csv.
+The run is in results/demo/Anomaly: report.html (open it in a browser), memory/ (what was learnt), scores/ (every test image), metrics.json.
   npx keepsight eval --mem_dir results/demo/Anomaly     scores every task again, from the stored memory alone
   npm start -- --fresh                                  learns it anew
   npx keepsight --help                                  everything else`);

@@ -6,11 +6,19 @@ import { addData } from "./commands/data.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEvaluate } from "./commands/evaluate.ts";
 import { StoppedBySignal } from "./commands/interrupt.ts";
+import { addReport } from "./commands/report.ts";
 import { addTrain } from "./commands/train.ts";
 import { fail, KeepsightError } from "./errors.ts";
 import { version } from "./version.ts";
 
-const commands = [addTrain, addEvaluate, addCompare, addData, addDoctor];
+const commands = [
+	addTrain,
+	addEvaluate,
+	addReport,
+	addCompare,
+	addData,
+	addDoctor,
+];
 
 function createProgram(): Command {
 	const program = new Command("keepsight")

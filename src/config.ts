@@ -44,6 +44,11 @@ export interface RunConfig {
 		readonly tasks: readonly TaskEntry[];
 		/** At most so many good images of a category are learnt; null: all. */
 		readonly limit: number | null;
+		/** Where to look, by category: a picture, white where parts are inspected. */
+		readonly roi: readonly {
+			readonly category: string;
+			readonly mask: string;
+		}[];
 	};
 	/** [H, W]: the whole image is resized to it. */
 	readonly imageSize: readonly [number, number];
@@ -58,7 +63,7 @@ export interface RunConfig {
 	readonly trainable: { readonly last: number } | "all" | "none";
 	readonly pretext: Named & { readonly head: "shared" | "firstTask" };
 	readonly strategy: Named;
-	readonly memory: readonly Named[];
+	readonly memory: readonly (Named & { readonly weight: number })[];
 	readonly train: {
 		readonly epochs: number;
 		readonly batchSize: number;
@@ -109,6 +114,19 @@ const RANDOM_VIT = { name: "vit", width: 192, depth: 6, heads: 3, patch: 16 };
 export function optionsOf(entry: Named): Record<string, unknown> {
 	const { name: _name, head: _head, ...options } = entry;
 	return options;
+}
+
+/** The memories as they are set up, their weights adding up to 1. */
+export function memoriesOf({ memory }: Pick<RunConfig, "memory">) {
+	const total = memory.reduce((sum, entry) => sum + entry.weight, 0);
+	return memory.map((entry) => {
+		const { weight, ...named } = entry;
+		return {
+			name: entry.name,
+			options: optionsOf(named),
+			weight: weight / total,
+		};
+	});
 }
 
 /** A strategy with its default options, as a configuration would hold it. */
@@ -211,9 +229,20 @@ const backbone = z
 	});
 
 const memory = z
-	.array(entryOf(memories))
+	.array(
+		entryOf(memories, {
+			weight: z
+				.number()
+				.positive()
+				.default(1)
+				.describe("share of the false alarms, relative to the other memories'"),
+		}) as z.ZodType<RunConfig["memory"][number]>,
+	)
 	.min(1)
-	.max(1, { error: "several memories cannot be combined yet; give one" });
+	.refine(
+		(list) => new Set(list.map(({ name }) => name)).size === list.length,
+		{ error: "a memory is named twice; each can be given once" },
+	);
 
 const schema = z.strictObject({
 	name: z
@@ -242,6 +271,17 @@ const schema = z.strictObject({
 			.default(null)
 			.describe(
 				"at most so many good images of a category are learnt, spread evenly over its files; null: all",
+			),
+		roi: z
+			.array(
+				z.strictObject({
+					category: z.string().min(1),
+					mask: z.string().min(1).describe("a picture, white where to look"),
+				}),
+			)
+			.default([])
+			.describe(
+				"regions of interest: patches are looked at where the mask is white; the class token still sees the whole image",
 			),
 	}),
 	imageSize: z

@@ -85,6 +85,8 @@ const wording = {
 		`The working process ended by ${e.how} (last: ${e.last}). If the system ran out of memory, lower train.batch_size or image_size. What was finished is kept; the same command with --resume goes on.`,
 	NOTHING_LEARNT: (e: { dir: string }) =>
 		`${e.dir} holds a run that has learnt no task yet. Finish one with train --resume first.`,
+	NOT_EVALUATED: (e: { dir: string }) =>
+		`${e.dir} holds no evaluation (no metrics.json), so there is nothing to report. Run "keepsight eval --mem_dir ${e.dir}" first.`,
 	// backbones
 	BACKBONE_MISSING: (e: { name: string; known: readonly string[] }) =>
 		`There is no backbone "${e.name}" (backbone.name): neither a folder nor one of ${e.known.join(", ")}. Give the folder that holds config.json and model.safetensors; relative paths start at the current directory.`,
@@ -103,6 +105,12 @@ const wording = {
 		`A step has ${e.images} image${e.images === 1 ? "" : "s"}, but the strategy needs ${e.parts + 1}: one of the current task and ${e.parts} of earlier ones. Raise train.batch_size.`,
 	TRAINABLE_TOO_MANY: (e: { last: number; depth: number }) =>
 		`trainable: { last: ${e.last} } asks for more than the backbone has below its last block: it has ${e.depth} blocks in all. Use last: 1 to ${e.depth - 1}, or trainable: all to train the patch embedding as well.`,
+	NO_MAPS: (e: { category: string }) =>
+		`no memory of this run knows where an anomaly is, so there are no maps of ${e.category}. Learn with the patch memory, for example memory: [{ name: patches }], or leave --maps out.`,
+	ROI_EMPTY: (e: { id: string; path: string }) =>
+		`${e.path}, the region of interest of ${e.id}, leaves nothing to look at: no patch is white by half. Paint white where parts are to be inspected.`,
+	BLOCKS_TRAINED: (e: { block: number; depth: number; first: number }) =>
+		`memory.blocks names block ${e.block} of ${e.depth}, and trainable lets training change block ${e.first} and all above: stored patches would go stale. ${e.first === 1 ? "Train fewer blocks (trainable: { last: k })" : `Name blocks up to ${e.first - 1} (as a fraction of the depth at most ${Math.floor(((e.first - 1) / e.depth) * 100) / 100}), or train fewer (a smaller trainable.last)`}.`,
 	SETUP_DIFFERS: (e: { dir: string; differences: readonly string[] }) =>
 		`${e.dir} was learnt with another setup: ${e.differences.join("; ")}. What a memory is made of cannot change in the middle, not even with --force. Use the earlier setting, another run name, or --fresh.`,
 	IMAGE_SIZE_NOT_MULTIPLE: (e: {
@@ -134,6 +142,21 @@ const wording = {
 		`Score ${e.index + 1} of ${e.count} is not a number. Every score must be a number (infinities are allowed); look at the score column of that row.`,
 	LABEL_NOT_BINARY: (e: { index: number; count: number; value: number }) =>
 		`Label ${e.index + 1} of ${e.count} is ${e.value}. Labels are 0 (good) or 1 (anomalous).`,
+	MAP_NOT_A_NUMBER: (e: { id: string; row: number; column: number }) =>
+		`The anomaly map of ${e.id} is not a number at row ${e.row}, column ${e.column} (from 0). Every pixel must be a number (infinities are allowed); make that map again.`,
+	MASK_SIZE_DIFFERS: (e: {
+		id: string;
+		mask: readonly number[];
+		map: readonly number[];
+	}) =>
+		`The ground truth of ${e.id} has ${e.mask[1]} x ${e.mask[0]} pixels, its anomaly map ${e.map[1]} x ${e.map[0]}. Both must have the size of the image: save the mask, or a map of your own, at that size.`,
+	MASK_VALUE_UNKNOWN: (e: {
+		id: string;
+		value: number;
+		file: string;
+		known: readonly number[];
+	}) =>
+		`The ground truth of ${e.id} has pixels of value ${e.value}, which ${e.file} does not list (it lists ${e.known.join(", ")}). Add the defect there, or correct the mask.`,
 	LENGTHS_DIFFER: (e: { what: string; lengths: readonly number[] }) =>
 		`${e.what} differ in number: ${e.lengths.join(", ")}. Give one of each for every image.`,
 	// memory, calibration
@@ -212,6 +235,8 @@ const wording = {
 		`${e.path} is a link to ${e.target}, outside the data folder ${e.root}. Copy the files into it, or set data.follow_links to true if you trust this data.`,
 	DATA_BAD_DEFECTS_CONFIG: (e: { path: string; reason: string }) =>
 		`${e.path} is not a valid defects_config.json: ${e.reason}. It is a list of { defect_name, pixel_value, saturation_threshold, relative_saturation } as MVTec LOCO AD ships it.`,
+	MAP_UNUSABLE: (e: { path: string; problem: string }) =>
+		`Cannot use the anomaly map ${e.path}: ${e.problem}. A map is a TIFF of one channel in 32-bit floats, as large as its image; one for every test image, at <folder>/<dataset>/<category>/test/<type>/<name>.tiff.`,
 	DEMO_FOLDER_TAKEN: (e: { dir: string }) =>
 		`${e.dir} exists and was not drawn by Keepsight's demo, so it is left alone. Choose another folder.`,
 	DEMO_BAD_OPTION: (e: { name: string; value: number; allowed: string }) =>

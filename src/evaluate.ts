@@ -3,7 +3,7 @@
  * No task identity is used: each image is routed by itself, embedded with the weights of where it was routed, scored there.
  */
 import type { Sample, Task, TestCategory } from "./data/task.ts";
-import type { AnyTensor, Tensor, TensorDict } from "./engine/tensor.ts";
+import type { Tensor, TensorDict } from "./engine/tensor.ts";
 import { readTasks } from "./data/index.ts";
 import { trivialNames, trivialNumbers } from "./data/trivial.ts";
 import { fail } from "./errors.ts";
@@ -19,6 +19,10 @@ import {
 	type Results,
 } from "./metrics/results.ts";
 import { metricRow, openRun, type Run, type ScoreRow } from "./run.ts";
+import type { Measured } from "./metrics/measured.ts";
+import { gridOf } from "./models/vit.ts";
+import { Localiser, type ScoredCategory } from "./localise.ts";
+import { type Seen, visualise, writeMaps } from "./visualise.ts";
 import { Embedder, type Network, type Sight, Trunk } from "./trunk.ts";
 
 /** Bytes of states kept for images that are scored again after the next task. */
@@ -32,7 +36,7 @@ export class Eyes {
 	readonly #trains: boolean;
 	readonly #seen = new Map<
 		string,
-		{ frozen: Tensor; state: AnyTensor | null }
+		{ frozen: Tensor; rest: Pick<Sight, "state" | "patches"> | null }
 	>();
 	#bytes = 0;
 	/** Also without budget: an image is routed and then embedded. */
@@ -46,18 +50,21 @@ export class Eyes {
 
 	async #sight(sample: Sample): Promise<Sight> {
 		const known = this.#seen.get(sample.path);
-		if (known?.state) return { state: known.state, frozen: known.frozen };
+		if (known?.rest) return { ...known.rest, frozen: known.frozen };
 		if (this.#latest?.path === sample.path) return this.#latest.sight;
 		const sight = await this.#trunk.see(
 			await sample.read(this.#trunk.network.backbone.config.imageSize),
 		);
 		this.#latest = { path: sample.path, sight };
+		const { frozen, patches } = sight;
+		const state = this.#trains ? sight.state : frozen; // nobody asks for it then
+		const bytes = bytesOf({ state, patches });
 		const keep =
-			this.#trains && this.#bytes + sight.state.data.byteLength <= STATE_BUDGET;
-		if (keep) this.#bytes += sight.state.data.byteLength;
+			(this.#trains || patches !== null) && this.#bytes + bytes <= STATE_BUDGET;
+		if (keep) this.#bytes += bytes;
 		this.#seen.set(sample.path, {
-			frozen: sight.frozen,
-			state: keep ? sight.state : null,
+			frozen,
+			rest: keep ? { state, patches } : null,
 		});
 		return sight;
 	}
@@ -74,11 +81,32 @@ export class Eyes {
 		sample: Sample,
 		weights: TensorDict | null,
 	): Promise<Features> {
-		const frozen = await this.frozen(sample);
-		if (!weights) return { ids: [sample.id], embedding: frozen, frozen };
-		const { state } = await this.#sight(sample);
-		const { embedding } = await this.#embedder.embed(state, weights);
-		return { ids: [sample.id], embedding, frozen };
+		const readsPatches = this.#trunk.network.patchBlocks.length > 0;
+		if (!weights && !readsPatches) {
+			const frozen = await this.frozen(sample);
+			return {
+				ids: [sample.id],
+				embedding: frozen,
+				frozen,
+				patches: null,
+			};
+		}
+		return this.#through(sample.id, await this.#sight(sample), weights);
+	}
+
+	async #through(
+		id: string,
+		{ state, frozen, patches }: Sight,
+		weights: TensorDict | null,
+	): Promise<Features> {
+		return {
+			ids: [id],
+			embedding: weights
+				? (await this.#embedder.embed(state, weights)).embedding
+				: frozen,
+			frozen,
+			patches: patches && [patches],
+		};
 	}
 
 	/** Features of an image that is no file, such as a view. */
@@ -87,14 +115,7 @@ export class Eyes {
 		image: Tensor<"uint8">,
 		weights: TensorDict | null,
 	): Promise<Features> {
-		const { state, frozen } = await this.#trunk.see(image);
-		return {
-			ids: [id],
-			embedding: weights
-				? (await this.#embedder.embed(state, weights)).embedding
-				: frozen,
-			frozen,
-		};
+		return this.#through(id, await this.#trunk.see(image), weights);
 	}
 
 	/** Frees its session; the trunk is its owner's. */
@@ -106,11 +127,15 @@ export class Eyes {
 	forget(samples: readonly Sample[]): void {
 		this.#latest = null;
 		for (const { path } of samples) {
-			this.#bytes -= this.#seen.get(path)?.state?.data.byteLength ?? 0;
+			const kept = this.#seen.get(path)?.rest;
+			if (kept) this.#bytes -= bytesOf(kept);
 			this.#seen.delete(path);
 		}
 	}
 }
+
+const bytesOf = ({ state, patches }: Pick<Sight, "state" | "patches">) =>
+	state.data.byteLength + (patches?.data.byteLength ?? 0);
 
 /** Features of many images as one. */
 export function joinFeatures(parts: readonly Features[]): Features {
@@ -126,6 +151,9 @@ export function joinFeatures(parts: readonly Features[]): Features {
 		ids: parts.flatMap((p) => p.ids),
 		embedding: stack(parts.map((p) => p.embedding)),
 		frozen: stack(parts.map((p) => p.frozen)),
+		patches: parts.every((p) => p.patches)
+			? parts.flatMap((p) => p.patches as readonly Tensor[])
+			: null,
 	};
 }
 
@@ -143,15 +171,15 @@ export async function scoreCategory(
 	category: TestCategory,
 	progress: Progress,
 	as: string | null = null,
-): Promise<ScoreRow[]> {
+): Promise<ScoredCategory> {
 	const rows: ScoreRow[] = [];
+	const maps: (Float32Array | null)[] = [];
+	const embeddings: Float32Array[] = [];
 	for (const sample of category.test) {
 		await heed(progress.stop);
 		const routed = as ?? knowledge.route(await eyes.frozen(sample));
-		const judged = knowledge.judge(
-			routed,
-			await eyes.features(sample, knowledge.weightsOf(routed)),
-		);
+		const features = await eyes.features(sample, knowledge.weightsOf(routed));
+		const judged = await knowledge.judge(routed, features);
 		rows.push({
 			path: sample.id,
 			defect: sample.defect,
@@ -160,6 +188,8 @@ export async function scoreCategory(
 			threshold: judged.threshold,
 			routed,
 		});
+		maps.push(judged.map);
+		embeddings.push(features.embedding.data);
 		const { taskIndex, taskCount } = progress;
 		progress.emit({
 			type: "progress",
@@ -172,26 +202,45 @@ export async function scoreCategory(
 			unit: "images",
 		});
 	}
-	return rows;
+	return { rows, maps, embeddings };
 }
 
-/** One row of the result matrix: all categories learnt so far. */
+/** Metrics of one category's maps after `after` tasks, as metrics.json holds them. */
+export interface PixelEntry {
+	readonly after: number;
+	readonly category: string;
+	readonly values: Readonly<Record<string, Measured>>;
+}
+
+/** What is looked at with, over all rows of a run. */
+export interface Instruments {
+	readonly eyes: Eyes;
+	readonly localiser: Localiser;
+}
+
+/**
+ * One row of the result matrix: all categories learnt so far. Scores are written; metrics of maps are returned, where there are maps, and
+ * what was found.
+ */
 export async function evaluateRow(
 	run: Run,
 	knowledge: Knowledge,
-	eyes: Eyes,
+	{ eyes, localiser }: Instruments,
 	tasks: readonly Task[],
 	after: number,
 	progress: Progress,
-): Promise<void> {
-	for (const task of tasks) {
-		for (const category of task.categories)
-			run.writeScores(
-				after,
-				category.id,
-				await scoreCategory(knowledge, eyes, category, progress),
-			);
+): Promise<{ pixel: PixelEntry[]; seen: Seen[] }> {
+	const entries: PixelEntry[] = [];
+	const seen: Seen[] = [];
+	for (const category of tasks.flatMap((task) => task.categories)) {
+		const scored = await scoreCategory(knowledge, eyes, category, progress);
+		run.writeScores(after, category.id, scored.rows);
+		const pixel = await localiser.measure(category, scored, progress.stop);
+		if (pixel)
+			entries.push({ after, category: category.id, values: pixel.values });
+		seen.push({ category, scored });
 	}
+	return { pixel: entries, seen };
 }
 
 /**
@@ -205,7 +254,8 @@ export async function stalenessOf(
 	{ stop }: Pick<Progress, "stop">,
 ): Promise<Readonly<Record<string, number>>> {
 	const stale: Record<string, number> = {};
-	if (!knowledge.memory.staleness) return stale;
+	const memory = knowledge.memories.find((m) => m.staleness);
+	if (!memory?.staleness) return stale;
 	for (const category of tasks.slice(0, -1).flatMap((t) => t.categories)) {
 		const weights = knowledge.weightsOf(category.id);
 		const parts: Features[] = [];
@@ -213,10 +263,7 @@ export async function stalenessOf(
 			await heed(stop);
 			parts.push(await eyes.features(sample, weights));
 		}
-		stale[category.id] = knowledge.memory.staleness(
-			category.id,
-			joinFeatures(parts),
-		);
+		stale[category.id] = memory.staleness(category.id, joinFeatures(parts));
 	}
 	return stale;
 }
@@ -227,19 +274,34 @@ export const stalenessSoFar = (
 ): Readonly<Record<string, unknown>> | null =>
 	(run.readMetrics()?.staleness as Record<string, unknown> | undefined) ?? null;
 
+/** As metrics.json holds them. */
+const pixelSoFar = (run: Run): readonly PixelEntry[] =>
+	(run.readMetrics()?.pixel as readonly PixelEntry[] | undefined) ?? [];
+
 /** metrics.json from the score files of a run: what `train` and `eval` write. */
 export function writeResults(
 	run: Run,
 	knowledge: Knowledge,
 	tasks: readonly Task[],
-	extras: Readonly<Record<string, unknown>> = {},
+	{
+		pixel: fresh = [],
+		...extras
+	}: {
+		readonly pixel?: readonly PixelEntry[];
+		readonly [name: string]: unknown;
+	} = {},
 ): Results {
+	const key = ({ after, category }: PixelEntry) => `${after} ${category}`;
+	const pixel = new Map(
+		[...pixelSoFar(run), ...fresh].map((entry) => [key(entry), entry]),
+	);
 	const scores = run.readAllScores().flatMap(({ after, categories }) =>
 		categories.map(
 			({ id, rows }): CategoryScores => ({
 				after: (after ?? 1) - 1,
 				category: id,
 				rows: rows.map(metricRow),
+				...pixelOf(pixel.get(`${after ?? 1} ${id}`)),
 			}),
 		),
 	);
@@ -258,11 +320,20 @@ export function writeResults(
 	}));
 	const staleness = stalenessSoFar(run);
 	run.writeMetrics(
-		{ ...results, learning, ...(staleness && { staleness }), ...extras },
+		{
+			...results,
+			learning,
+			...(staleness && { staleness }),
+			...(pixel.size > 0 && { pixel: [...pixel.values()] }),
+			...extras,
+		},
 		metricsCsv(results),
 	);
 	return results;
 }
+
+const pixelOf = (entry: PixelEntry | undefined) =>
+	entry && { pixel: entry.values };
 
 /** Image AUROC of each category when the task is told: the named extra column. */
 export async function oracleAuroc(
@@ -273,7 +344,7 @@ export async function oracleAuroc(
 ): Promise<Record<string, number | null>> {
 	const column: Record<string, number | null> = {};
 	for (const category of tasks.flatMap((t) => t.categories)) {
-		const rows = await scoreCategory(
+		const { rows } = await scoreCategory(
 			knowledge,
 			eyes,
 			category,
@@ -291,14 +362,20 @@ export async function oracleAuroc(
 export const networkOf = (knowledge: Knowledge, threads: number): Network => ({
 	backbone: knowledge.backbone,
 	from: knowledge.setup.from,
+	patchBlocks: knowledge.patchBlocks,
 	threads,
 });
+
+export const localiserOf = ({ backbone }: Knowledge): Localiser =>
+	new Localiser(gridOf(backbone.config));
 
 export interface EvaluateJob {
 	readonly memDir: string;
 	readonly dataRoot?: string;
 	readonly oracleTask: boolean;
 	readonly trivial: boolean;
+	/** Where maps are written. */
+	readonly maps?: string;
 }
 
 /** Scores every learnt task from the stored memory alone and rewrites the last row of the results. */
@@ -310,33 +387,42 @@ export async function evaluateRun(
 	try {
 		if (run.memory.version === 0)
 			throw fail("NOTHING_LEARNT", { dir: job.memDir });
-		const knowledge = Knowledge.load(run.memory);
 		const config = run.record.config as {
 			readonly data: { readonly root: string; readonly followLinks: boolean };
 			readonly threads: number;
 		};
+		const knowledge = Knowledge.load(run.memory, config.threads);
 		const tasks = await readTasks(
 			job.dataRoot ?? config.data.root,
 			knowledge.tasks.map((t) => t.categories),
 			{ followLinks: config.data.followLinks },
 		);
 		const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
+		const instruments = { eyes, localiser: localiserOf(knowledge) };
 		const progress: Progress = {
 			emit,
 			stop,
 			taskIndex: tasks.length - 1,
 			taskCount: tasks.length,
 		};
-		await evaluateRow(run, knowledge, eyes, tasks, tasks.length, progress);
+		const { pixel, seen } = await evaluateRow(
+			run,
+			knowledge,
+			instruments,
+			tasks,
+			tasks.length,
+			progress,
+		);
 		const oracle = job.oracleTask
 			? await oracleAuroc(knowledge, eyes, tasks, progress)
 			: null;
-		const results = writeResults(
-			run,
-			knowledge,
-			tasks,
-			oracle ? { oracleTask: { imageAuroc: oracle } } : {},
-		);
+		const results = writeResults(run, knowledge, tasks, {
+			pixel,
+			...(oracle && { oracleTask: { imageAuroc: oracle } }),
+		});
+		await visualise(run, tasks, seen, instruments.localiser);
+		if (job.maps !== undefined)
+			await writeMaps(job.maps, seen, instruments.localiser, progress);
 		const lines = [formatResults(results).trimEnd()];
 		if (oracle)
 			lines.push(
@@ -348,6 +434,7 @@ export async function evaluateRun(
 			);
 		if (job.trivial) lines.push("", await trivialTable(tasks));
 		await eyes.release();
+		await knowledge.release();
 		return { results, text: lines.join("\n") };
 	} finally {
 		run.close();

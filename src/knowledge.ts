@@ -8,12 +8,18 @@ import {
 	type Calibration,
 	calibrate,
 	fitTail,
+	straightened,
 	threshold,
 } from "./calibration.ts";
 import type { AnyTensor, Tensor, TensorDict } from "./engine/tensor.ts";
 import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
-import type { Features, Memory } from "./memory/memory.ts";
+import type {
+	Features,
+	Memory,
+	MemoryContext,
+	MemoryDefinition,
+} from "./memory/memory.ts";
 import { Router } from "./memory/routing.ts";
 import type { Backbone } from "./models/backbone.ts";
 import {
@@ -23,6 +29,7 @@ import {
 } from "./models/safetensors.ts";
 import { parameterShapes, type VitConfig } from "./models/vit.ts";
 import { hashedName, type VersionedFolder } from "./storage.ts";
+import { blocksAt } from "./trunk.ts";
 
 /** What learning a task was like: numbers that depend on config and seed alone. */
 export type Learning = Readonly<Record<string, number | null>>;
@@ -38,9 +45,16 @@ interface Kept extends LearntTask {
 	readonly weights: TensorDict | null;
 }
 
+/** A memory's registry name and options, and its share of the false alarms. */
+export interface MemorySetup {
+	readonly name: string;
+	readonly options: Readonly<Record<string, unknown>>;
+	/** Above 0; all together 1. */
+	readonly weight: number;
+}
+
 export interface KnowledgeSetup {
-	/** A registry name and its options. */
-	readonly memory: { readonly name: string; readonly options: unknown };
+	readonly memories: readonly MemorySetup[];
 	/** First trained block (trunk.ts). */
 	readonly from: number;
 	readonly falseAlarms: number;
@@ -53,6 +67,8 @@ export interface Judgement {
 	readonly threshold: number;
 	/** The category it was scored as. */
 	readonly category: string;
+	/** Score of every patch, row by row: about what `score` would be if the patch were the worst; null: no memory tells. */
+	readonly map: Float32Array | null; // [N]
 }
 
 const vitSchema = z.strictObject({
@@ -74,10 +90,15 @@ const metaSchema = z.strictObject({
 	vit: vitSchema,
 	from: z.int().min(0),
 	falseAlarms: z.number().gt(0).lt(1),
-	memory: z.strictObject({
-		name: z.string(),
-		options: z.record(z.string(), z.unknown()),
-	}),
+	memories: z
+		.array(
+			z.strictObject({
+				name: z.string(),
+				options: z.record(z.string(), z.unknown()),
+				weight: z.number().gt(0).max(1),
+			}),
+		)
+		.min(1),
 	backbone: z.string(),
 	strategy: z.string().nullable(),
 	/** The newest weights, with the pretext head: where the next task starts. */
@@ -90,7 +111,8 @@ const metaSchema = z.strictObject({
 			categories: z.array(
 				z.strictObject({
 					id: z.string(),
-					density: z.string(),
+					/** As `memories`. */
+					memories: z.array(z.string()),
 					routing: z.string(),
 				}),
 			),
@@ -102,18 +124,27 @@ export class Knowledge {
 	readonly backbone: Backbone;
 	readonly setup: KnowledgeSetup;
 	readonly router: Router;
-	readonly memory: Memory;
+	/** As `setup.memories`. */
+	readonly memories: readonly Memory[];
 	/** Trainable weights with the pretext head, as the last task left them; null: nothing was trained yet. */
 	current: TensorDict | null = null;
 	strategyTensors: Record<string, AnyTensor> = {};
 	#tasks: Kept[] = [];
-	readonly #calibrations = new Map<string, Calibration>();
+	#calibrations = new Map<string, readonly Calibration[]>();
 
-	constructor(backbone: Backbone, setup: KnowledgeSetup) {
+	/** `threads`: of what memories compute. */
+	constructor(backbone: Backbone, setup: KnowledgeSetup, threads: number) {
 		this.backbone = backbone;
 		this.setup = setup;
 		this.router = new Router(backbone.config.width);
-		this.memory = createMemory(setup, backbone.config.width);
+		this.memories = setup.memories.map((memory) =>
+			createMemory(memory, { embedDim: backbone.config.width, threads }),
+		);
+	}
+
+	/** Blocks, counted from 0, whose patches a memory reads. */
+	get patchBlocks(): readonly number[] {
+		return patchBlocksOf(this.backbone.config, this.setup.memories);
 	}
 
 	get tasks(): readonly LearntTask[] {
@@ -146,23 +177,47 @@ export class Knowledge {
 		return route.id;
 	}
 
-	/** The calibrated score of one image as the given category. */
-	judge(category: string, features: Features): Judgement {
-		const [raw] = this.memory.score(category, features);
+	/**
+	 * The calibrated score of one image as the given category: the largest of −log10 (p / weight) over the memories, so that of good
+	 * parts no more than the stated share is rejected by all of them together (Bonferroni).
+	 */
+	async judge(category: string, features: Features): Promise<Judgement> {
+		let score = Number.NEGATIVE_INFINITY;
+		let map: Float32Array | null = null;
+		const calibrations = this.calibrations(category);
+		for (const [i, memory] of this.memories.entries()) {
+			const { scores, maps } = await memory.score(category, features);
+			const calibration = calibrations[i] as Calibration;
+			const shift = Math.log10((this.setup.memories[i] as MemorySetup).weight);
+			score = Math.max(
+				score,
+				calibrate(calibration, scores[0] as number) + shift,
+			);
+			map ??=
+				maps?.[0]?.map((raw) => straightened(calibration, raw) + shift) ?? null;
+		}
 		return {
-			score: calibrate(this.calibration(category), raw as number),
+			score,
 			threshold: threshold(this.setup.falseAlarms),
 			category,
+			map,
 		};
 	}
 
-	calibration(category: string): Calibration {
-		let known = this.#calibrations.get(category);
-		if (!known) {
-			known = fitTail("gamma", this.memory.crossFitted(category).scores); // squared distances
-			this.#calibrations.set(category, known);
-		}
+	/** One a memory. */
+	calibrations(category: string): readonly Calibration[] {
+		const known =
+			this.#calibrations.get(category) ??
+			this.memories.map((memory) =>
+				fitTail(memory.tail, memory.crossFitted(category).scores),
+			);
+		this.#calibrations.set(category, known);
 		return known;
+	}
+
+	/** Frees what memories compute with. */
+	async release(): Promise<void> {
+		for (const memory of this.memories) await memory.release?.();
 	}
 
 	/** Bytes kept so that earlier tasks are not forgotten: contract's `memory` figures. */
@@ -172,8 +227,8 @@ export class Knowledge {
 		weightsBytes: number;
 		strategyBytes: number;
 	} {
-		const perCategory = this.memory.ids.reduce(
-			(sum, id) => sum + this.memory.bytes(id) + this.router.bytes(id),
+		const perCategory = [this.router, ...this.memories].reduce(
+			(sum, part) => part.ids.reduce((all, id) => all + part.bytes(id), sum),
 			0,
 		);
 		const distinct = new Set(
@@ -212,10 +267,10 @@ export class Knowledge {
 			vit: this.backbone.config as z.input<typeof vitSchema>,
 			from: this.setup.from,
 			falseAlarms: this.setup.falseAlarms,
-			memory: this.setup.memory as {
-				name: string;
-				options: Record<string, unknown>;
-			},
+			memories: this.setup.memories.map((memory) => ({
+				...memory,
+				options: { ...memory.options },
+			})),
 			backbone: put("backbone", this.backbone.weights),
 			strategy:
 				Object.keys(this.strategyTensors).length > 0
@@ -228,9 +283,11 @@ export class Knowledge {
 				learning: { ...task.learning },
 				categories: task.categories.map((id) => ({
 					id,
-					density: put(
-						`${folderOf(task.id)}/${folderOf(id)}.${this.setup.memory.name}`,
-						this.memory.tensors(id),
+					memories: this.memories.map((memory, i) =>
+						put(
+							`${folderOf(task.id)}/${folderOf(id)}.${this.setup.memories[i]?.name}`,
+							memory.tensors(id),
+						),
 					),
 					routing: put(
 						`${folderOf(task.id)}/${folderOf(id)}.routing`,
@@ -243,7 +300,7 @@ export class Knowledge {
 	}
 
 	/** Reads a version of memory/, every file checked against its hash. */
-	static load(folder: VersionedFolder): Knowledge {
+	static load(folder: VersionedFolder, threads: number): Knowledge {
 		const parsed = metaSchema.safeParse(folder.meta);
 		if (!parsed.success)
 			throw fail("DAMAGED", {
@@ -277,13 +334,19 @@ export class Knowledge {
 		}
 		const knowledge = new Knowledge(
 			{ config, weights },
-			{ memory: meta.memory, from: meta.from, falseAlarms: meta.falseAlarms },
+			{
+				memories: meta.memories,
+				from: meta.from,
+				falseAlarms: meta.falseAlarms,
+			},
+			threads,
 		);
 		knowledge.current = weightsAt(meta.current);
 		if (meta.strategy !== null) knowledge.strategyTensors = read(meta.strategy);
 		for (const task of meta.tasks) {
-			for (const { id, density, routing } of task.categories) {
-				knowledge.memory.restore(id, read(density));
+			for (const { id, memories: files, routing } of task.categories) {
+				for (const [i, memory] of knowledge.memories.entries())
+					memory.restore(id, read(files[i] ?? ""));
 				knowledge.router.restore(id, read(routing));
 			}
 			knowledge.#tasks.push({
@@ -297,12 +360,39 @@ export class Knowledge {
 	}
 }
 
-function createMemory(
-	{ memory: { name, options } }: KnowledgeSetup,
-	embedDim: number,
-): Memory {
-	const definition = registered(memories, name, "memory", "memory");
-	return definition.create(definition.options.parse(options), { embedDim });
+/** The registry's entry with the options it was asked with. */
+function definitionOf({ name, options }: Omit<MemorySetup, "weight">) {
+	const definition = registered<MemoryDefinition>(
+		memories as unknown as Record<string, MemoryDefinition>,
+		name,
+		"memory",
+		"memory",
+	);
+	return { definition, options: definition.options.parse(options) };
+}
+
+function createMemory(setup: MemorySetup, context: MemoryContext): Memory {
+	const { definition, options } = definitionOf(setup);
+	return definition.create(options, context);
+}
+
+/** Blocks, counted from 0, whose patches the memories read; they must agree, since there is one set of patches. */
+export function patchBlocksOf(
+	config: VitConfig,
+	setups: readonly MemorySetup[],
+): readonly number[] {
+	for (const setup of setups) {
+		const { definition, options } = definitionOf(setup);
+		const fractions = definition.blocks?.(options) ?? [];
+		if (fractions.length > 0) return blocksAt(config, fractions);
+	}
+	return [];
+}
+
+/** Whether a memory learns embeddings of normal views as the pretext task augments them. */
+export function readsViews(setup: MemorySetup): boolean {
+	const { definition, options } = definitionOf(setup);
+	return definition.augmented?.(options) ?? false;
 }
 
 function floats(tensors: Record<string, AnyTensor>, file: string): TensorDict {

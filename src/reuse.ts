@@ -40,6 +40,7 @@ export class Reuse {
 			({ network: n }) =>
 				n.backbone === network.backbone &&
 				n.from === network.from &&
+				n.patchBlocks.join() === network.patchBlocks.join() &&
 				n.threads === network.threads,
 		);
 		if (known) return known;

@@ -3,9 +3,10 @@
  * whatever kills the run in between, --resume goes on from the last finished epoch or task to the same bytes.
  */
 import { createAugmenter } from "./augment.ts";
-import { optionsOf, type RunConfig } from "./config.ts";
+import { memoriesOf, optionsOf, type RunConfig } from "./config.ts";
 import { readLearnTasks, readTasks } from "./data/index.ts";
 import type { Category, Image, LearnTask, Sample, Task } from "./data/task.ts";
+import { readMask } from "./data/image.ts";
 import { epochJobs } from "./draws.ts";
 import { runtimeVersion } from "./engine/runtime.ts";
 import type { TensorDict } from "./engine/tensor.ts";
@@ -14,6 +15,8 @@ import {
 	Eyes,
 	evaluateRow,
 	joinFeatures,
+	localiserOf,
+	networkOf,
 	type Progress,
 	scoreCategory,
 	stalenessOf,
@@ -21,17 +24,24 @@ import {
 	writeResults,
 } from "./evaluate.ts";
 import { heed, type RunEvent, type Stop } from "./events.ts";
-import { Knowledge } from "./knowledge.ts";
+import {
+	Knowledge,
+	type MemorySetup,
+	patchBlocksOf,
+	readsViews,
+} from "./knowledge.ts";
 import {
 	initialHead,
 	type LearnResult,
 	type LearnSettings,
 	learn,
 } from "./learn.ts";
-import { memories } from "./memory/index.ts";
-import type { Features, MemoryDefinition } from "./memory/memory.ts";
+import type { Localiser } from "./localise.ts";
+import { patchesOf } from "./maps.ts";
+import type { Features } from "./memory/memory.ts";
 import { formatResults, type Results } from "./metrics/results.ts";
 import { loadBackbone } from "./models/index.ts";
+import { gridOf, type VitConfig } from "./models/vit.ts";
 import { createPretext } from "./pretext/index.ts";
 import { split, unstack } from "./probe.ts";
 import { Random } from "./random.ts";
@@ -52,6 +62,7 @@ import {
 	trainableWeights,
 } from "./trunk.ts";
 import { version } from "./version.ts";
+import { visualise } from "./visualise.ts";
 
 export interface TrainJob {
 	readonly config: RunConfig;
@@ -110,14 +121,22 @@ export async function train(
 		unit: "data set",
 	});
 	const { root, followLinks, limit, tasks: specs } = config.data;
+	const roi = Object.fromEntries(
+		config.data.roi.map(({ category, mask }) => [category, mask]),
+	);
 	const shared = <T extends LearnTask>(list: T[]): T[] =>
 		reuse?.tasks(list) ?? list;
 	const tasks = shared(
-		await readLearnTasks(root, specs, { followLinks, limit }),
+		await readLearnTasks(root, specs, { followLinks, limit, roi }),
 	);
 	const backbone =
 		reuse?.backbone(config) ??
 		loadBackbone(config.backbone, config.imageSize, config.seed); // before the folder is touched: a missing file must not cost an earlier run
+	const from = firstTrained(
+		backbone.config,
+		trains ? config.trainable : "none",
+	);
+	checkBlocks(backbone.config, memoriesOf(config), from);
 	const { classes } = createPretext(pretextOf(config));
 	const run = openRun(
 		job.dir,
@@ -136,35 +155,26 @@ export async function train(
 		{ force: job.force },
 	);
 	try {
-		const [first] = config.memory;
-		if (!first)
-			throw new Error("train: the schema let an empty memory list through");
-		const from = firstTrained(
-			backbone.config,
-			trains ? config.trainable : "none",
-		);
 		const setup = {
-			memory: { name: first.name, options: optionsOf(first) },
+			memories: memoriesOf(config),
 			from,
 			falseAlarms: config.evaluate.falseAlarms,
 		};
 		let knowledge =
 			run.memory.version > 0
-				? Knowledge.load(run.memory)
-				: new Knowledge(backbone, setup);
+				? Knowledge.load(run.memory, config.threads)
+				: new Knowledge(backbone, setup, config.threads);
+
 		const other = differences(
 			{ ...knowledge.setup, network: knowledge.backbone.config },
 			{ ...setup, network: backbone.config },
 		);
 		if (other.length > 0)
 			throw fail("SETUP_DIFFERS", { dir: job.dir, differences: other });
-		const network: Network = {
-			backbone: knowledge.backbone,
-			from,
-			threads: config.threads,
-		};
+		const network = networkOf(knowledge, config.threads);
 		const trunk = reuse?.trunk(network) ?? new Trunk(network);
 		const eyes = new Eyes(trunk);
+		const localiser = localiserOf(knowledge);
 		const initial: TensorDict | null = trains
 			? {
 					...trainableWeights(network),
@@ -177,7 +187,7 @@ export async function train(
 			: null;
 
 		const testTasks = shared(
-			await readTasks(root, specs, { followLinks, limit }),
+			await readTasks(root, specs, { followLinks, limit, roi }),
 		);
 		for (const stage of stagesOf(tasks, definition.joint?.(options))) {
 			const context: StageContext = {
@@ -185,6 +195,8 @@ export async function train(
 				run,
 				trunk,
 				eyes,
+				localiser,
+				draws: reuse === null, // nobody looks at the cells of a comparison one by one
 				network,
 				strategy: definition.create(options),
 				initial,
@@ -211,6 +223,7 @@ export async function train(
 				await evaluateStage(context, stage, knowledge, testTasks, seconds);
 		}
 		await eyes.release();
+		await knowledge.release();
 		const results = writeResults(run, knowledge, testTasks);
 		return { results, text: formatResults(results) };
 	} finally {
@@ -284,7 +297,7 @@ async function learnStage(
 		? await trainStage(context, stage.train, start, rehearsal)
 		: null;
 	const knowledge = stage.anew
-		? new Knowledge(before.backbone, before.setup)
+		? new Knowledge(before.backbone, before.setup, context.config.threads)
 		: before;
 	knowledge.current = learnt?.weights ?? null;
 	knowledge.strategyTensors = strategy.tensors ?? {};
@@ -307,10 +320,18 @@ async function evaluateStage(
 	testTasks: readonly Task[],
 	seconds: number | null,
 ): Promise<void> {
-	const { config, run, eyes, emit, stop, taskIndex, taskCount } = context;
+	const { config, run, eyes, localiser, draws } = context;
+	const { emit, stop, taskIndex, taskCount } = context;
 	const progress = { emit, stop, taskIndex, taskCount };
 	const seen = testTasks.slice(0, row + 1);
-	await evaluateRow(run, knowledge, eyes, seen, row + 1, progress);
+	const { pixel, seen: found } = await evaluateRow(
+		run,
+		knowledge,
+		{ eyes, localiser },
+		seen,
+		row + 1,
+		progress,
+	);
 	if (config.evaluate.untrained)
 		await evaluateUntrained(
 			run,
@@ -318,21 +339,20 @@ async function evaluateStage(
 			eyes,
 			testTasks.slice(row + 1),
 			row + 1,
+			config.threads,
 			progress,
 		);
-	const results = writeResults(
-		run,
-		knowledge,
-		seen,
-		config.evaluate.staleness
-			? {
-					staleness: {
-						...stalenessSoFar(run),
-						[task.id]: await stalenessOf(knowledge, eyes, seen, progress),
-					},
-				}
-			: {},
-	);
+	const results = writeResults(run, knowledge, seen, {
+		pixel,
+		...(config.evaluate.staleness && {
+			staleness: {
+				...stalenessSoFar(run),
+				[task.id]: await stalenessOf(knowledge, eyes, seen, progress),
+			},
+		}),
+	});
+	if (draws && row === taskCount - 1)
+		await visualise(run, seen, found, localiser);
 	run.checkLock();
 	run.checkpoint.clear();
 	const fresh = remember.filter(({ id }) => !run.tasksLearnt.includes(id));
@@ -345,6 +365,21 @@ async function evaluateStage(
 		taskCount,
 		imageAuroc: results.matrices.imageAuroc?.[row] ?? [],
 	});
+}
+
+/** Patches must come from blocks that no training touches, or every bank would go stale. */
+function checkBlocks(
+	vit: VitConfig,
+	setups: readonly MemorySetup[],
+	from: number,
+): void {
+	const trained = patchBlocksOf(vit, setups).find((block) => block >= from);
+	if (trained !== undefined)
+		throw fail("BLOCKS_TRAINED", {
+			block: trained + 1,
+			depth: vit.depth,
+			first: from + 1,
+		});
 }
 
 /** One stage a task; joint training is one stage on the union ("last"), or one for every prefix ("every"). */
@@ -376,6 +411,9 @@ interface StageContext extends Watcher {
 	readonly run: Run;
 	readonly trunk: Trunk;
 	readonly eyes: Eyes;
+	readonly localiser: Localiser;
+	/** Whether pictures are made at the end. */
+	readonly draws: boolean;
 	readonly network: Network;
 	readonly strategy: ReturnType<StrategyDefinition["create"]>;
 	/** Weights the run started with; null: nothing trains. */
@@ -540,17 +578,11 @@ async function rememberTask(
 ): Promise<void> {
 	const { config, eyes, emit, stop, taskIndex, taskCount } = context;
 	const weights = learnt?.weights ?? null;
-	const { name, options } = knowledge.setup.memory;
-	const memory = registered<MemoryDefinition>(
-		memories as unknown as Record<string, MemoryDefinition>,
-		name,
-		"memory",
-		"memory",
-	);
-	const augmented = memory.augmented?.(memory.options.parse(options)) ?? false;
 	const newest = knowledge.tasks.at(-1)?.categories[0];
 	const before =
-		newest !== undefined && knowledge.memory.drift && !weightsPerTask
+		newest !== undefined &&
+		knowledge.memories.some((memory) => memory.drift) &&
+		!weightsPerTask
 			? knowledge.weightsOf(newest)
 			: null;
 	const moved = before !== null && before !== weights;
@@ -599,29 +631,35 @@ async function rememberTask(
 			earlier.push(await eyes.featuresOf(id, image, before));
 			now.push(await eyes.featuresOf(id, image, weights));
 		}
-		knowledge.memory.drift?.(joinFeatures(earlier), joinFeatures(now));
+		for (const memory of knowledge.memories)
+			memory.drift?.(joinFeatures(earlier), joinFeatures(now));
 	}
 	const optimism: number[] = [];
 	for (const { category, normals, heldOut } of seen) {
 		const features = joinFeatures(normals);
 		const trained = divide(category).training.length;
-		knowledge.memory.add(
-			{
-				id: category.id,
-				group: task.id,
-				learnt: augmented
-					? await augmentedFeatures(context, category, weights)
-					: features,
-				trained: category.normals.map(
-					(_, i) => weights !== null && i < trained,
-				),
-				heldOut: heldOut.length > 0 ? joinFeatures(heldOut) : null,
-			},
-			new Random(config.seed, "memory", category.id),
-		);
+		const roi = await regionOf(category, context.network);
+		for (const [i, memory] of knowledge.memories.entries())
+			await memory.add(
+				{
+					id: category.id,
+					group: task.id,
+					learnt: readsViews(knowledge.setup.memories[i] as MemorySetup)
+						? await augmentedFeatures(context, category, weights)
+						: features,
+					trained: category.normals.map(
+						(_, n) => weights !== null && n < trained,
+					),
+					heldOut: heldOut.length > 0 ? joinFeatures(heldOut) : null,
+					roi,
+				},
+				new Random(config.seed, "memory", category.id),
+			);
 		knowledge.router.add(category.id, features);
-		const { optimism: measured } = knowledge.memory.crossFitted(category.id);
-		if (measured !== null) optimism.push(measured);
+		for (const memory of knowledge.memories) {
+			const { optimism: measured } = memory.crossFitted(category.id);
+			if (measured !== null) optimism.push(measured);
+		}
 	}
 	knowledge.addTask(
 		{
@@ -638,6 +676,17 @@ async function rememberTask(
 		weights,
 		{ weightsPerTask },
 	);
+}
+
+/** The patches of a category that are looked at; null: all. */
+async function regionOf(
+	{ id, roi }: Category,
+	{ backbone }: Network,
+): Promise<Uint8Array | null> {
+	if (roi === undefined) return null;
+	const region = patchesOf(await readMask(roi), gridOf(backbone.config));
+	if (!region.includes(1)) throw fail("ROI_EMPTY", { id, path: roi });
+	return region;
 }
 
 /** Normal views of every image, with the draws of a last epoch over all of them (training leaves some out). */
@@ -688,26 +737,32 @@ async function evaluateUntrained(
 	eyes: Eyes,
 	tasks: readonly Task[],
 	after: number,
+	threads: number,
 	progress: Progress,
 ): Promise<void> {
 	for (const task of tasks) {
-		const temporary = new Knowledge(knowledge.backbone, knowledge.setup);
+		const temporary = new Knowledge(
+			knowledge.backbone,
+			knowledge.setup,
+			threads,
+		);
 		for (const category of task.categories) {
 			const parts: Features[] = [];
 			for (const sample of category.normals) {
 				await heed(progress.stop);
 				parts.push(await eyes.features(sample, knowledge.current));
 			}
-			temporary.memory.add(
-				{
-					id: category.id,
-					group: task.id,
-					learnt: joinFeatures(parts),
-					trained: parts.map(() => false),
-					heldOut: null,
-				},
-				new Random(run.record.seed, "memory", category.id),
-			);
+			for (const memory of temporary.memories)
+				await memory.add(
+					{
+						id: category.id,
+						group: task.id,
+						learnt: joinFeatures(parts),
+						trained: parts.map(() => false),
+						heldOut: null,
+					},
+					new Random(run.record.seed, "memory", category.id),
+				);
 		}
 		temporary.addTask(
 			{
@@ -722,7 +777,9 @@ async function evaluateUntrained(
 			run.writeScores(
 				after,
 				category.id,
-				await scoreCategory(temporary, eyes, category, progress, category.id),
+				(await scoreCategory(temporary, eyes, category, progress, category.id))
+					.rows,
 			);
+		await temporary.release();
 	}
 }

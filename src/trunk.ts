@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { input, inputsOf, type Value, type ValueDict } from "./engine/graph.ts";
-import { concat, linear, slice } from "./engine/ops/index.ts";
+import { concat, linear, reshape, slice } from "./engine/ops/index.ts";
 import { Session } from "./engine/runtime.ts";
 import {
 	type AnyTensor,
@@ -20,6 +20,7 @@ import type { Backbone } from "./models/backbone.ts";
 import {
 	embed,
 	normalise,
+	patchEmbedding,
 	type Top,
 	tokenCount,
 	top,
@@ -32,8 +33,16 @@ export interface Network {
 	readonly backbone: Backbone;
 	/** First trained block; depth: none trains; 0: all parameters train, the embedding of patches too. */
 	readonly from: number;
+	/** Blocks (counted from 0, all below `from`) whose patch tokens are looked at. */
+	readonly patchBlocks: readonly number[];
 	readonly threads: number;
 }
+
+/** Blocks counted from 0, from fractions of the depth: .5 of 12 is the 6th block, number 5. */
+export const blocksAt = (
+	{ depth }: VitConfig,
+	fractions: readonly number[],
+): number[] => fractions.map((f) => Math.max(1, Math.round(f * depth)) - 1);
 
 /** First trained block of a configuration. */
 export function firstTrained(
@@ -91,6 +100,9 @@ export function imageGroups(
 	return Array.from({ length: groups }, (_, i) => [start(i), start(i + 1)]);
 }
 
+/** [1, N, D] as [N, D] */
+const flat = (x: Value): Value => reshape(x, x.shape.slice(1));
+
 /** The top from a state. */
 export function topOf(
 	{ backbone: { config }, from }: Network,
@@ -136,6 +148,8 @@ export interface Sight {
 	readonly state: AnyTensor;
 	/** The pretrained network's class token after its own final norm: for routing, and the embedding where nothing trains. */
 	readonly frozen: Tensor; // [1, D]
+	/** Patch embeddings of `patchBlocks`, where there are any. */
+	readonly patches: Tensor | null; // [N, D]
 }
 
 /**
@@ -191,17 +205,18 @@ export class Trunk {
 	async see(image: Image): Promise<Sight> {
 		const images = uint8([1, ...image.shape], image.data);
 		const look = async () => (await this.#sightSession()).run({ images });
-		const { state, frozen } = this.#cache
+		const { state, frozen, patches } = this.#cache
 			? await this.#cache.of("sight", image.data, look)
 			: await look();
 		return {
 			state: this.network.from === 0 ? images : (state as Tensor),
 			frozen: frozen as Tensor,
+			patches: patches ?? null,
 		};
 	}
 
 	#sightSession(): Promise<Session> {
-		const { backbone, from, threads } = this.network;
+		const { backbone, from, patchBlocks, threads } = this.network;
 		const { config, weights } = backbone;
 		this.#sight ??= (() => {
 			const params = inputsOf(weights);
@@ -209,15 +224,27 @@ export class Trunk {
 				config,
 				input("images", [1, ...config.imageSize, 3], "uint8"),
 			);
-			const { state } = trunk(config, params, pixels, from);
+			const { state, hidden } = trunk(
+				config,
+				params,
+				pixels,
+				from,
+				patchBlocks,
+			);
 			const frozen = top(config, params, state, from, {
 				read: "class",
 				forwardOnly: true,
 			}).embedding;
-			return Session.create(from === 0 ? { frozen } : { state, frozen }, {
-				threads,
-				weights,
-			});
+			return Session.create(
+				{
+					frozen,
+					...(from > 0 && { state }),
+					...(hidden.length > 0 && {
+						patches: flat(patchEmbedding(config, params, hidden)),
+					}),
+				},
+				{ threads, weights },
+			);
 		})();
 		return this.#sight;
 	}

@@ -11,14 +11,16 @@ const layers = [
 	"errors random version",
 	"events storage",
 	"engine linalg metrics",
-	"models data",
+	"models data calibration maps",
 	"pretext strategies memory",
-	"config trunk calibration augment", // augment.worker is part of augment
+	"config trunk augment", // augment.worker is part of augment
 	"knowledge draws probe reuse distill",
 	"step",
 	"learn",
 	"detector",
 	"run",
+	"localise pictures",
+	"visualise",
 	"evaluate",
 	"train",
 	"launch watchdog",

@@ -6,6 +6,7 @@ import {
 	fitTail,
 	gammaTails,
 	isExtrapolated,
+	straightened,
 	threshold,
 } from "../src/calibration.ts";
 import { Random } from "../src/random.ts";
@@ -115,6 +116,55 @@ test("any two raw scores keep their order", () => {
 		),
 		{ seed: 1 },
 	);
+});
+
+describe("the straight line of a Gumbel", () => {
+	const fitted = fitTail("gumbel", scores) as Extract<
+		Calibration,
+		{ kind: "gumbel" }
+	>;
+	/** The raw score whose −log10 p is this: p = 1 − exp(−e^−z), turned round. */
+	const rawAt = (score: number): number =>
+		fitted.location - fitted.scale * Math.log(-Math.log1p(-(10 ** -score)));
+
+	test.each([
+		[1, 0.03],
+		[2, 0.003],
+		[3, 0.0003],
+		[6, 3e-7],
+		[12, 1e-9],
+	])("at %d it is less than %d from −log10 p", (score, error) => {
+		const raw = rawAt(score);
+		expect(calibrate(fitted, raw)).toBeCloseTo(score, 6);
+		expect(Math.abs(straightened(fitted, raw) - score)).toBeLessThan(error);
+	});
+
+	test("from there on it only comes nearer", () => {
+		let before = 0.03;
+		for (let score = 1; score < 300; score += 0.5) {
+			const raw = fitted.location + (score / Math.LOG10E) * fitted.scale;
+			const line = straightened(fitted, raw);
+			expect(line).toBeCloseTo(score, 9);
+			const away = Math.abs(line - calibrate(fitted, raw));
+			expect(away).toBeLessThanOrEqual(before + 1e-9);
+			before = away;
+		}
+	});
+
+	test("below it goes on straight, where p rounds to 1", () => {
+		const steps = [-100, -50, -2, -1, 0, 1, 2, 50].map(
+			(z) => fitted.location + z * fitted.scale,
+		);
+		for (const [i, raw] of steps.entries())
+			expect(straightened(fitted, raw)).toBeCloseTo(
+				([-100, -50, -2, -1, 0, 1, 2, 50][i] as number) * Math.LOG10E,
+				9,
+			);
+	});
+
+	test("a gamma has none", () => {
+		expect(() => straightened(fitTail("gamma", scores), 1)).toThrow("Gumbel");
+	});
 });
 
 test("threshold and extrapolation", () => {

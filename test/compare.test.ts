@@ -183,6 +183,40 @@ describe("compare", () => {
 		).toHaveLength(1);
 	});
 
+	it("runs rows with a memory of their own beside others, in one process", () => {
+		const own = join(work, "memories.yaml");
+		writeFileSync(
+			own,
+			readFileSync(config, "utf8")
+				.replace("name: study", "name: memories")
+				.replace(
+					/^compare:[\s\S]*?(?=^out:)/m,
+					`compare:
+  strategies:
+    - { name: finetune }
+    - { name: finetune, memory: [ { name: dne, drift: ldc } ] }
+    - { name: finetune, memory: [ { name: patches, blocks: [0.34] } ] }
+`,
+				),
+		);
+		const { status, stdout } = keepsight(
+			"compare",
+			"--config",
+			own,
+			"--jobs",
+			"1",
+		);
+		const { cells } = JSON.parse(
+			readFileSync(join(work, "out/memories/compare/ledger.json"), "utf8"),
+		) as { cells: ReturnType<typeof ledger> };
+		expect(
+			Object.values(cells).map(({ state, message }) => message ?? state),
+		).toEqual(new Array(3).fill("finished"));
+		expect(status).toBe(0);
+		expect(stdout).toMatch(/^finetune drift="ldc"/m);
+		expect(stdout).toMatch(/^finetune .*patches/m);
+	}, 180_000);
+
 	it("names an unknown strategy's nearest", () => {
 		const { status, stderr } = compare("--strategies", "finetune,ewcc");
 		expect(status).toBe(2);

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import {
 	configJsonSchema,
 	loadConfig,
+	memoriesOf,
 	optionsOf,
 	parseConfig,
 } from "../src/config.ts";
@@ -109,6 +110,70 @@ describe("a configuration", () => {
 		expect(optionsOf({ name: "x", head: "shared", alpha: 1 })).toEqual({
 			alpha: 1,
 		});
+	});
+});
+
+describe("several memories", () => {
+	const two = minimal.replace(
+		`[{ name: ${memory} }]`,
+		"[{ name: dne, weight: 3 }, { name: patches, bytes_per_task: 1000 }]",
+	);
+
+	it("have their options and weights; what is set up are their shares", () => {
+		const config = parse(two);
+		expect(config.memory).toEqual([
+			{
+				name: "dne",
+				form: "routed",
+				analytic: false,
+				drift: "none",
+				weight: 3,
+			},
+			{
+				name: "patches",
+				blocks: [0.5, 0.75],
+				bytesPerTask: 1000,
+				store: "float16",
+				weight: 1,
+			},
+		]);
+		expect(memoriesOf(config)).toEqual([
+			{
+				name: "dne",
+				options: { form: "routed", analytic: false, drift: "none" },
+				weight: 0.75,
+			},
+			{
+				name: "patches",
+				options: {
+					blocks: [0.5, 0.75],
+					bytesPerTask: 1000,
+					store: "float16",
+				},
+				weight: 0.25,
+			},
+		]);
+		expect(memoriesOf(parse(minimal)).map(({ weight }) => weight)).toEqual([1]);
+		expect(
+			memoriesOf(parse(two, "memory.0.weight=1")).map(({ weight }) => weight),
+		).toEqual([0.5, 0.5]);
+	});
+
+	it("a row of a comparison may have others; a row without keeps the configuration's", () => {
+		const { compare } = parseConfig(
+			`${minimal}compare:
+  strategies:
+    - { name: replay }
+    - { name: replay, memory: [{ name: dne, drift: ldc }, { name: patches }] }
+`,
+			"t.yaml",
+		);
+		const [plain, own] = compare.strategies;
+		expect(plain).not.toHaveProperty("memory");
+		expect(own?.memory).toMatchObject([
+			{ name: "dne", form: "routed", drift: "ldc", weight: 1 },
+			{ name: "patches", store: "float16", weight: 1 },
+		]);
 	});
 });
 
@@ -250,6 +315,50 @@ describe("errors name file, key and what is near", () => {
 			[],
 			'Unknown strategy "replya" at compare.strategies.1.name in t.yaml line 6. Did you mean "replay"?',
 		],
+		...(
+			[
+				[
+					"a memory named twice",
+					"memory",
+					"[{ name: dne }, { name: dne, form: paper }]",
+					"CONFIG_VALUE: Wrong value at memory (--set memory): a memory is named twice; each can be given once.",
+				],
+				["no memory", "memory", "[]", "CONFIG_VALUE: Wrong value at memory"],
+				[
+					"a memory without weight",
+					"memory",
+					"[{ name: dne, weight: 0 }]",
+					"CONFIG_VALUE: Wrong value at memory.0.weight",
+				],
+				[
+					"blocks outside the network",
+					"memory",
+					"[{ name: patches, blocks: [0.5, 1.5] }]",
+					"CONFIG_VALUE: Wrong value at memory.0.blocks.1",
+				],
+				[
+					"an option of another memory",
+					"memory",
+					"[{ name: patches, drift: ldc }]",
+					'CONFIG_KEY: Unknown key "drift" at memory.0',
+				],
+				[
+					"a comparison's memory named twice",
+					"compare.strategies",
+					"[{ name: finetune, memory: [{ name: dne }, { name: dne }] }]",
+					"CONFIG_VALUE: Wrong value at compare.strategies.0.memory",
+				],
+				[
+					"an unknown memory of a comparison",
+					"compare.strategies",
+					"[{ name: finetune, memory: [{ name: patchs }] }]",
+					'UNKNOWN_NAME: Unknown memory "patchs" at compare.strategies.0.memory.0.name (--set compare.strategies). Did you mean "patches"?',
+				],
+			] as const
+		).map(
+			([title, key, value, expected]) =>
+				[title, minimal, [`${key}=${value}`], expected] as const,
+		),
 		["order 1", `${minimal}orders: { 1: seeded }`, [], "CONFIG_VALUE"],
 		[
 			"a list at the top",

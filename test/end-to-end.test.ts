@@ -174,6 +174,7 @@ describe("train and eval", () => {
 		["nsa", ["pretext={ name: nsa }", "evaluate={ untrained: true }"]],
 		["grouped", ["data.tasks=[[mvtec/a, mvtec/b]]"]],
 		["later-group", ["data.tasks=[mvtec/a, [mvtec/b, mvtec/c]]"]],
+		["patches", ["memory=[{ name: patches, blocks: [0.34] }, { name: dne }]"]],
 		[
 			"drift",
 			[
@@ -197,6 +198,11 @@ describe("train and eval", () => {
 		if (name === "cumulative") expect(rows[0][0]).not.toBeNull();
 		if (name === "nsa")
 			expect(metrics.summary.imageAuroc.forwardTransfer).not.toBeNull();
+		if (name === "patches") {
+			expect(metrics.pixel).toHaveLength(3);
+			for (const { values } of metrics.pixel)
+				expect(values.imageAurocMapMax.value).toEqual(expect.any(Number));
+		}
 		if (name === "drift") {
 			// the second task has moved the first one's density
 			const density = (run: string) =>
@@ -208,6 +214,14 @@ describe("train and eval", () => {
 		}
 		if (name === "none" || name === "frozen")
 			expect(metrics.learning[0].weightChange).toBeUndefined();
+	});
+
+	it("eval on a copy of a run with patches gives the scores and maps' metrics that train wrote", () => {
+		const copy = join(work, "copied-patches");
+		cpSync(dirOf("patches"), copy, { recursive: true });
+		rmSync(join(copy, "scores/after-02"), { recursive: true });
+		expect(keepsight("eval", "--mem_dir", copy).status).toBe(0);
+		expectSameBytes(dirOf("patches"), copy);
 	});
 });
 
@@ -339,6 +353,11 @@ describe("bad input is one clear error, exit 2, with earlier results intact", ()
 			"/nonexistent/data",
 		],
 		["unknown backbone", ["--set", "backbone={ name: dinov9 }"], "dinov9"],
+		[
+			"blocks that train",
+			["--set", "memory=[{ name: patches }]"],
+			"block 2 of 3",
+		],
 		["image size", ["--set", "image_size=33"], "patch"],
 		["learning rate too high", ["--set", "train.optimizer.lr=1e38"], "lr"],
 	])("%s", (name, args, text) => {

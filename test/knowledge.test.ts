@@ -4,12 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { float32, type TensorDict } from "../src/engine/tensor.ts";
-import { Knowledge, type KnowledgeSetup } from "../src/knowledge.ts";
+import {
+	Knowledge,
+	type KnowledgeSetup,
+	type MemorySetup,
+} from "../src/knowledge.ts";
 import type { Features } from "../src/memory/memory.ts";
 import { loadBackbone } from "../src/models/index.ts";
 import { Random } from "../src/random.ts";
 import { taskFolder } from "../src/run.ts";
 import { VersionedFolder } from "../src/storage.ts";
+import { unit } from "./memory/synthetic.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-knowledge-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
@@ -21,7 +26,10 @@ const backbone = loadBackbone(
 	1,
 );
 const setup: KnowledgeSetup = {
-	memory: { name: "dne", options: { form: "routed" } },
+	memories: [
+		{ name: "dne", options: { form: "routed" }, weight: 0.75 },
+		{ name: "patches", options: { store: "int8" }, weight: 0.25 },
+	],
 	from: 1,
 	falseAlarms: 0.02,
 };
@@ -41,6 +49,17 @@ function featuresOf(product: number, n: number, seed = 0): Features {
 		ids: Array.from({ length: n }, (_, i) => `${product}/${i}`),
 		embedding: draw(product),
 		frozen: draw(d - 1 - product),
+		patches: Array.from({ length: n }, () =>
+			unit(
+				float32(
+					[6, d],
+					Float32Array.from(
+						{ length: 6 * d },
+						(_, i) => (i % d === product ? 3 : 0) + r.normal(0, 0.3),
+					),
+				),
+			),
+		),
 	};
 }
 const weights = (fill: number): TensorDict => ({
@@ -49,25 +68,30 @@ const weights = (fill: number): TensorDict => ({
 });
 
 /** Two tasks, the second of two categories. */
-function teach(knowledge: Knowledge, weightsPerTask: boolean): void {
-	const add = (product: number) => {
+async function teach(
+	knowledge: Knowledge,
+	weightsPerTask: boolean,
+): Promise<void> {
+	const add = async (product: number) => {
 		const learnt = featuresOf(product, 30);
 		const id = `mvtec/${product}`;
-		knowledge.memory.add(
-			{
-				id,
-				group: `task ${product}`,
-				learnt,
-				trained: learnt.ids.map((_, i) => i < 24),
-				heldOut: product === 1 ? featuresOf(product, 5, 1) : null,
-			},
-			new Random(1, id),
-		);
+		for (const memory of knowledge.memories)
+			await memory.add(
+				{
+					id,
+					group: `task ${product}`,
+					learnt,
+					trained: learnt.ids.map((_, i) => i < 24),
+					heldOut: product === 1 ? featuresOf(product, 5, 1) : null,
+				},
+				new Random(1, id),
+			);
 		knowledge.router.add(id, learnt);
 		return id;
 	};
-	const learn = (id: string, products: number[], w: TensorDict) => {
-		const categories = products.map(add);
+	const learn = async (id: string, products: number[], w: TensorDict) => {
+		const categories: string[] = [];
+		for (const product of products) categories.push(await add(product));
 		knowledge.current = w;
 		knowledge.addTask(
 			{ id, categories, learning: { pretextLoss: 1 / 3, optimism: null } },
@@ -75,8 +99,8 @@ function teach(knowledge: Knowledge, weightsPerTask: boolean): void {
 			{ weightsPerTask },
 		);
 	};
-	learn("mvtec/0", [0], weights(1));
-	learn("mvtec/1+mvtec/2", [1, 2], weights(2));
+	await learn("mvtec/0", [0], weights(1));
+	await learn("mvtec/1+mvtec/2", [1, 2], weights(2));
 	knowledge.strategyTensors = { basis: float32([1, d]) };
 }
 
@@ -97,12 +121,12 @@ describe.each([
 	["weights shared by all tasks", false],
 	["weights of each task's own", true],
 ])("%s", (title, weightsPerTask) => {
-	const taught = new Knowledge(backbone, setup);
+	const taught = new Knowledge(backbone, setup, 1);
 	let read: Knowledge;
-	beforeAll(() => {
-		teach(taught, weightsPerTask);
+	beforeAll(async () => {
+		await teach(taught, weightsPerTask);
 		taught.save(folderAt(title), taskFolder);
-		read = Knowledge.load(folderAt(title));
+		read = Knowledge.load(folderAt(title), 1);
 	});
 
 	it("comes back as it was", () => {
@@ -114,13 +138,15 @@ describe.each([
 		expect(read.bytes()).toEqual(taught.bytes());
 	});
 
-	it("routes and scores to the same bits", () => {
+	it("routes and scores to the same bits, patch by patch", async () => {
 		for (const product of [0, 1, 2]) {
 			const probe = featuresOf(product, 1, 99);
 			const id = taught.route(probe.frozen);
 			expect(id).toBe(`mvtec/${product}`);
 			expect(read.route(probe.frozen)).toBe(id);
-			expect(read.judge(id, probe)).toEqual(taught.judge(id, probe));
+			const judged = await taught.judge(id, probe);
+			expect(judged.map?.length).toBe(6);
+			expect(await read.judge(id, probe)).toEqual(judged);
 			expect(read.weightsOf(id)).toEqual(taught.weightsOf(id));
 		}
 		const first = (k: Knowledge) =>
@@ -136,22 +162,23 @@ describe.each([
 		expect(files(`${title} again`)).toEqual(files(title));
 	});
 
-	it("goes on learning from what was read as from what was taught", () => {
+	it("goes on learning from what was read as from what was taught", async () => {
 		for (const [k, name] of [
 			[taught, "a"],
-			[Knowledge.load(folderAt(title)), "b"],
+			[Knowledge.load(folderAt(title), 1), "b"],
 		] as const) {
 			const learnt = featuresOf(3, 12);
-			k.memory.add(
-				{
-					id: "loco/3",
-					group: "loco/3",
-					learnt,
-					trained: learnt.ids.map(() => true),
-					heldOut: null,
-				},
-				new Random(1),
-			);
+			for (const memory of k.memories)
+				await memory.add(
+					{
+						id: "loco/3",
+						group: "loco/3",
+						learnt,
+						trained: learnt.ids.map(() => true),
+						heldOut: null,
+					},
+					new Random(1),
+				);
 			k.router.add("loco/3", learnt);
 			k.addTask(
 				{ id: "loco/3", categories: ["loco/3"], learning: {} },
@@ -164,25 +191,144 @@ describe.each([
 	});
 });
 
-it("bytes: weights that tasks share count once", () => {
-	const [shared, own] = [false, true].map((weightsPerTask) => {
-		const k = new Knowledge(backbone, setup);
-		teach(k, weightsPerTask);
-		return k.bytes();
+describe("several memories", () => {
+	const shares = [0.75, 0.25] as const;
+	const alone = (i: number): KnowledgeSetup => ({
+		...setup,
+		memories: [{ ...(setup.memories[i] as MemorySetup), weight: 1 }],
 	});
-	expect(shared?.weightsBytes).toBe(4 * (d + 2));
-	expect(own?.weightsBytes).toBe(2 * 4 * (d + 2));
-	expect(shared?.strategyBytes).toBe(4 * d);
-	expect(shared?.bytes).toBe(
-		2 * (shared?.bytesPerTask ?? 0) + 4 * (d + 2) + 4 * d,
-	);
+	const taughtWith = async (chosen: KnowledgeSetup) => {
+		const k = new Knowledge(backbone, chosen, 1);
+		await teach(k, false);
+		return k;
+	};
+
+	it("an image's score is the largest of −log10 (p / share); the threshold stays", async () => {
+		const both = await taughtWith(setup);
+		const [density, bank] = [
+			await taughtWith(alone(0)),
+			await taughtWith(alone(1)),
+		];
+		const wins = [0, 0];
+		for (const product of [0, 1, 2])
+			for (let seed = 0; seed < 20; seed++) {
+				const id = `mvtec/${product}`;
+				const probe = featuresOf(product, 1, 100 + seed);
+				const single = [
+					(await density.judge(id, probe)).score,
+					(await bank.judge(id, probe)).score,
+				].map((score, i) => score + Math.log10(shares[i] as number));
+				const { score, threshold } = await both.judge(id, probe);
+				expect(score).toBe(Math.max(...single));
+				expect(threshold).toBe(-Math.log10(setup.falseAlarms));
+				const winner = single.indexOf(score);
+				wins[winner] = (wins[winner] ?? 0) + 1;
+			}
+		expect(Math.min(...wins)).toBeGreaterThan(0);
+	});
+
+	it("the map is that of the memory that has one, shifted with its scores: its maximum comes near the score far out", async () => {
+		const both = await taughtWith(setup);
+		const bank = await taughtWith(alone(1));
+		const probe = featuresOf(2, 1, 7);
+		const asOther = await both.judge("mvtec/0", probe);
+		const ofBank = await bank.judge("mvtec/0", probe);
+		expect(ofBank.score).toBeGreaterThan(3);
+		expect(
+			Math.abs(Math.max(...(ofBank.map as Float32Array)) - ofBank.score),
+		).toBeLessThan(0.003);
+		for (const [i, value] of (asOther.map as Float32Array).entries())
+			expect(value).toBeCloseTo(
+				(ofBank.map?.[i] as number) + Math.log10(shares[1]),
+				4,
+			);
+		expect(
+			(await (await taughtWith(alone(0))).judge("mvtec/0", probe)).map,
+		).toBe(null);
+	});
+
+	it("names the blocks that are read, as fractions of the depth", () => {
+		const blocks = (...chosen: readonly number[]) =>
+			new Knowledge(
+				{ ...backbone, config: { ...backbone.config, depth: 12 } },
+				{
+					...setup,
+					memories: [
+						{ name: "dne", options: {}, weight: 0.5 },
+						{
+							name: "patches",
+							options: chosen.length > 0 ? { blocks: chosen } : {},
+							weight: 0.5,
+						},
+					],
+				},
+				1,
+			).patchBlocks;
+		expect(blocks()).toEqual([5, 8]);
+		expect(blocks(0.01, 1)).toEqual([0, 11]);
+		expect(new Knowledge(backbone, alone(0), 1).patchBlocks).toEqual([]);
+	});
+
+	it("their files and bytes are counted apart", async () => {
+		const [both, ...single] = [
+			await taughtWith(setup),
+			await taughtWith(alone(0)),
+			await taughtWith(alone(1)),
+		].map((k) => {
+			const { bytes, weightsBytes, strategyBytes } = k.bytes();
+			return bytes - weightsBytes - strategyBytes;
+		});
+		const router = new Knowledge(backbone, setup, 1).router;
+		for (const product of [0, 1, 2])
+			router.add(`mvtec/${product}`, featuresOf(product, 30));
+		const routing = router.ids.reduce((sum, id) => sum + router.bytes(id), 0);
+		expect((both as number) - routing).toBe(
+			single.reduce((sum, bytes) => sum + bytes - routing, 0),
+		);
+	});
+
+	it("a manifest without a file for one of them is damaged", async () => {
+		const k = await taughtWith(setup);
+		const folder = folderAt("one too few");
+		k.save(folder, taskFolder);
+		const meta = folder.meta as {
+			tasks: { categories: { memories: string[] }[] }[];
+		};
+		const fewer = {
+			...meta,
+			tasks: meta.tasks.map((task) => ({
+				...task,
+				categories: task.categories.map((category) => ({
+					...category,
+					memories: category.memories.slice(0, 1),
+				})),
+			})),
+		};
+		folder.commit({ meta: fewer });
+		expect(() => Knowledge.load(folderAt("one too few"), 1)).toThrow(
+			"one too few has no such file",
+		);
+	});
+});
+
+it("bytes: weights that tasks share count once", async () => {
+	const bytes = async (weightsPerTask: boolean) => {
+		const k = new Knowledge(backbone, setup, 1);
+		await teach(k, weightsPerTask);
+		return k.bytes();
+	};
+	const [shared, own] = [await bytes(false), await bytes(true)];
+	expect(shared.weightsBytes).toBe(4 * (d + 2));
+	expect(own.weightsBytes).toBe(2 * 4 * (d + 2));
+	expect(shared.strategyBytes).toBe(4 * d);
+	expect(shared.bytes).toBe(2 * shared.bytesPerTask + 4 * (d + 2) + 4 * d);
 });
 
 it("an empty folder and a foreign manifest are errors", () => {
-	expect(() => Knowledge.load(folderAt("nothing"))).toThrow(
+	expect(() => Knowledge.load(folderAt("nothing"), 1)).toThrow(
 		/does not describe a memory/,
 	);
 	const folder = folderAt("foreign");
 	folder.commit({ meta: { hello: 1 } });
-	expect(() => Knowledge.load(folder)).toThrow(/does not describe a memory/);
+	expect(() => Knowledge.load(folder, 1)).toThrow(/does not describe a memory/);
 });

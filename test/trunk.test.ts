@@ -8,7 +8,9 @@ import { type AnyTensor, uint8 } from "../src/engine/tensor.ts";
 import { initialise, type VitConfig } from "../src/models/vit.ts";
 import { Random } from "../src/random.ts";
 import {
+	blocksAt,
 	imageGroups,
+	StateCache,
 	type Network,
 	stateInput,
 	topOf,
@@ -87,6 +89,7 @@ describe("groups of images", () => {
 			const network: Network = {
 				backbone: { config, weights },
 				from,
+				patchBlocks: [],
 				threads: 2,
 			};
 			const trained = trainableWeights(network);
@@ -155,4 +158,54 @@ describe("groups of images", () => {
 				expect(scale, name).toBeGreaterThan(0);
 			}
 		}, 60_000);
+});
+
+describe("patches", () => {
+	it.each([
+		[12, [0.5, 0.75], [5, 8]],
+		[12, [1], [11]],
+		[12, [0.01, 1 / 12, 0.1], [0, 0, 0]],
+		[3, [0.34, 0.67], [0, 1]],
+		[24, [0.5], [11]],
+	])("of %d blocks the fractions %j are the blocks %j", (depth, at, blocks) => {
+		expect(blocksAt({ ...config, depth }, at)).toEqual(blocks);
+	});
+
+	const small: VitConfig = { ...config, patch: 8, width: 24, heads: 2 };
+	const backbone = { config: small, weights: initialise(small, random) };
+	const image = uint8([32, 32, 3], rowOf(pixels, 0).slice());
+	const seen = (
+		from: number,
+		patchBlocks: readonly number[],
+		cache: StateCache | null = null,
+	) => new Trunk({ backbone, from, patchBlocks, threads: 1 }, cache).see(image);
+
+	it("are seen beside the state where they are asked for: rows of length 1", async () => {
+		const { patches } = await seen(1, [0]);
+		expect(patches?.shape).toEqual([16, 24]);
+		for (let i = 0; i < 16; i++)
+			expect(
+				Math.hypot(...(patches?.data.subarray(i * 24, (i + 1) * 24) ?? [])),
+			).toBeCloseTo(1, 6);
+		expect((await seen(1, [])).patches).toBeNull();
+	});
+
+	it("do not depend on which blocks train, and change neither state nor class token", async () => {
+		const [one, all] = [await seen(1, [0]), await seen(2, [0])];
+		expectClose(one.patches?.data ?? [], all.patches?.data);
+		const [bare, both] = [await seen(2, []), await seen(2, [0, 1])];
+		expectClose(both.frozen.data, bare.frozen.data);
+		expectClose(
+			both.state.data as Float32Array,
+			bare.state.data as Float32Array,
+		);
+		expect(both.patches?.data).not.toEqual(all.patches?.data);
+	});
+
+	it("come from the cache as from the graph", async () => {
+		const cache = new StateCache(1e6);
+		const plain = await seen(1, [0]);
+		for (let i = 0; i < 2; i++)
+			expect(await seen(1, [0], cache)).toEqual(plain);
+	});
 });

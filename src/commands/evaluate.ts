@@ -1,7 +1,9 @@
 /** keepsight eval: scores every learnt task from the stored memory alone, or computes the metrics of anyone's score files. */
 import { type Command, Option } from "commander";
+import { readTasks } from "../data/index.ts";
 import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
+import { type PixelResult, pixelResult, storedMap } from "../localise.ts";
 import {
 	buildResults,
 	formatResults,
@@ -11,6 +13,7 @@ import { metricRow, readScoreFolder, type ScoreStage } from "../run.ts";
 import { type ProgressFlags, withProgressFlags } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
+import { writeReport } from "./report.ts";
 
 interface EvaluateFlags extends ProgressFlags {
 	readonly memDir?: string;
@@ -18,6 +21,7 @@ interface EvaluateFlags extends ProgressFlags {
 	readonly dataRoot?: string;
 	readonly oracleTask?: true;
 	readonly trivial?: true;
+	readonly maps?: string;
 }
 
 export function addEvaluate(program: Command): void {
@@ -48,14 +52,31 @@ export function addEvaluate(program: Command): void {
 			new Option(
 				"--scores <dir>",
 				"only compute the metrics of the score files in this folder (*.csv, or after-NN/*.csv)",
-			).conflicts(["memDir", "dataRoot", "oracleTask", "trivial"]),
+			).conflicts(["memDir", "oracleTask", "trivial"]),
+		)
+		.option(
+			"--maps <dir>",
+			"write every anomaly map as 32-bit TIFF, <dir>/<dataset>/<category>/test/<type>/<stem>.tiff, and over its picture as PNG; with --scores: read such maps, masks from --data_root",
 		);
 	withProgressFlags(command).action(evaluate);
 }
 
 async function evaluate(flags: EvaluateFlags): Promise<void> {
 	if (flags.scores !== undefined) {
-		const { results, text } = resultsOfScores(readScoreFolder(flags.scores));
+		const { maps, dataRoot } = flags;
+		if ((maps === undefined) !== (dataRoot === undefined))
+			throw fail("USAGE", {
+				problem:
+					"With --scores, --maps DIR and --data_root DIR belong together: maps are measured against the masks there.",
+				command: "keepsight eval",
+			});
+		const stages = readScoreFolder(flags.scores);
+		const { results, text } = resultsOfScores(
+			stages,
+			maps !== undefined && dataRoot !== undefined
+				? await pixelOf(stages, maps, dataRoot)
+				: new Map(),
+		);
 		console.log(flags.json ? JSON.stringify(results, null, 2) : text);
 		return;
 	}
@@ -70,20 +91,45 @@ async function evaluate(flags: EvaluateFlags): Promise<void> {
 		...(flags.dataRoot !== undefined && { dataRoot: flags.dataRoot }),
 		oracleTask: flags.oracleTask === true,
 		trivial: flags.trivial === true,
+		...(flags.maps !== undefined && { maps: flags.maps }),
 	};
 	const progress = createProgress(flags);
 	const { results, text } = await interruptible(
 		"Nothing was changed.",
 		(signal) => launch(job, { onEvent: progress.onEvent, signal }),
 	).finally(progress.close);
+	await writeReport(job.memDir);
 	console.log(flags.json ? JSON.stringify(results, null, 2) : text.trimEnd());
+}
+
+/** Metrics of the maps of all categories of the last stage. */
+async function pixelOf(
+	stages: readonly ScoreStage[],
+	maps: string,
+	dataRoot: string,
+): Promise<ReadonlyMap<string, PixelResult["values"]>> {
+	const ids = stages.at(-1)?.categories.map(({ id }) => id) ?? [];
+	const found = new Map<string, PixelResult["values"]>();
+	for (const { categories } of await readTasks(dataRoot, ids))
+		for (const category of categories) {
+			const { values } = await pixelResult(
+				category,
+				(sample) => storedMap(maps, sample),
+				{ requested: false },
+			);
+			found.set(category.id, values);
+		}
+	return found;
 }
 
 /**
  * A stage's new categories are the task that was learnt before it. A flat folder says nothing about an order: each
  * category is a task, all learnt. What memory costs cannot be known from scores.
  */
-export function resultsOfScores(stages: readonly ScoreStage[]): {
+export function resultsOfScores(
+	stages: readonly ScoreStage[],
+	pixel: ReadonlyMap<string, PixelResult["values"]> = new Map(),
+): {
 	results: object;
 	text: string;
 } {
@@ -115,6 +161,7 @@ export function resultsOfScores(stages: readonly ScoreStage[]): {
 			after: (after ?? tasks.length) - 1,
 			category: id,
 			rows: rows.map(metricRow),
+			...pixelAt(stages.at(-1)?.after === after ? pixel.get(id) : undefined),
 		})),
 	);
 	const results = buildResults({
@@ -128,6 +175,9 @@ export function resultsOfScores(stages: readonly ScoreStage[]): {
 		text: formatResults(results),
 	};
 }
+
+const pixelAt = (values: PixelResult["values"] | undefined) =>
+	values && { pixel: values };
 
 /** LOCO's folders of defects carry its two kinds; every other layout is read alike. */
 const layoutOf = (

@@ -11,6 +11,7 @@ import {
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
+import { writeReport } from "./report.ts";
 
 interface TrainFlags extends ConfigFlags, ProgressFlags {
 	readonly out?: string;
@@ -59,9 +60,10 @@ async function train(flags: TrainFlags): Promise<void> {
 			{ onEvent: progress.onEvent, signal },
 		),
 	).finally(progress.close);
+	const { report } = await writeReport(dir);
 	console.log(
 		flags.json
 			? JSON.stringify(results, null, 2)
-			: `${text.trimEnd()}\n\nRun folder: ${dir}`,
+			: `${text.trimEnd()}\n\nRun folder: ${dir}\nReport: ${report}`,
 	);
 }

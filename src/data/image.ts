@@ -106,6 +106,29 @@ export async function readMask(path: string): Promise<Tensor<"uint8">> {
 	return mask;
 }
 
+/** A TIFF of one channel of 32-bit floats, [H, W] as they are: an anomaly map. What holds other pixels is refused, not converted. */
+export async function readFloats(
+	path: string,
+): Promise<{ size: Size; data: Float32Array }> {
+	try {
+		const { size, sharp: decoder } = await open(await readFile(path), path);
+		const { format, channels, depth, bitsPerSample, pages } =
+			await decoder().metadata();
+		const found = `${format} of ${pages ?? 1} x ${channels} x ${bitsPerSample} bits (${depth})`;
+		// half-precision floats count as "float" too, and are read wrongly
+		if (found !== "tiff of 1 x 1 x 32 bits (float)")
+			throw new Error(`it is ${found}`);
+		const pixels = await decoder()
+			.toColourspace("b-w")
+			.raw({ depth: "float" })
+			.toBuffer();
+		return { size, data: new Float32Array(plain(pixels).slice().buffer) };
+	} catch (error) {
+		if (error instanceof KeepsightError) throw error;
+		throw fail("MAP_UNUSABLE", { path, problem: reasonOf(error) });
+	}
+}
+
 /** [H, W] of the picture as `readImage` gives it (orientation applied), from the header alone. */
 export async function imageSize(path: string): Promise<Size> {
 	const bytes = await readBytes(path);
@@ -128,6 +151,19 @@ export async function encodePng(
 	return plain(
 		await (channels === 1 ? picture.toColourspace("b-w") : picture)
 			.png({ compressionLevel: level, adaptiveFiltering: false })
+			.toBuffer(),
+	);
+}
+
+/** RGB [H, W, 3] as WebP, a tenth of the PNG: for pages, where the exact pixels do not matter. Quality 0 to 100. */
+export async function encodeWebp(
+	image: Tensor<"uint8">,
+	quality = 80,
+): Promise<Bytes> {
+	const [height = 0, width = 0] = image.shape;
+	return plain(
+		await sharp(image.data, { raw: { width, height, channels: 3 } })
+			.webp({ quality, effort: 2 })
 			.toBuffer(),
 	);
 }

@@ -72,6 +72,7 @@ export async function readTestCategory(
 	const reader = await readerOf(dir, id);
 	return {
 		...(await reader.readNormals(dir, id, options)),
+		dir,
 		test: await reader.readTest(dir, id, options),
 		layout: reader.layout,
 	};
@@ -125,6 +126,9 @@ async function tasksOf<C extends Category>(
 	options: ReadOptions,
 ) {
 	const known = await findCategories(root, options);
+	for (const name of Object.keys(options.roi ?? {}))
+		if (!known.includes(name))
+			throw fail("DATA_UNKNOWN_CATEGORY", { name, root, known });
 	const seen = new Map<string, string>(); // category -> the spec it came from
 	const tasks: { id: string; categories: readonly C[] }[] = [];
 	for (const spec of specs) {
@@ -142,7 +146,10 @@ async function tasksOf<C extends Category>(
 			}
 			const categories: C[] = [];
 			for (const id of ids)
-				categories.push(thinned(await read(id), options.limit ?? null));
+				categories.push({
+					...thinned(await read(id), options.limit ?? null),
+					...(options.roi?.[id] !== undefined && { roi: options.roi[id] }),
+				});
 			tasks.push({ id: ids.join("+"), categories });
 		}
 	}

@@ -14,7 +14,7 @@ import {
 } from "./files.ts";
 import { readMask } from "./image.ts";
 import { binary, goodSample, readGood, sampleOf } from "./mvtec.ts";
-import type { DatasetReader, Sample } from "./task.ts";
+import type { DatasetReader, ReadOptions, Sample } from "./task.ts";
 
 const kinds = {
 	good: "good",
@@ -60,30 +60,32 @@ export const loco: DatasetReader = {
 				throw fail("DATA_EMPTY_CLASS", { dir: folder.path });
 			const kind = kindOf(folder.name);
 			for (const image of images) {
-				const masks = path.join(
-					dir,
-					"ground_truth",
-					folder.name,
-					stemOf(image.name),
-				);
+				const masks = masksFolder(dir, folder.name, stemOf(image.name));
 				const hasMasks = kind !== "good" && (await isDirectory(masks));
 				samples.push({
 					...sampleOf(`${id}/test/${folder.name}/${image.name}`, image.path),
 					defect: kind === "good" ? null : folder.name,
 					kind,
-					...(hasMasks
-						? {
-								readMasks: async () =>
-									Promise.all(
-										(await listImages(masks, within)).map(async (m) =>
-											binary(await readMask(m.path)),
-										),
-									),
-							}
-						: {}),
+					...(hasMasks ? { readMasks: () => readMasks(masks, within) } : {}),
 				});
 			}
 		}
 		return samples;
 	},
 };
+
+/** Where the masks of the test image <type>/<stem> lie. */
+export const masksFolder = (dir: string, type: string, stem: string): string =>
+	path.join(dir, "ground_truth", type, stem);
+
+/** One mask a defect. */
+export async function readMasks(
+	folder: string,
+	options?: ReadOptions,
+): Promise<Awaited<ReturnType<NonNullable<Sample["readMasks"]>>>> {
+	return Promise.all(
+		(await listImages(folder, options)).map(async (mask) =>
+			binary(await readMask(mask.path)),
+		),
+	);
+}

@@ -29,6 +29,8 @@ export interface Category {
 	readonly normals: readonly Sample[];
 	/** Good images that are never learnt, only calibrated on (LOCO's validation/good). */
 	readonly heldOut: readonly Sample[];
+	/** A picture, white where to look (the region of interest); everywhere without one. */
+	readonly roi?: string;
 }
 
 /** What a strategy learns as one step of the sequence: one category, or several (id "mvtec/a+mvtec/b"). */
@@ -38,6 +40,8 @@ export interface LearnTask {
 }
 
 export interface TestCategory extends Category {
+	/** Its folder on disk. */
+	readonly dir: string;
 	readonly test: readonly Sample[];
 	/** How image AUROC is formed: LOCO's official mean of logical and structural where both exist. */
 	readonly layout: "mvtec" | "loco" | "folder";
@@ -54,6 +58,8 @@ export interface ReadOptions {
 	readonly followLinks?: boolean;
 	/** At most so many normals of a category, spread evenly over its files. Default: all. */
 	readonly limit?: number | null;
+	/** Category -> picture, white where to look. */
+	readonly roi?: Readonly<Record<string, string>>;
 }
 
 export interface DatasetReader {

@@ -16,11 +16,14 @@ export class Folder {
 	constructor(dir: string) {
 		this.#dir = dir;
 	}
+	path(name: string): string {
+		return join(this.#dir, name);
+	}
 	json<T>(name: string): T {
-		return JSON.parse(readFileSync(join(this.#dir, name), "utf8")) as T;
+		return JSON.parse(readFileSync(this.path(name), "utf8")) as T;
 	}
 	tensors(name: string): TensorDict {
-		const path = join(this.#dir, name);
+		const path = this.path(name);
 		return Object.fromEntries(
 			Object.entries(readSafetensorsFile(path).tensors).map(([key, t]) => [
 				key,

@@ -1,4 +1,4 @@
-/** metrics.*: image metrics and those of continual learning. */
+/** metrics.image.json and metrics.continual.json; those of anomaly maps are in maps.ts. */
 import {
 	averageIncremental,
 	average,

@@ -44,6 +44,7 @@ import {
 	known,
 	type Memory,
 	normalised,
+	type RawScores,
 	sumBytes,
 	unitRows,
 } from "./memory.ts";
@@ -105,6 +106,7 @@ export const dne = defineMemory({
 });
 
 class Dne implements Memory {
+	readonly tail = "gamma"; // of squared distances
 	readonly #options: z.output<typeof options>;
 	readonly #d: number;
 	readonly #kept = new Map<string, Kept>();
@@ -215,8 +217,11 @@ class Dne implements Memory {
 		}
 	}
 
-	score(id: string, features: Features): Float64Array {
-		return squaredDistances(this.#gaussian(id), this.#rows(id, features));
+	score(id: string, features: Features): RawScores {
+		return {
+			scores: squaredDistances(this.#gaussian(id), this.#rows(id, features)),
+			maps: null,
+		};
 	}
 
 	/** Of the means, √(d² / D) in the stored density of the category. */

@@ -1,4 +1,5 @@
 /** All memories by their name in the configuration. */
 import { dne } from "./dne.ts";
+import { patches } from "./patches.ts";
 
-export const memories = { dne };
+export const memories = { dne, patches };

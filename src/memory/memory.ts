@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import type { AnyTensor, Tensor } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
+import type { TailKind } from "../calibration.ts";
 import { dot, type Rows } from "../linalg/covariance.ts";
 import type { Random } from "../random.ts";
 
@@ -12,6 +13,15 @@ export interface Features {
 	readonly embedding: Tensor; // [n, D]
 	/** Class token of the pretrained network, which no training touches: for routing. */
 	readonly frozen: Tensor; // [n, D]
+	/** Patch embeddings of the pretrained network's middle blocks, image by image; null: no memory reads them. */
+	readonly patches: readonly Tensor[] | null; // n of [N, D], every row at length 1
+}
+
+/** Raw scores, higher = more anomalous. Their unit is the memory's own business. */
+export interface RawScores {
+	readonly scores: Float64Array; // [n]
+	/** Raw scores of every patch of each image, row by row; null: the memory does not know where an anomaly is. */
+	readonly maps: readonly Float32Array[] | null; // n of [N]
 }
 
 /** One category to remember. */
@@ -25,6 +35,8 @@ export interface Entry {
 	readonly trained: readonly boolean[]; // [n]
 	/** Good images that are never learnt; they only calibrate. */
 	readonly heldOut: Features | null;
+	/** 1 where patches are looked at; null: everywhere. */
+	readonly roi?: Uint8Array | null; // [N]
 }
 
 /** What calibration reads: scores of good images as if they had not been learnt. */
@@ -37,12 +49,14 @@ export interface CrossFitted {
 
 export interface Memory {
 	readonly ids: readonly string[];
-	add(entry: Entry, random: Random): void;
+	/** What the tail of good images' raw scores looks like. */
+	readonly tail: TailKind;
+	add(entry: Entry, random: Random): void | Promise<void>;
 	remove(id: string): void;
 	/** More good images of a known category, none of which trained weights. */
-	merge(id: string, features: Features): void;
-	/** Raw anomaly scores, higher = more anomalous; each image on its own. Their unit is the memory's own business. */
-	score(id: string, features: Features): Float64Array; // [n]
+	merge(id: string, features: Features, random: Random): void | Promise<void>;
+	/** Each image on its own. */
+	score(id: string, features: Features): RawScores | Promise<RawScores>;
 	crossFitted(id: string): CrossFitted;
 	/**
 	 * Weights moved: features of the same images before and after. To be called before the newest category is added.
@@ -58,11 +72,14 @@ export interface Memory {
 	tensors(id: string): Record<string, AnyTensor>;
 	restore(id: string, tensors: Readonly<Record<string, AnyTensor>>): void;
 	bytes(id: string): number;
+	/** Frees what it computes with; it can be used again afterwards. */
+	release?(): Promise<void>;
 }
 
 export interface MemoryContext {
 	/** D, the width of the backbone. */
 	readonly embedDim: number;
+	readonly threads: number;
 }
 
 export interface MemoryDefinition<Options = unknown> {
@@ -71,6 +88,8 @@ export interface MemoryDefinition<Options = unknown> {
 	readonly options: z.ZodType<Options>;
 	/** Whether it learns embeddings of normal views as the pretext task augments them; default: of the clean images. */
 	augmented?(options: Options): boolean;
+	/** Blocks whose patch embeddings it reads, as fractions of the depth. Default: none. */
+	blocks?(options: Options): readonly number[];
 	create(options: Options, context: MemoryContext): Memory;
 }
 
@@ -79,6 +98,7 @@ export const defineMemory = <Schema extends z.ZodType>(definition: {
 	paper: string;
 	options: Schema;
 	augmented?(options: z.output<Schema>): boolean;
+	blocks?(options: z.output<Schema>): readonly number[];
 	create(options: z.output<Schema>, context: MemoryContext): Memory;
 }): MemoryDefinition<z.output<Schema>> =>
 	definition as unknown as MemoryDefinition<z.output<Schema>>;

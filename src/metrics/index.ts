@@ -134,6 +134,7 @@ export const pixelMetrics = {
 		chance: null,
 	},
 	aupro30: { title: "AUPRO to FPR .3", better: "higher", chance: null },
+	aupro05: { title: "AUPRO to FPR .05", better: "higher", chance: null },
 	auSpro05: {
 		title: "AU-sPRO to FPR .05",
 		better: "higher",
@@ -151,6 +152,12 @@ export const pixelMetrics = {
 		better: "higher",
 		chance: null,
 		layouts: ["loco"],
+	},
+	/** As `imageAuroc`, the score being the map's highest value: MVTec's way of scoring an image by its map. */
+	imageAurocMapMax: {
+		title: "image AUROC of the map's maximum",
+		better: "higher",
+		chance: 0.5,
 	},
 } satisfies Record<string, MetricDefinition>;
 

@@ -6,6 +6,7 @@
  * Little-endian machines only (all that Node and onnxruntime run on here).
  */
 import type { AnyTensor, DType, Shape, Tensor } from "../engine/tensor.ts";
+import { halfToNumber } from "../engine/half.ts";
 import { fail } from "../errors.ts";
 import { isObject, readBytes } from "../storage.ts";
 
@@ -287,17 +288,6 @@ export function toTensor(tensor: StoredTensor): AnyTensor {
 		case "BOOL":
 			return { dtype: "uint8", shape: tensor.shape, data: tensor.data };
 	}
-}
-
-/** IEEE 754 binary16: sign 1, exponent 5 (bias 15), fraction 10. */
-function halfToNumber(bits: number): number {
-	const sign = bits & 0x8000 ? -1 : 1;
-	const exponent = (bits >> 10) & 31;
-	const fraction = bits & 1023;
-	if (exponent === 0) return sign * fraction * 2 ** -24;
-	if (exponent === 31)
-		return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-	return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 // ---- writing ----

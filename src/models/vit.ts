@@ -7,16 +7,19 @@ import type { Value, ValueDict } from "../engine/graph.ts";
 import {
 	add,
 	concat,
+	div,
 	expand,
 	gelu,
 	layerNorm,
 	linear,
 	matmul,
+	max,
 	mul,
 	reduceSum,
 	reshape,
 	slice,
 	softmax,
+	sqrt,
 	sub,
 	toFloat,
 	transpose,
@@ -485,4 +488,29 @@ export function top(
 		embedding: reshape(slice(normed, 1, 0, 1), [batch, d]),
 		layerInputs,
 	};
+}
+
+/**
+ * Patch embeddings from the tokens after some blocks: through the final norm, each at length 1, added, at length 1 again.
+ * `params` holds the pretrained final norm.
+ */
+export function patchEmbedding(
+	c: VitConfig,
+	params: ValueDict,
+	hidden: readonly Value[] /* [B, T, D] each */,
+): Value /* [B, N, D] */ {
+	const first = 1 + c.registers;
+	const unit = (x: Value): Value =>
+		div(x, max(sqrt(reduceSum(mul(x, x), [-1])), 1e-12));
+	const parts = hidden.map((tokens) =>
+		unit(
+			layerNorm(
+				slice(tokens, 1, first, tokens.shape[1] as number),
+				get(params, "norm.weight"),
+				get(params, "norm.bias"),
+				c.layerNormEps,
+			),
+		),
+	);
+	return unit(parts.reduce((a, b) => add(a, b)));
 }

@@ -29,6 +29,7 @@ import {
 import { type ComposeOption, init, use } from "echarts/core";
 import { LabelLayout } from "echarts/features";
 import { SVGRenderer } from "echarts/renderers";
+import type { Matrix } from "../metrics/continual.ts";
 import type { Comparison, ComparisonRow, Point } from "../study/summary.ts";
 
 use([
@@ -43,7 +44,7 @@ use([
 	VisualMapContinuousComponent,
 ]);
 
-type Option = ComposeOption<
+export type Option = ComposeOption<
 	| GridComponentOption
 	| HeatmapSeriesOption
 	| LegendComponentOption
@@ -54,8 +55,8 @@ type Option = ComposeOption<
 >;
 
 const widthPx = 900;
-const ink = "#222";
-const faint = "#ddd";
+export const ink = "#222";
+export const faint = "#ddd";
 
 const palette = [
 	"#0072B2",
@@ -69,7 +70,7 @@ const palette = [
 const symbols = ["circle", "rect", "triangle", "diamond"] as const;
 
 /** How the row of that number looks in every chart. */
-const styleOf = (index: number) => ({
+export const styleOf = (index: number) => ({
 	color: palette[index % palette.length] as string,
 	dash: index < palette.length ? ("solid" as const) : ("dashed" as const),
 	symbol: symbols[index % symbols.length] as string,
@@ -88,11 +89,7 @@ export function matrixChart({ rows }: Comparison): string {
 	const cellPx = Math.max(16, Math.min(26, plotPx / tasks));
 	const plotHeightPx = Math.round(cellPx * tasks);
 	const panelPx = plotHeightPx + 72;
-	const values = shown.flatMap(({ matrix }) =>
-		matrix.flat().filter((value) => value !== null),
-	);
-	// a whole tenth, so that figures of several comparisons look alike
-	const low = Math.min(0.5, Math.floor(10 * Math.min(1, ...values)) / 10);
+	const low = lightEnd(shown.flatMap(({ matrix }) => matrix));
 	const captions = captionLines(shown);
 	const topPx = 62 + 15 * captions.length;
 	const lines = Math.ceil(shown.length / perLine);
@@ -157,38 +154,56 @@ export function matrixChart({ rows }: Comparison): string {
 			itemHeight: 240,
 			text: ["100 %", `${(100 * low).toFixed(0)} %`],
 			textStyle: { color: ink },
-			inRange: { color: [lightest, darkest] },
+			inRange: shades,
 			seriesIndex: shown.map((_, k) => k),
 		},
 		series: shown.map(({ matrix }, k) => ({
-			type: "heatmap" as const,
 			xAxisIndex: k,
 			yAxisIndex: k,
-			itemStyle: { borderColor: "#fff", borderWidth: 1 },
-			data: matrix.flatMap((line, i) =>
-				line.flatMap((value, j) =>
-					value === null
-						? []
-						: [
-								{
-									value: [j, i, 100 * value],
-									label: {
-										show: true,
-										formatter: (100 * value).toFixed(1),
-										fontSize: plotPx / tasks < 34 ? 9 : 11,
-										// white on the darker part
-										color: value - low > 0.58 * (1 - low) ? "#fff" : ink,
-									},
-								},
-							],
-				),
-			),
+			...heat(matrix, low, plotPx / tasks < 34 ? 9 : 11, ink),
 		})),
 	});
 }
 
-const lightest = "#f1f5fa";
-const darkest = "#0b3c6f";
+/** One hue, from the least to the best. */
+export const shades = { color: ["#f1f5fa", "#0b3c6f"] };
+
+/** Where the lightest shade stands: a whole tenth, so that figures of several runs look alike; at most .5. */
+export function lightEnd(matrix: Matrix): number {
+	const values = matrix.flat().filter((value) => value !== null);
+	return Math.min(0.5, Math.floor(10 * Math.min(1, ...values)) / 10);
+}
+
+/** The cells of a matrix of shares as a series, each with its percentage; `dark` is the ink on light cells. */
+export function heat(
+	matrix: Matrix,
+	low: number,
+	fontSize: number,
+	dark: string,
+): HeatmapSeriesOption {
+	return {
+		type: "heatmap",
+		itemStyle: { borderColor: "#fff", borderWidth: 1 },
+		data: matrix.flatMap((line, i) =>
+			line.flatMap((value, j) =>
+				value === null
+					? []
+					: [
+							{
+								value: [j, i, 100 * value],
+								label: {
+									show: true,
+									formatter: (100 * value).toFixed(1),
+									fontSize,
+									// white on the darker part
+									color: value - low > 0.58 * (1 - low) ? "#fff" : dark,
+								},
+							},
+						],
+			),
+		),
+	};
+}
 
 /** "Order 1: 1 bottle, 2 pcb", wrapped to the width of the page; each order that is shown once. */
 function captionLines(
@@ -279,7 +294,7 @@ export function sequenceChart({ rows }: Comparison): string {
 	});
 }
 
-const inPercent = (value: number | null) =>
+export const inPercent = (value: number | null) =>
 	value === null ? null : 100 * value;
 
 function line(
@@ -431,7 +446,7 @@ const superscripts = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 const powerOfTen = (value: number) =>
 	`10${[...String(Math.round(Math.log10(value)))].map((digit) => superscripts[Number(digit)] ?? digit).join("")}`;
 
-const axisLook = {
+export const axisLook = {
 	nameLocation: "middle",
 	nameTextStyle: { color: ink, fontSize: 12 },
 	axisLabel: { color: ink, fontSize: 11 },
@@ -460,11 +475,16 @@ function wrap(words: readonly string[], letters: number): string[] {
 	return lines;
 }
 
-function draw(heightPx: number, option: Option): string {
+/** The chart as an SVG file of its own, dark on white. */
+export function draw(
+	heightPx: number,
+	option: Option,
+	width: number = widthPx,
+): string {
 	const chart = init(null, null, {
 		renderer: "svg",
 		ssr: true,
-		width: widthPx,
+		width,
 		height: heightPx,
 	});
 	try {

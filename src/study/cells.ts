@@ -124,7 +124,7 @@ export function cellsOf(
 ): Cell[] {
 	const strategies = distinct(asked.strategies);
 	const seeds = asked.seeds.length > 0 ? asked.seeds : [config.seed];
-	return distinct(seeds).flatMap((seed) =>
+	const cells = distinct(seeds).flatMap((seed) =>
 		distinct(asked.orders).flatMap((order) =>
 			strategies.map((entry): Cell => {
 				const { memory = config.memory, ...strategy } = entry;
@@ -158,34 +158,37 @@ export function cellsOf(
 			}),
 		),
 	);
+	return [...new Map(cells.map((cell) => [cell.key, cell])).values()];
 }
 
-/** The name, with those options in which it differs from another strategy of that name, and its memory from the configuration's. */
+/** The name, with those options in which it differs from another strategy of that name, and its memory where it is not the configuration's. */
 function labelOf(
-	entry: StrategyRow,
+	{ memory = [], ...strategy }: StrategyRow,
 	all: readonly StrategyRow[],
 	usual: readonly Named[],
 ): string {
-	const told = (row: StrategyRow): Readonly<Record<string, unknown>> => {
-		const { memory = [], ...strategy } = row;
-		const unusual = memory.flatMap((own, i) =>
-			Object.entries(own).filter(
-				([key, value]) =>
-					JSON.stringify(value) !== JSON.stringify(usual[i]?.[key]),
-			),
+	const twins = all.filter(({ name }) => name === strategy.name);
+	const telling = Object.entries(strategy).filter(([key, value]) =>
+		twins.some((t) => JSON.stringify(t[key]) !== JSON.stringify(value)),
+	);
+	const own = memory.flatMap((entry): [string, unknown][] => {
+		const { name, ...options } = entry;
+		const base = usual.find((u) => u.name === name);
+		const different = Object.entries(options).filter(
+			([key, value]) => JSON.stringify(value) !== JSON.stringify(base?.[key]),
 		);
-		return { ...strategy, ...Object.fromEntries(unusual) };
-	};
-	const own = told(entry);
-	const twins = all.filter((s) => s.name === entry.name).map(told);
-	const telling = Object.keys(own).filter(
-		(key) =>
-			!(key in entry) ||
-			twins.some((t) => JSON.stringify(t[key]) !== JSON.stringify(own[key])),
+		return base ? different : [["memory", name], ...different];
+	});
+	const missing = usual.flatMap(({ name }): [string, unknown][] =>
+		memory.length > 0 && !memory.some((m) => m.name === name)
+			? [["without", name]]
+			: [],
 	);
 	return [
-		entry.name,
-		...telling.map((key) => `${snake(key)}=${JSON.stringify(own[key])}`),
+		strategy.name,
+		...[...telling, ...own, ...missing].map(
+			([key, value]) => `${snake(key)}=${JSON.stringify(value)}`,
+		),
 	].join(" ");
 }
 

@@ -47,6 +47,7 @@ const network: Network = {
 		1,
 	),
 	from: 1,
+	patchBlocks: [],
 	threads: 1,
 };
 const start: TensorDict = {

@@ -105,6 +105,8 @@ const cases: Readonly<
 		{ shapes: [[2, 3, 4]], build: (x) => o.reduceSum(x, [0, -1]) },
 		{ shapes: [[2, 3]], build: (x) => o.reduceSum(x, []) },
 	],
+	reduceMax: "no gradient",
+	argMax: "no gradient",
 	reduceSumSquare: [{ shapes: [[2, 3]], build: o.sumSquare }],
 	softmax: [{ shapes: [[2, 5]], build: o.softmax }],
 	logSoftmax: [{ shapes: [[2, 5]], build: o.logSoftmax }],

@@ -5,6 +5,7 @@ import { input, type Value, type ValueDict } from "../../src/engine/graph.ts";
 import { mul, sum } from "../../src/engine/ops/index.ts";
 import { Session } from "../../src/engine/runtime.ts";
 import {
+	float32,
 	sizeOf,
 	type Tensor,
 	type TensorDict,
@@ -17,6 +18,7 @@ import {
 	linearLayers,
 	normalise,
 	parameterShapes,
+	patchEmbedding,
 	tokenCount,
 	top,
 	topShapes,
@@ -213,6 +215,105 @@ describe("one network in two parts", () => {
 			const scale = b.data.reduce((m, x) => Math.max(m, Math.abs(x)), 1e-3);
 			expect(worst(out[`class ${n}`], b) / scale, n).toBeLessThan(1e-4);
 		}
+	});
+});
+
+describe("patch embeddings", () => {
+	/** Patch p of image b of [2, 11, 24]: after class and registers, row by row. */
+	const patchOf = (tokens: Tensor | undefined, b: number, p: number) =>
+		Float64Array.from(
+			(tokens as Tensor).data.subarray(
+				(b * 11 + 3 + p) * 24,
+				(b * 11 + 4 + p) * 24,
+			),
+		);
+	const unit = (x: Float64Array): Float64Array => {
+		const length = Math.sqrt(x.reduce((sum, v) => sum + v * v, 0));
+		return x.map((v) => v / length);
+	};
+	const normed = (x: Float64Array): Float64Array => {
+		const mean = x.reduce((sum, v) => sum + v) / 24;
+		const variance = x.reduce((sum, v) => sum + (v - mean) ** 2, 0) / 24;
+		const { weight, bias } = finalNorm;
+		return x.map(
+			(v, i) =>
+				((v - mean) / Math.sqrt(variance + config.layerNormEps)) *
+					(weight.data[i] as number) +
+				(bias.data[i] as number),
+		);
+	};
+	/** A final norm that does something. */
+	const r = new Random("final norm");
+	const finalNorm = {
+		weight: float32(
+			[24],
+			Float32Array.from({ length: 24 }, () => r.uniform(0.5, 2)),
+		),
+		bias: float32(
+			[24],
+			Float32Array.from({ length: 24 }, () => r.normal()),
+		),
+	};
+	const fed = {
+		...weights,
+		"norm.weight": finalNorm.weight,
+		"norm.bias": finalNorm.bias,
+	};
+	const pixels = () =>
+		normalise(config, input("images", images.shape, "uint8"));
+
+	it.each([[[1]], [[0, 1]], [[0, 1, 2]]])(
+		"after blocks %j: each through the final norm and to length 1, added, to length 1 again",
+		async (blocks) => {
+			const { hidden } = trunk(config, params, pixels(), 3, blocks);
+			const outputs: ValueDict = {
+				patches: patchEmbedding(config, params, hidden),
+			};
+			for (const [i, value] of hidden.entries()) outputs[`hidden ${i}`] = value;
+			const out = await run(outputs, fed);
+			expect(out.patches?.shape).toEqual([2, 8, 24]);
+			let error = 0;
+			for (let b = 0; b < 2; b++)
+				for (let p = 0; p < 8; p++) {
+					const sum = new Float64Array(24);
+					for (const i of blocks.keys())
+						for (const [k, v] of unit(
+							normed(patchOf(out[`hidden ${i}`], b, p)),
+						).entries())
+							sum[k] = (sum[k] as number) + v;
+					for (const [k, v] of unit(sum).entries())
+						error = Math.max(
+							error,
+							Math.abs(v - (out.patches?.data[(b * 8 + p) * 24 + k] as number)),
+						);
+				}
+			expect(error).toBeLessThan(1e-6);
+		},
+	);
+
+	it("the trunk keeps the tokens after the blocks asked for, in the order asked for", async () => {
+		const { hidden } = trunk(config, params, pixels(), 3, [2, 0]);
+		const after = (blocks: number) =>
+			trunk(config, params, pixels(), blocks).state;
+		const out = await run({
+			first: hidden[0] as Value,
+			second: hidden[1] as Value,
+			afterThree: after(3),
+			afterOne: after(1),
+		});
+		expect(worst(out.first, out.afterThree)).toBe(0);
+		expect(worst(out.second, out.afterOne)).toBe(0);
+	});
+
+	it("tokens of zeros stay zeros", async () => {
+		const zeros = input("zeros", [1, 11, 24]);
+		const session = await Session.create(
+			{ patches: patchEmbedding(config, params, [zeros]) },
+			{ threads: 1 },
+		);
+		const out = await session.run({ ...weights, zeros: float32([1, 11, 24]) });
+		await session.release();
+		expect(out.patches?.data).toEqual(new Float32Array(8 * 24));
 	});
 });
 

@@ -65,6 +65,104 @@ describe("cells", () => {
 			).length,
 		).toBe(3);
 	});
+	describe("of rows with a memory of their own", () => {
+		/** Labels, keys and memories of rows as a configuration gives them. */
+		const rowsOf = (rows: string, memory = "[{ name: dne }]") => {
+			const { config, compare } = parseConfig(
+				`name: n
+data: { tasks: [a/x, a/y, a/z] }
+pretext: { name: cutpaste }
+strategy: { name: finetune }
+memory: ${memory}
+compare: { strategies: ${rows} }
+out: ${work}
+`,
+				"test",
+			);
+			return cellsOf(config, { ...compare, seeds: [0] }, orders);
+		};
+		const labels = (rows: string, memory?: string) =>
+			rowsOf(rows, memory).map(({ label }) => label);
+
+		it("run with it, and have keys of their own", () => {
+			const [plain, own, other] = rowsOf(
+				"[{ name: replay }, { name: replay, memory: [{ name: dne, drift: ldc }] }, { name: finetune }]",
+			);
+			expect(plain?.config.memory).toMatchObject([{ drift: "none" }]);
+			expect(own?.config.memory).toMatchObject([{ name: "dne", drift: "ldc" }]);
+			expect(own?.config.strategy).not.toHaveProperty("memory");
+			expect(other?.config.memory).toEqual(plain?.config.memory);
+			expect(own?.key).not.toBe(plain?.key);
+		});
+
+		it("are named by what differs from the configuration's", () => {
+			expect(
+				labels(
+					"[{ name: replay }, { name: replay, memory: [{ name: dne, drift: ldc }] }]",
+				),
+			).toEqual(["replay", 'replay drift="ldc"']);
+			expect(
+				labels("[{ name: ewc, memory: [{ name: dne, drift: ldc }] }]"),
+			).toEqual(['ewc drift="ldc"']);
+			expect(
+				labels(
+					"[{ name: ewc, lambda: 1 }, { name: ewc, lambda: 2, memory: [{ name: dne, drift: ldc }] }]",
+				),
+			).toEqual(["ewc lambda=1", 'ewc lambda=2 drift="ldc"']);
+			const [usual, other] = labels(
+				"[{ name: replay }, { name: replay, memory: [{ name: patches }] }]",
+			);
+			expect(usual).toBe("replay");
+			expect(other).toContain("patches");
+			expect(labels("[{ name: replay, memory: [{ name: dne }] }]")).toEqual([
+				"replay",
+			]); // it is the configuration's
+		});
+
+		it.each([
+			[
+				"another memory",
+				"[{ name: replay }, { name: replay, memory: [{ name: patches }] }]",
+				"[{ name: dne }]",
+			],
+			[
+				"one memory more",
+				"[{ name: replay }, { name: replay, memory: [{ name: dne }, { name: patches }] }]",
+				"[{ name: dne }]",
+			],
+			[
+				"one memory less",
+				"[{ name: replay }, { name: replay, memory: [{ name: dne }] }]",
+				"[{ name: dne }, { name: patches }]",
+			],
+			[
+				"other weights",
+				"[{ name: replay }, { name: replay, memory: [{ name: dne, weight: 2 }, { name: patches }] }]",
+				"[{ name: dne }, { name: patches }]",
+			],
+			[
+				"an option of the strategy that the memory has too",
+				"[{ name: ewc, form: online, memory: [{ name: dne, form: paper }] }, { name: ewc, form: offline, memory: [{ name: dne, form: paper }] }]",
+				"[{ name: dne }]",
+			],
+			[
+				"two others of one kind",
+				"[{ name: replay, memory: [{ name: patches }] }, { name: replay, memory: [{ name: patches, store: int8 }] }]",
+				"[{ name: dne }]",
+			],
+		])("%s: cells that differ have different names", (_, rows, memory) => {
+			const [a, b] = rowsOf(rows, memory);
+			expect(b?.key).not.toBe(a?.key);
+			expect(b?.label).not.toBe(a?.label);
+		});
+
+		it("that is the configuration's are the cell without", () => {
+			const found = rowsOf(
+				"[{ name: replay }, { name: replay, memory: [{ name: dne }] }]",
+			);
+			expect(new Set(found.map(({ key }) => key)).size).toBe(found.length);
+		});
+	});
 	it("keep their key when orders are added", async () => {
 		const more = {
 			...config,

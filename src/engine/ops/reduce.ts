@@ -30,6 +30,22 @@ export const reduce = {
 		}),
 		gradient: ({ dy, inputs }) => [mul(mul(inputs[0] as Value, 2), dy)],
 	},
+	/** Maximum over `axes`, which stay as sides of 1. */
+	reduceMax: {
+		onnx: "ReduceMax",
+		shape: ([x], attributes) => [reduced(x as Value, axesOf(attributes))],
+		emit: (_, attributes) => ({
+			attributes: { axes: axesOf(attributes), keepdims: 1 },
+		}),
+	},
+	/** Position (int64) of the maximum over `axis`, which stays as a side of 1; the first of equals. */
+	argMax: {
+		onnx: "ArgMax",
+		shape: ([x], attributes) => [
+			reduced(x as Value, [attributes.axis as number]),
+		],
+		dtype: () => "int64",
+	},
 	/** p = softmax(x) over the last axis; dx = p (dy - sum(p dy)). */
 	softmax: {
 		onnx: "Softmax",
@@ -59,6 +75,13 @@ export const reduceSum = (x: Value, axes: readonly number[]): Value =>
 		: apply(reduce.reduceSum, [x], {
 				axes: axes.map((a) => axisOf(a, x.shape.length)),
 			});
+/** Maximum over axes, kept as sides of 1. */
+export const reduceMax = (x: Value, axes: readonly number[]): Value =>
+	apply(reduce.reduceMax, [x], {
+		axes: axes.map((a) => axisOf(a, x.shape.length)),
+	});
+export const argMax = (x: Value, axis: number): Value =>
+	apply(reduce.argMax, [x], { axis: axisOf(axis, x.shape.length) });
 /** Sum of squares of all elements, shape []: row by row first, which the runtime does on all threads and without a copy. */
 export function sumSquare(x: Value): Value {
 	const last = x.shape.length - 1;

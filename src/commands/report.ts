@@ -1,0 +1,63 @@
+/** keepsight report: one run as one page that needs nothing else. */
+import type { Command } from "commander";
+import { fail } from "../errors.ts";
+import { openRun } from "../run.ts";
+
+interface ReportFlags {
+	readonly memDir?: string;
+	readonly json?: true;
+}
+
+export function addReport(program: Command): void {
+	program
+		.command("report")
+		.description(
+			"write report.html into a run folder: metrics, charts and pictures on one page that needs no network; the charts also as SVG files",
+		)
+		.option(
+			"--mem-dir <dir>",
+			"an evaluated run folder, or a copy of one (also --mem_dir)",
+		)
+		.option("--json", "print what was written as JSON")
+		.action(report);
+}
+
+async function report({ memDir, json }: ReportFlags): Promise<void> {
+	if (memDir === undefined)
+		throw fail("USAGE", {
+			problem: "Give --mem_dir DIR (a run folder).",
+			command: "keepsight report",
+		});
+	const written = await writeReport(memDir);
+	console.log(
+		json
+			? JSON.stringify(written, null, 2)
+			: `${written.report}: ${written.categories} categories, ${written.pictures} pictures, ${written.charts} charts, ${(written.bytes / 1e6).toFixed(1)} MB. Open it in a browser.`,
+	);
+}
+
+/** Writes report.html and the charts of an evaluated run folder. */
+export async function writeReport(dir: string) {
+	const run = openRun(dir, "update");
+	try {
+		const { readReportData, renderReport } = await import(
+			"../reports/report.ts" // .4 s that other commands need not wait
+		);
+		const data = await readReportData(run);
+		const { html, charts } = renderReport(data);
+		for (const { name, svg } of charts)
+			run.writeVisualization(`charts/${name}.svg`, svg);
+		return {
+			report: run.writeReport(html),
+			bytes: Buffer.byteLength(html),
+			categories: data.categories.length,
+			pictures: data.gallery.categories.reduce(
+				(sum, { pictures }) => sum + pictures.length,
+				0,
+			),
+			charts: charts.length,
+		};
+	} finally {
+		run.close();
+	}
+}

@@ -1,0 +1,60 @@
+/** Distance of every patch to its nearest centre, as one matrix product: the graph takes the bank as an input, whichever product's it is. */
+import { input } from "../engine/graph.ts";
+import { linear, reduceMax } from "../engine/ops/index.ts";
+import { Session } from "../engine/runtime.ts";
+import { float32, type Tensor } from "../engine/tensor.ts";
+
+/** Further away than any two rows of length 1 can be. */
+const EXCLUDED = -4;
+
+export class Nearest {
+	readonly #threads: number;
+	readonly #sessions = new Map<string, Promise<Session>>();
+
+	constructor(threads: number) {
+		this.#threads = threads;
+	}
+
+	/**
+	 * Cosine distances 1 − x·c [N] of patches [N, D] to the nearest of the centres [M, D], all rows at length 1. Centres in the
+	 * half-open range `except` do not count; where no other is left, the distance is 2, the largest there is.
+	 */
+	async distances(
+		patches: Tensor,
+		centres: Tensor,
+		except: readonly [number, number] = [0, 0],
+	): Promise<Float32Array> {
+		const [n, d] = patches.shape as [number, number];
+		const m = centres.shape[0] as number;
+		const bias = float32([m]);
+		bias.data.fill(EXCLUDED, ...except);
+		const session = await this.#session(n, m, d);
+		const { similarity } = await session.run({ patches, centres, bias });
+		return (similarity as Tensor).data.map((s) =>
+			Math.min(2, Math.max(0, 1 - s)),
+		);
+	}
+
+	#session(n: number, m: number, d: number): Promise<Session> {
+		const key = `${n} ${m} ${d}`;
+		const known = this.#sessions.get(key);
+		if (known) return known;
+		const all = linear(
+			input("patches", [n, d]),
+			input("centres", [m, d]),
+			input("bias", [m]),
+		);
+		const made = Session.create(
+			{ similarity: reduceMax(all, [1]) },
+			{ threads: this.#threads },
+		);
+		this.#sessions.set(key, made);
+		return made;
+	}
+
+	async release(): Promise<void> {
+		const sessions = [...this.#sessions.values()];
+		this.#sessions.clear();
+		for (const session of sessions) await (await session).release();
+	}
+}

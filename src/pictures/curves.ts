@@ -1,0 +1,96 @@
+/**
+ * visualizations/curves.json: what charts need beyond scores and metrics. PRO curves come from the anomaly maps, the projection from the
+ * embeddings, and neither is kept elsewhere, so whoever has them at hand writes them down and the report draws them.
+ */
+import { join } from "node:path";
+import { fail } from "../errors.ts";
+import type { Run } from "../run.ts";
+import { isObject, readJsonObject, stableJson } from "../storage.ts";
+
+const format = 1;
+const name = "curves.json";
+
+/** Shares, 0..1. */
+export type CurvePoint = readonly [falsePositives: number, found: number];
+
+export interface EmbeddingPoint {
+	readonly task: string;
+	readonly label: 0 | 1;
+	readonly x: number;
+	readonly y: number;
+}
+
+export interface Curves {
+	/** Category -> per-region overlap over the share of defect-free pixels above a threshold, ascending from (0, 0). */
+	readonly pro?: Readonly<Record<string, readonly CurvePoint[]>>;
+	readonly projection?: {
+		readonly points: readonly EmbeddingPoint[];
+		/** Share of the variance each component shows (projection.ts). */
+		readonly explained: readonly [number, number];
+	};
+}
+
+/** Points kept of a curve: more than a chart shows. */
+const pointsKept = 400;
+
+/** Replaces what is given, keeps the rest. */
+export function writeCurves(run: Run, curves: Curves): void {
+	const { pro, ...rest } = { ...readCurves(run), ...curves };
+	run.writeVisualization(
+		name,
+		stableJson({
+			format,
+			...rest,
+			...(pro && {
+				pro: Object.fromEntries(
+					Object.entries(pro).map(([id, points]) => [id, thinned(points)]),
+				),
+			}),
+		}),
+	);
+}
+
+/** Empty where none were written. */
+export function readCurves(run: Run): Curves {
+	const path = join(run.dir, "visualizations", name);
+	const json = readJsonObject(path);
+	if (!json) return {};
+	const { format: found, pro, projection } = json;
+	if (found !== format)
+		throw fail("FORMAT_VERSION", { path, found, known: format });
+	const wellFormed =
+		(pro === undefined ||
+			(isObject(pro) && Object.values(pro).every(isPoints))) &&
+		(projection === undefined ||
+			(isObject(projection) &&
+				isPoints([projection.explained]) &&
+				Array.isArray(projection.points) &&
+				projection.points.every(
+					(p) =>
+						isObject(p) &&
+						typeof p.task === "string" &&
+						typeof p.x === "number" &&
+						typeof p.y === "number",
+				)));
+	if (!wellFormed)
+		throw fail("DAMAGED", { path, problem: "a curve is not a list of points" });
+	return {
+		...(pro !== undefined && { pro }),
+		...(projection !== undefined && { projection }),
+	} as Curves;
+}
+
+const isPoints = (value: unknown): boolean =>
+	Array.isArray(value) &&
+	value.every(
+		(point) =>
+			Array.isArray(point) &&
+			point.length === 2 &&
+			point.every((x) => typeof x === "number"),
+	);
+
+/** The first, the last, and evenly what fits between. */
+function thinned(points: readonly CurvePoint[]): readonly CurvePoint[] {
+	const step = Math.ceil(points.length / pointsKept);
+	return points.filter((_, i) => i % step === 0 || i === points.length - 1);
+}

@@ -1,0 +1,119 @@
+/** Distances to the nearest centre against plain loops in float64. */
+import { afterAll, describe, expect, it } from "vitest";
+import { float32, type Tensor } from "../../src/engine/tensor.ts";
+import { Nearest } from "../../src/memory/nearest.ts";
+import { Random } from "../../src/random.ts";
+import { directions } from "./synthetic.ts";
+
+const d = 48;
+const random = new Random("nearest.test");
+const patches = directions(30, d, random);
+const centres = directions(70, d, random);
+const nearest = new Nearest(1);
+afterAll(() => nearest.release());
+
+/** 1 − the largest x·c over the centres outside the range, by two loops. */
+function plain(
+	x: Tensor,
+	c: Tensor,
+	[from, to]: readonly [number, number] = [0, 0],
+): number[] {
+	const [n, m] = [x.shape[0] as number, c.shape[0] as number];
+	return Array.from({ length: n }, (_, i) => {
+		let most = Number.NEGATIVE_INFINITY;
+		for (let j = 0; j < m; j++) {
+			if (j >= from && j < to) continue;
+			let dot = 0;
+			for (let k = 0; k < d; k++)
+				dot += (x.data[i * d + k] as number) * (c.data[j * d + k] as number);
+			most = Math.max(most, dot);
+		}
+		return Math.min(2, 1 - most); // no centre: 2
+	});
+}
+/** Sums of 48 products in float32, all below 1. */
+function expectClose(found: Float32Array, expected: readonly number[]) {
+	expect(found.length).toBe(expected.length);
+	for (const [i, value] of expected.entries())
+		expect(
+			Math.abs((found[i] as number) - Math.max(0, value)),
+			`patch ${i}`,
+		).toBeLessThan(5e-7);
+}
+
+describe("distances", () => {
+	it("to the nearest of all centres", async () => {
+		expectClose(
+			await nearest.distances(patches, centres),
+			plain(patches, centres),
+		);
+	});
+
+	it.each([
+		[0, 1],
+		[0, 40],
+		[13, 29],
+		[69, 70],
+		[30, 30],
+	] as const)("without the centres %d to %d", async (from, to) => {
+		const found = await nearest.distances(patches, centres, [from, to]);
+		expectClose(found, plain(patches, centres, [from, to]));
+	});
+
+	it("an exclusion is forgotten by the next call", async () => {
+		await nearest.distances(patches, centres, [0, 69]);
+		expectClose(
+			await nearest.distances(patches, centres),
+			plain(patches, centres),
+		);
+	});
+
+	it("are 2 where every centre is excluded, and for opposite rows", async () => {
+		expect(await nearest.distances(patches, centres, [0, 70])).toEqual(
+			new Float32Array(30).fill(2),
+		);
+		const opposite = float32(
+			patches.shape,
+			patches.data.map((x) => -x),
+		);
+		for (let i = 0; i < 30; i++) {
+			const row = (t: Tensor) =>
+				float32([1, d], t.data.slice(i * d, (i + 1) * d));
+			const [far] = await nearest.distances(row(opposite), row(patches));
+			expect(far).toBeGreaterThan(2 - 1e-6);
+			expect(far).toBeLessThanOrEqual(2);
+		}
+	});
+
+	it("are never below 0, and 0 for a patch that is a centre, but for rounding", async () => {
+		const found = await nearest.distances(patches, patches);
+		for (const value of found) {
+			expect(value).toBeGreaterThanOrEqual(0);
+			expect(value).toBeLessThan(1e-6);
+		}
+	});
+
+	it("of a patch of zeros are 1", async () => {
+		expect(await nearest.distances(float32([2, d]), centres)).toEqual(
+			Float32Array.of(1, 1),
+		);
+	});
+});
+
+it("banks of one size share a graph without sharing numbers; it works again after its release", async () => {
+	const other = directions(70, d, random);
+	const first = await nearest.distances(patches, centres);
+	expectClose(await nearest.distances(patches, other), plain(patches, other));
+	expect(await nearest.distances(patches, centres)).toEqual(first);
+	await nearest.release();
+	expect(await nearest.distances(patches, centres)).toEqual(first);
+});
+
+it("a patch's distance does not depend on what is asked beside it", async () => {
+	const all = await nearest.distances(patches, centres);
+	for (let i = 0; i < 30; i += 7) {
+		const one = float32([1, d], patches.data.slice(i * d, (i + 1) * d));
+		const [alone] = await nearest.distances(one, centres);
+		expect(Math.abs((alone as number) - (all[i] as number))).toBeLessThan(3e-7);
+	}
+});

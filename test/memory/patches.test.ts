@@ -1,0 +1,477 @@
+/** The patch memory against plain loops over the centres that it stores. */
+import { describe, expect, it, test } from "vitest";
+import { fromHalf, toHalf } from "../../src/engine/half.ts";
+import {
+	type AnyTensor,
+	float32,
+	type Tensor,
+} from "../../src/engine/tensor.ts";
+import { patches } from "../../src/memory/patches.ts";
+import type { Features, Memory } from "../../src/memory/memory.ts";
+import { Random } from "../../src/random.ts";
+import { directions, entry, features, part, patchCount } from "./synthetic.ts";
+
+const d = 48;
+const create = (chosen: object = {}): Memory =>
+	patches.create(patches.options.parse(chosen), { embedDim: d, threads: 1 });
+const good = features("a", "good", 30, d);
+const test9 = features("a", "test", 9, d);
+const learnt = async (
+	chosen: object = {},
+	more: object = {},
+): Promise<Memory> => {
+	const memory = create(chosen);
+	await memory.add(entry("a", 30, { learnt: good, ...more }), new Random(1));
+	return memory;
+};
+
+/** The rows of a tensor. */
+const rowsOf = ({ data }: Tensor): Float32Array[] =>
+	Array.from({ length: data.length / d }, (_, i) =>
+		data.slice(i * d, (i + 1) * d),
+	);
+const imagesOf = (all: Features): Float32Array[][] =>
+	(all.patches as readonly Tensor[]).map(rowsOf);
+/** 1 − x·c of the nearest centre, in float64; 2 without one. */
+const distance = (
+	x: Float32Array,
+	centres: readonly ArrayLike<number>[],
+): number =>
+	centres.reduce(
+		(least, c) =>
+			Math.min(
+				least,
+				1 - x.reduce((sum, v, k) => sum + v * (c[k] as number), 0),
+			),
+		2,
+	);
+const score = (
+	image: readonly Float32Array[],
+	centres: readonly ArrayLike<number>[],
+): number => Math.max(0, ...image.map((x) => distance(x, centres)));
+/** The centres as the memory reads them: (u − 128) · scale, or halves. */
+function centresOf(memory: Memory, id = "a"): ArrayLike<number>[] {
+	const { bank, scale } = memory.tensors(id) as Record<string, AnyTensor>;
+	if (bank?.dtype === "float16") return rowsOf(fromHalf(bank));
+	const rows = Array.from(
+		{ length: scale?.data.length ?? 0 },
+		(_, i) => (bank?.data.slice(i * d, (i + 1) * d) ?? []) as Uint8Array,
+	);
+	return rows.map((row, i) =>
+		Array.from(row, (u) => (u - 128) * Number(scale?.data[i])),
+	);
+}
+/** For each stored centre the image it is a patch of, by the nearest. */
+function owners(memory: Memory, all: Features): number[] {
+	const candidates = imagesOf(all).flatMap((image, i) =>
+		image.map((x) => ({ x, i })),
+	);
+	return centresOf(memory).map((c) => {
+		const length = Math.hypot(...Array.from(c)); // which storing changes a little
+		const direction = Array.from(c, (value) => value / length);
+		const distances = candidates.map(({ x }) => distance(x, [direction]));
+		const least = Math.min(...distances);
+		expect(least).toBeLessThan(1e-4);
+		return candidates[distances.indexOf(least)]?.i as number;
+	});
+}
+const bankBytes = (memory: Memory): number => {
+	const { bank, scale } = memory.tensors("a");
+	return (bank?.data.byteLength ?? 0) + (scale?.data.byteLength ?? 0);
+};
+const close = (found: ArrayLike<number>, expected: readonly number[]) => {
+	expect(found.length).toBe(expected.length);
+	for (const [i, value] of expected.entries())
+		expect(Math.abs((found[i] as number) - value)).toBeLessThan(1e-6);
+};
+const mean = (values: ArrayLike<number>) =>
+	Array.from(values).reduce((a, b) => a + b, 0) / values.length;
+
+describe.each([
+	[{}],
+	[{ store: "int8" }],
+	[{ bytesPerTask: 3000 }],
+	[{ store: "int8", bytesPerTask: 3000 }],
+])("%j", (chosen) => {
+	it("a map is each patch's distance to its nearest stored centre, and its maximum is the score", async () => {
+		const memory = await learnt(chosen);
+		const { scores, maps } = await memory.score("a", test9);
+		const centres = centresOf(memory);
+		for (const [i, image] of imagesOf(test9).entries()) {
+			const map = maps?.[i] as Float32Array;
+			close(
+				map,
+				image.map((x) => distance(x, centres)),
+			);
+			expect(scores[i]).toBe(Math.max(...map));
+		}
+		expect(maps?.length).toBe(9);
+	});
+
+	it("cross-fitted scores are those against the centres of other images; held-out ones against all", async () => {
+		const heldOut = features("a", "heldOut", 4, d);
+		const memory = await learnt(chosen, { heldOut });
+		const centres = centresOf(memory);
+		const owner = owners(memory, good);
+		expect(owner).toEqual(owner.toSorted((a, b) => a - b)); // an image's centres lie together
+		close(memory.crossFitted("a").scores, [
+			...imagesOf(good).map((image, i) =>
+				score(
+					image,
+					centres.filter((_, c) => owner[c] !== i),
+				),
+			),
+			...imagesOf(heldOut).map((image) => score(image, centres)),
+		]);
+		expect(memory.crossFitted("a").optimism).toBeNull();
+	});
+});
+
+describe("storing", () => {
+	it.each([
+		// a component of c is wrong by at most 2^-11 of itself, and Σ|x c| is at most 1
+		["float16", 2 ** -11, 1e-4],
+		// a component is wrong by at most half a step: the largest component / 127
+		["int8", (0.5 * Math.sqrt(d)) / 127, 3e-3],
+	])(
+		"%s: scores are off by no more than its rounding, in fact far less",
+		async (store, bound, typical) => {
+			const memory = await learnt({ store });
+			const { scores } = await memory.score("a", test9);
+			const exact = imagesOf(good).flat();
+			const errors = imagesOf(test9).map((image, i) =>
+				Math.abs((scores[i] as number) - score(image, exact)),
+			);
+			expect(Math.max(...errors)).toBeLessThan(bound);
+			expect(Math.max(...errors)).toBeLessThan(typical);
+			expect(mean(scores)).toBeGreaterThan(0.015); // what the errors are to be compared with
+		},
+	);
+
+	it.each([
+		["float16", 2 * d],
+		["int8", d + 4],
+	])("%s: a bank is as large as it may be", async (store, row) => {
+		for (const bytesPerTask of [row, 2 * row - 1, 999, 3000]) {
+			const bytes = bankBytes(await learnt({ store, bytesPerTask }));
+			expect(bytes).toBeLessThanOrEqual(bytesPerTask);
+			expect(bytes).toBeGreaterThan(bytesPerTask - row);
+		}
+		const all = await learnt({ store });
+		expect(bankBytes(all)).toBe(30 * patchCount * row);
+		const { "crossFitted.scores": scores } = all.tensors("a");
+		expect(all.bytes("a")).toBe(bankBytes(all) + 8 * 30);
+		expect(scores?.data.length).toBe(30);
+	});
+
+	it("a budget below one patch keeps one", async () => {
+		const memory = await learnt({ bytesPerTask: 1 });
+		expect(bankBytes(memory)).toBe(2 * d);
+		const { scores } = await memory.score("a", test9);
+		expect(scores.every(Number.isFinite)).toBe(true);
+	});
+
+	it("the patches of a bank that holds all are those learnt, in their order", async () => {
+		const { bank } = (await learnt()).tensors("a");
+		expect(bank?.data).toEqual(
+			toHalf(
+				float32(
+					[30 * patchCount, d],
+					Float32Array.from(
+						imagesOf(good).flatMap((i) => i.flatMap((x) => [...x])),
+					),
+				),
+			).data,
+		);
+	});
+
+	it("a coreset covers more than the first patches of the same number do", async () => {
+		const memory = await learnt({ bytesPerTask: 20 * 2 * d });
+		const { scores } = await memory.score("a", test9);
+		const first = imagesOf(good).flat().slice(0, 20);
+		expect(Math.max(...scores)).toBeLessThan(
+			Math.max(...imagesOf(test9).map((image) => score(image, first))),
+		);
+	});
+});
+
+describe("finding", () => {
+	it("a foreign patch shows at its place and nowhere else", async () => {
+		const memory = await learnt();
+		const before = await memory.score("a", test9);
+		const highest = Math.max(...before.scores);
+		const [foreign] = rowsOf(directions(1, d, new Random("foreign")));
+		for (let place = 0; place < patchCount; place++) {
+			const image = part(test9, 3, 4);
+			const changed = image.patches?.[0]?.data.slice() as Float32Array;
+			changed.set(foreign as Float32Array, place * d);
+			const { scores, maps } = await memory.score("a", {
+				...image,
+				patches: [float32([patchCount, d], changed)],
+			});
+			const map = Array.from(maps?.[0] ?? []);
+			expect(map.length).toBe(patchCount);
+			expect(map.indexOf(Math.max(...map))).toBe(place);
+			expect(scores[0]).toBeGreaterThan(3 * highest);
+			for (const [i, value] of map.entries())
+				if (i !== place) expect(value).toBe(before.maps?.[3]?.[i]);
+		}
+	});
+
+	it("where all good patches are kept, cross-fitted scores are as large as those of fresh normals, plain ones are 0", async () => {
+		const memory = await learnt();
+		const fresh = await memory.score("a", features("a", "fresh", 200, d));
+		const { scores } = memory.crossFitted("a");
+		expect(Math.abs(mean(scores) / mean(fresh.scores) - 1)).toBeLessThan(0.05);
+		const own = await memory.score("a", good);
+		expect(Math.max(...own.scores)).toBeLessThan(1e-3);
+	});
+});
+
+describe("merging", () => {
+	it("keeps the earlier images' scores and adds those of the new ones, against all centres but their own", async () => {
+		const memory = create();
+		await memory.add(
+			entry("a", 20, { learnt: part(good, 0, 20) }),
+			new Random(1),
+		);
+		const before = memory.crossFitted("a").scores.slice();
+		await memory.merge("a", part(good, 20, 30), new Random(2));
+		const after = memory.crossFitted("a").scores;
+		expect(after.slice(0, 20)).toEqual(before);
+		const centres = centresOf(memory);
+		const owner = owners(memory, good);
+		close(
+			after.slice(20),
+			imagesOf(good)
+				.slice(20)
+				.map((image, i) =>
+					score(
+						image,
+						centres.filter((_, c) => owner[c] !== 20 + i),
+					),
+				),
+		);
+	});
+
+	it("stays within the budget, and draws old and new patches", async () => {
+		const budget = { bytesPerTask: 40 * 2 * d };
+		const memory = create(budget);
+		await memory.add(
+			entry("a", 15, { learnt: part(good, 0, 15) }),
+			new Random(1),
+		);
+		await memory.merge("a", part(good, 15, 30), new Random(2));
+		expect(bankBytes(memory)).toBe(40 * 2 * d);
+		const owner = owners(memory, good);
+		expect(owner.some((i) => i < 15)).toBe(true);
+		expect(owner.some((i) => i >= 15)).toBe(true);
+	});
+});
+
+describe("a region", () => {
+	const roi = Uint8Array.of(0, 1, 1, 0, 1);
+	/** Only the patches that count, in their order. */
+	const inside = (all: Features): Features => ({
+		...all,
+		patches: (all.patches as readonly Tensor[]).map(({ data }) =>
+			float32(
+				[3, d],
+				data.filter((_, i) => roi[Math.floor(i / d)] === 1),
+			),
+		),
+	});
+	const heldOut = features("a", "heldOut", 3, d);
+
+	it("is all that is learnt and scored: the map is 0 outside it", async () => {
+		const memory = await learnt({}, { roi, heldOut });
+		const alone = await learnt(
+			{},
+			{ learnt: inside(good), heldOut: inside(heldOut) },
+		);
+		expect(memory.tensors("a").bank).toEqual(alone.tensors("a").bank);
+		expect(memory.crossFitted("a")).toEqual(alone.crossFitted("a"));
+		const { scores, maps } = await memory.score("a", test9);
+		const expected = await alone.score("a", inside(test9));
+		expect(scores).toEqual(expected.scores);
+		for (const [i, map] of (maps ?? []).entries()) {
+			const [a, b, c] = expected.maps?.[i] ?? [];
+			expect([...map]).toEqual([0, a, b, 0, c]);
+		}
+	});
+
+	it("comes back with the memory, and holds for images added later", async () => {
+		const memory = await learnt({}, { roi, learnt: part(good, 0, 20) });
+		const restored = create();
+		restored.restore("a", memory.tensors("a"));
+		expect(await restored.score("a", test9)).toEqual(
+			await memory.score("a", test9),
+		);
+		await restored.merge("a", part(good, 20, 30), new Random(2));
+		const whole = await learnt({}, { roi });
+		expect(restored.tensors("a").roi).toEqual(whole.tensors("a").roi);
+		expect(restored.tensors("a").bank).toEqual(whole.tensors("a").bank);
+		expect(restored.bytes("a")).toBe(bankBytes(whole) + 8 * 30 + patchCount);
+	});
+
+	it("hides a foreign patch outside it", async () => {
+		const memory = await learnt({}, { roi });
+		const [foreign] = rowsOf(directions(1, d, new Random("foreign")));
+		const image = part(test9, 0, 1);
+		const changed = image.patches?.[0]?.data.slice() as Float32Array;
+		changed.set(foreign as Float32Array, 3 * d);
+		expect(
+			await memory.score("a", {
+				...image,
+				patches: [float32([patchCount, d], changed)],
+			}),
+		).toEqual(await memory.score("a", image));
+	});
+
+	it.each([
+		["too short", Uint8Array.of(0, 1, 1)],
+		["too long", Uint8Array.of(0, 1, 1, 0, 1, 1)],
+		["empty", Uint8Array.of(0, 0, 0, 0, 0)],
+	])("that is %s is refused", async (_, wrong) => {
+		await expect(learnt({}, { roi: wrong })).rejects.toMatchObject({
+			code: "FEATURES_UNUSABLE",
+		});
+	});
+});
+
+describe("few images", () => {
+	test("one: no cross-fitted score but those of held-out images", async () => {
+		for (const [heldOut, count] of [
+			[null, 0],
+			[features("a", "heldOut", 3, d), 3],
+		] as const) {
+			const memory = create();
+			await memory.add(
+				entry("a", 1, { learnt: part(good, 0, 1), heldOut }),
+				new Random(1),
+			);
+			expect(memory.crossFitted("a").scores.length).toBe(count);
+		}
+	});
+
+	test("a bank of one centre measures every image but its own", async () => {
+		const memory = await learnt({ bytesPerTask: 2 * d });
+		expect(memory.crossFitted("a").scores.length).toBe(29);
+	});
+});
+
+describe("what cannot be used", () => {
+	it("names image and problem", async () => {
+		const memory = await learnt();
+		const three = features("b", "good", 3, d);
+		const refusal = (f: Features) =>
+			memory.add(entry("b", 3, { learnt: f }), new Random(1));
+		await expect(refusal({ ...three, patches: null })).rejects.toThrow(
+			"The features of b cannot be used: 3 images have 0 sets of patches.",
+		);
+		await expect(
+			refusal({ ...three, patches: three.patches?.slice(1) ?? null }),
+		).rejects.toThrow("3 images have 2 sets of patches");
+		await expect(refusal(features("b", "good", 3, d - 1))).rejects.toThrow(
+			`patches of image b/good/0 have shape [${patchCount}, ${d - 1}]`,
+		);
+		await expect(
+			memory.add(
+				entry("b", 0, { learnt: features("b", "good", 0, d) }),
+				new Random(1),
+			),
+		).rejects.toMatchObject({ code: "FEATURES_UNUSABLE" });
+	});
+
+	const wrong: [string, object, string, (t: AnyTensor) => AnyTensor | null][] =
+		[
+			["a bank that is missing", {}, "bank", () => null],
+			[
+				"a bank of another type",
+				{ store: "int8" },
+				"bank",
+				(t) => toHalf(float32([1, d], new Float32Array(t.data.length))),
+			],
+			["a bank cut off", {}, "bank", (t) => cut(t, 1)],
+			["an empty bank", {}, "bank", (t) => cut(t, t.data.length)],
+			[
+				"a bank with a value that is not finite",
+				{},
+				"bank",
+				(t) => withValue(t, 0x7e00),
+			],
+			[
+				"a bank with an infinite value",
+				{},
+				"bank",
+				(t) => withValue(t, 0x7c00),
+			],
+			["int8: a bank cut off", { store: "int8" }, "bank", (t) => cut(t, 1)],
+			["int8: scales that are missing", { store: "int8" }, "scale", () => null],
+			["int8: a scale too few", { store: "int8" }, "scale", (t) => cut(t, 1)],
+			[
+				"int8: a scale too many",
+				{ store: "int8" },
+				"scale",
+				(t) =>
+					({
+						...t,
+						shape: [t.data.length + 1],
+						data: Float32Array.of(...(t.data as Float32Array), 1),
+					}) as AnyTensor,
+			],
+			[
+				"int8: a scale that is not finite",
+				{ store: "int8" },
+				"scale",
+				(t) => withValue(t, Number.NaN),
+			],
+			[
+				"a score that is not finite",
+				{},
+				"crossFitted.scores",
+				(t) => withValue(t, Number.NaN),
+			],
+			["scores that are missing", {}, "crossFitted.scores", () => null],
+		];
+	const cut = (t: AnyTensor, by: number) =>
+		({
+			...t,
+			shape: [t.data.length - by],
+			data: t.data.slice(0, t.data.length - by),
+		}) as AnyTensor;
+	const withValue = (t: AnyTensor, value: number) => {
+		const data = t.data.slice();
+		data[2] = value as never;
+		return { ...t, data } as AnyTensor;
+	};
+	it.each(wrong)("stored: %s", async (_, chosen, name, damage) => {
+		const { [name]: tensor, ...rest } = (await learnt(chosen)).tensors("a");
+		const damaged = damage(tensor as AnyTensor);
+		expect(() =>
+			create(chosen).restore(
+				"a",
+				damaged ? { ...rest, [name]: damaged } : rest,
+			),
+		).toThrow(`tensor "${name}"`);
+	});
+});
+
+describe("options", () => {
+	it("blocks are fractions of the depth above 0", () => {
+		expect(patches.blocks?.(patches.options.parse({}))).toEqual([0.5, 0.75]);
+		for (const blocks of [[], [0], [1.1], 0.5])
+			expect(patches.options.safeParse({ blocks }).success).toBe(false);
+		expect(patches.options.safeParse({ blocks: [1] }).success).toBe(true);
+		expect(patches.options.safeParse({ bytesPerTask: 0 }).success).toBe(false);
+		expect(patches.options.safeParse({ store: "float32" }).success).toBe(false);
+	});
+});
+
+it("released, it can be used again", async () => {
+	const memory = await learnt();
+	const before = await memory.score("a", test9);
+	await memory.release?.();
+	expect(await memory.score("a", test9)).toEqual(before);
+	await memory.release?.();
+});
