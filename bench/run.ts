@@ -353,12 +353,48 @@ async function strategyStep(
 	];
 }
 
+/** Scoring an image against the network alone; learning a product's bank and density. */
+async function detection(): Promise<Figure[]> {
+	const a = await talkerOf("detect.js", { images: 200, threads });
+	const [x, y, z]: [number[], number[], number[]] = [[], [], []];
+	for (let i = 0; i < ROUNDS; i++) {
+		x.push(await a.warm("score"));
+		y.push(await a.warm("bare"));
+		z.push((await a.ask("learn")) / 1000);
+	}
+	await a.ask("end");
+	a.end();
+	return [
+		{
+			name: "scoring an image, file to map, ViT-S/14",
+			unit: "ms/image",
+			value: median(x),
+			peer: median(y),
+			peerName: "the network alone, batch 16",
+			ratio: median(x.map((v, i) => v / (y[i] as number))),
+			limit: 1.25,
+			spread: spread(x),
+		},
+		{
+			name: "bank and density of 200 images, cross-fit too",
+			unit: "s",
+			value: median(z),
+			peer: null,
+			peerName: "limit",
+			ratio: null,
+			limit: 12,
+			spread: spread(z),
+		},
+	];
+}
+
 const small = { model: "small", batch: 16, threads, last: null } as const;
 const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	"step-s": () => step("full step, ViT-S/14, batch 16", small, 1.05),
 	"step-ti": () =>
 		step("full step, ViT-Ti/16, batch 16", { ...small, model: "tiny" }, 0.95),
 	top3,
+	detection,
 	"memory-16": () => peak(16, 2.5),
 	"memory-8": () => peak(8, 1.6),
 	"memory-growth": growth,

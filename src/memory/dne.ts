@@ -12,7 +12,7 @@
  *   Departure: the map is a ridge regression towards the identity in closed form, theirs a projector trained by SGD; with
  *   fewer images than dimensions, directions that the task does not show then stay where they were instead of shrinking to 0.
  *
- * Stored is what merges exactly: empirical moments. Shrinkage is derived. Also n cross-fitted scores, since the images they
+ * Stored is what merges: empirical moments (the covariance in float32). Shrinkage is derived. Also n cross-fitted scores, since the images they
  * came from are gone; when moments move (merge, drift), the earlier scores are scaled by the change of their mean,
  * which the moments tell (covariance.ts, `expected`).
  */
@@ -56,6 +56,7 @@ import {
 	restoreInteger,
 	restoreMoments,
 	restoreReals,
+	rounded,
 	type Stored,
 	storeMoments,
 } from "./stored.ts";
@@ -138,7 +139,7 @@ class Dne implements Memory {
 			entry.heldOut && entry.heldOut.ids.length > 0
 				? this.#rows(id, entry.heldOut)
 				: noRows(this.#d);
-		const moments = momentsOf(learnt);
+		const moments = rounded(momentsOf(learnt));
 		const shrinkage = ledoitWolf(moments);
 		const gaussian = gaussianOf(moments, shrinkage);
 		const scores = leaveOneOut(moments, shrinkage).squaredDistances(
@@ -176,7 +177,7 @@ class Dne implements Memory {
 	merge(id: string, features: Features): void {
 		const kept = known(this.#kept, id);
 		const rows = this.#rows(id, features);
-		const union = mergeMoments(kept.moments, momentsOf(rows));
+		const union = rounded(mergeMoments(kept.moments, momentsOf(rows)));
 		const fresh = leaveOneOut(union, ledoitWolf(union)).squaredDistances(
 			rows,
 			union.mean,
@@ -202,7 +203,7 @@ class Dne implements Memory {
 			this.#rows("the current task", after),
 		);
 		for (const [id, kept] of this.#kept) {
-			const moments = mapMoments(kept.moments, map);
+			const moments = rounded(mapMoments(kept.moments, map));
 			const newest = kept.newest && {
 				...kept.newest,
 				learnt: mapRows(kept.newest.learnt, map),

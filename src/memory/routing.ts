@@ -27,7 +27,12 @@ import {
 	shrunkCovariance,
 } from "../linalg/covariance.ts";
 import { type Features, known, sumBytes, unitRows } from "./memory.ts";
-import { restoreMoments, type Stored, storeMoments } from "./stored.ts";
+import {
+	restoreMoments,
+	rounded,
+	type Stored,
+	storeMoments,
+} from "./stored.ts";
 
 export interface Route {
 	/** The nearest category. */
@@ -56,7 +61,7 @@ export class Router {
 
 	add(id: string, features: Features): void {
 		if (this.#moments.has(id)) throw fail("CATEGORY_ALREADY_LEARNT", { id });
-		this.#set(id, momentsOf(this.#rows(id, features)));
+		this.#set(id, rounded(momentsOf(this.#rows(id, features))));
 	}
 
 	remove(id: string): void {
@@ -68,7 +73,7 @@ export class Router {
 	merge(id: string, features: Features): void {
 		const before = known(this.#moments, id);
 		const added = momentsOf(this.#rows(id, features));
-		this.#set(id, mergeMoments(before, added));
+		this.#set(id, rounded(mergeMoments(before, added)));
 	}
 
 	/** Each image on its own; `frozen` is not normalised yet. */

@@ -1,13 +1,14 @@
 /**
  * Moments and score lists as named tensors, and back with every shape checked.
- * The covariance is symmetric, so its lower triangle is stored, row by row, in float64: the bytes of a full float32
- * matrix, but no rounding, so a restored memory and any number of merges stay exact. In Python:
+ * The covariance is symmetric, so its lower triangle is stored, row by row, in float32, a quarter of the full float64 matrix. It is
+ * rounded when it is learnt (`rounded`), so a restored memory scores bit for bit. In Python:
  * `S = np.zeros((D, D)); S[np.tril_indices(D)] = t; S += np.tril(S, -1).T`.
  */
 import {
 	type AnyTensor,
 	type Arrays,
 	type DType,
+	float32,
 	float64,
 	type Tensor,
 } from "../engine/tensor.ts";
@@ -24,6 +25,13 @@ export const integer = (value: number): Tensor<"int32"> => ({
 	data: Int32Array.of(value),
 });
 
+/** The moments as they are stored. */
+export const rounded = (moments: Moments): Moments => ({
+	...moments,
+	covariance: moments.covariance.map(Math.fround),
+});
+
+/** Of moments that are `rounded`. */
 export function storeMoments({
 	n,
 	mean,
@@ -32,14 +40,14 @@ export function storeMoments({
 	fourth,
 }: Moments): Record<string, AnyTensor> {
 	const d = mean.length;
-	const triangle = new Float64Array((d * (d + 1)) / 2);
+	const triangle = new Float32Array((d * (d + 1)) / 2);
 	for (let i = 0, at = 0; i < d; i++)
 		for (let j = 0; j <= i; j++)
 			triangle[at++] = covariance[i * d + j] as number;
 	return {
 		n: integer(n),
 		mean: list(mean),
-		covariance: list(triangle),
+		covariance: float32([triangle.length], triangle),
 		third: list(third),
 		fourth: list(Float64Array.of(fourth)),
 	};
@@ -53,7 +61,13 @@ export function restoreMoments(
 	const n = restoreInteger(id, tensors, "n");
 	if (n < 1)
 		throw fail("MEMORY_DAMAGED", { id, tensor: "n", problem: `is ${n}` });
-	const triangle = restoreReals(id, tensors, "covariance", (d * (d + 1)) / 2);
+	const triangle = restoreReals(
+		id,
+		tensors,
+		"covariance",
+		(d * (d + 1)) / 2,
+		"float32",
+	);
 	const covariance = new Float64Array(d * d);
 	for (let i = 0, at = 0; i < d; i++)
 		for (let j = 0; j <= i; j++)
@@ -67,14 +81,15 @@ export function restoreMoments(
 	};
 }
 
-/** A copy of a stored float64 list of this length (any length if undefined); all its values are finite. */
+/** A copy of a stored list of this length (any length if undefined); all its values are finite. */
 export function restoreReals(
 	id: string,
 	tensors: Stored,
 	tensor: string,
 	length?: number,
+	dtype: "float64" | "float32" = "float64",
 ): Float64Array {
-	const data = restoreArray(id, tensors, tensor, "float64");
+	const data = restoreArray(id, tensors, tensor, dtype);
 	if (length !== undefined && data.length !== length)
 		throw fail("MEMORY_DAMAGED", {
 			id,
@@ -87,7 +102,7 @@ export function restoreReals(
 			tensor,
 			problem: "holds a value that is not finite",
 		});
-	return data.slice();
+	return Float64Array.from(data);
 }
 
 export function restoreInteger(

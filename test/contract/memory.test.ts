@@ -29,7 +29,7 @@ interface Form {
 	readonly shared?: string;
 }
 /** Moments merge exactly; the scale of earlier cross-fitted scores is estimated. */
-const moments = { merged: 1e-9, mergedMean: 0.05 };
+const moments = { merged: 1e-6, mergedMean: 0.05 };
 const pooled = { ...moments, shared: "one density for everything learnt" };
 /** Cross-fitted scores of earlier images stay, though there are now more images to be like. */
 const bank = { merged: 1e-6, mergedMean: 0.15 };

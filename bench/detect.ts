@@ -1,0 +1,133 @@
+/**
+ * One process that has learnt a product with patches and density and scores images: a line on standard input, a line of JSON back.
+ * node detect.js '{"images":200,"threads":2}'
+ * "bare": ms an image of the network alone, 16 at a time. "score": ms an image from the file to both scores and the map. "learn": ms of
+ * the coreset with its cross-fit, the features given. "peak": bytes.
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { drawDemo } from "../src/data/demo.ts";
+import { readTasks } from "../src/data/index.ts";
+import type { Sample } from "../src/data/task.ts";
+import { uint8 } from "../src/engine/tensor.ts";
+import { Eyes, joinFeatures, localiserOf } from "../src/evaluate.ts";
+import { Knowledge } from "../src/knowledge.ts";
+import type { Features } from "../src/memory/memory.ts";
+import { Random } from "../src/random.ts";
+import { Trunk } from "../src/trunk.ts";
+import { answerLines } from "./answers.ts";
+import { networkOf, picture } from "./network.ts";
+
+export interface DetectJob {
+	/** Learnt. */
+	readonly images: number;
+	readonly threads: number;
+}
+
+const job = JSON.parse(process.argv[2] as string) as DetectJob;
+const random = new Random("bench");
+const { backbone } = networkOf(
+	{ model: "small", last: 3, batch: 16, ...job },
+	random,
+);
+const from = backbone.config.depth;
+const network = { backbone, from, patchBlocks: [5, 8], threads: job.threads };
+const trunk = new Trunk(network);
+const bare = new Trunk({ ...network, patchBlocks: [] });
+const setup = {
+	memories: [
+		{ name: "patches", options: {}, weight: 0.99 },
+		{ name: "dne", options: {}, weight: 0.01 },
+	],
+	from,
+	falseAlarms: 0.01,
+};
+const folder = mkdtempSync(join(tmpdir(), "keepsight-bench-"));
+await drawDemo(folder, {
+	seed: 3,
+	products: 1,
+	size: 224,
+	train: job.images,
+	testGood: 8,
+	perDefect: 4,
+	validation: 2,
+});
+const [task] = await readTasks(folder, ["*/*"]);
+const category = task?.categories[0];
+if (!category) throw new Error("bench: nothing was drawn");
+const scored = category.test.slice(0, 16);
+const eyes = new Eyes(trunk);
+const parts: Features[] = [];
+for (const sample of category.normals)
+	parts.push(await eyes.features(sample, null));
+const learnt = joinFeatures(parts);
+
+async function learn(): Promise<Knowledge> {
+	const knowledge = new Knowledge(backbone, setup, job.threads);
+	for (const memory of knowledge.memories)
+		await memory.add(
+			{
+				id: "product",
+				group: "product",
+				learnt,
+				trained: learnt.ids.map(() => false),
+				heldOut: null,
+			},
+			new Random("bench", "memory"),
+		);
+	knowledge.router.add("product", learnt);
+	knowledge.addTask(
+		{ id: "product", categories: ["product"], learning: {} },
+		null,
+		{ weightsPerTask: false },
+	);
+	return knowledge;
+}
+
+const knowledge = await learn();
+const localiser = localiserOf(knowledge);
+async function score(sample: Sample, fresh: Eyes): Promise<void> {
+	const category = knowledge.route(await fresh.frozen(sample));
+	const { map } = await knowledge.judge(
+		category,
+		await fresh.features(sample, null),
+	);
+	if (!map) throw new Error("bench: there is no map");
+	await localiser.mapOf(sample, map);
+}
+
+const timed = async (work: () => Promise<unknown>): Promise<number> => {
+	const began = performance.now();
+	await work();
+	return performance.now() - began;
+};
+const batch = uint8(
+	[16, 224, 224, 3],
+	Uint8Array.from(
+		Array.from({ length: 16 }, () => [...picture(random).data]).flat(),
+	),
+);
+await answerLines({
+	bare: async () => (await timed(() => bare.states(batch))) / 16,
+	score: async () => {
+		const fresh = new Eyes(trunk);
+		const ms = await timed(async () => {
+			for (const sample of scored) await score(sample, fresh);
+		});
+		return ms / scored.length;
+	},
+	learn: () =>
+		timed(async () => {
+			await (await learn()).release();
+		}),
+	peak: async () =>
+		1024 *
+		Number(
+			/VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))?.[1],
+		),
+	end: async () => {
+		rmSync(folder, { recursive: true, force: true });
+		return 0;
+	},
+});
