@@ -1,6 +1,6 @@
 /** Tiny drawn categories in MVTec AD's layout: stripes across or along, defects are dark squares. */
 import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { encodePng } from "../src/data/image.ts";
 import { uint8 } from "../src/engine/tensor.ts";
 import { Random } from "../src/random.ts";
@@ -16,7 +16,7 @@ export async function drawCategory(
 	test: number,
 ): Promise<void> {
 	const write = async (path: string, seed: number, defect: boolean) => {
-		const r = new Random("e2e", kind, path, seed);
+		const r = new Random("e2e", kind, basename(dir), relative(dir, path), seed); // wherever the folder lies
 		const pixels = new Uint8Array(size * size * 3);
 		const phase = r.uniform(0, 6);
 		for (let y = 0; y < size; y++)
