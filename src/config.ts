@@ -280,6 +280,11 @@ const schema = z.strictObject({
 				}),
 			)
 			.default([])
+			.refine(
+				(list) =>
+					new Set(list.map(({ category }) => category)).size === list.length,
+				{ error: "a category is named twice" },
+			)
 			.describe(
 				"regions of interest: patches are looked at where the mask is white; the class token still sees the whole image",
 			),

@@ -105,8 +105,10 @@ const wording = {
 		`A step has ${e.images} image${e.images === 1 ? "" : "s"}, but the strategy needs ${e.parts + 1}: one of the current task and ${e.parts} of earlier ones. Raise train.batch_size.`,
 	TRAINABLE_TOO_MANY: (e: { last: number; depth: number }) =>
 		`trainable: { last: ${e.last} } asks for more than the backbone has below its last block: it has ${e.depth} blocks in all. Use last: 1 to ${e.depth - 1}, or trainable: all to train the patch embedding as well.`,
-	NO_MAPS: (e: { category: string }) =>
-		`no memory of this run knows where an anomaly is, so there are no maps of ${e.category}. Learn with the patch memory, for example memory: [{ name: patches }], or leave --maps out.`,
+	MAPS_AMONG_PICTURES: (e: { dir: string }) =>
+		`--maps ${e.dir} is the data root: the maps' pictures would replace the test images. Give another folder.`,
+	NO_MAPS: (e: { dir: string }) =>
+		`no memory of this run knows where an anomaly is, so there are no maps for ${e.dir}. Learn with the patch memory, for example memory: [{ name: patches }], or leave --maps out.`,
 	ROI_EMPTY: (e: { id: string; path: string }) =>
 		`${e.path}, the region of interest of ${e.id}, leaves nothing to look at: no patch is white by half. Paint white where parts are to be inspected.`,
 	BLOCKS_TRAINED: (e: { block: number; depth: number; first: number }) =>

@@ -1,7 +1,9 @@
 /**
- * Scores test images from what was learnt, and turns score files into results. The only module that reads test images.
- * No task identity is used: each image is routed by itself, embedded with the weights of where it was routed, scored there.
+ * Scores test images from what was learnt, and turns score files into results. The only module that reads test images
+ * (with localise.ts and visualise.ts, which it calls). No task identity is used: each image is routed by itself, embedded with the
+ * weights of where it was routed, scored there.
  */
+import { existsSync, realpathSync } from "node:fs";
 import type { Sample, Task, TestCategory } from "./data/task.ts";
 import type { Tensor, TensorDict } from "./engine/tensor.ts";
 import { readTasks } from "./data/index.ts";
@@ -366,6 +368,13 @@ export const networkOf = (knowledge: Knowledge, threads: number): Network => ({
 	threads,
 });
 
+/** Before anything is scored: whether there are maps, and whether the folder is not that of the pictures, which they would replace. */
+function checkMaps(dir: string, root: string, knowledge: Knowledge): void {
+	if (knowledge.patchBlocks.length === 0) throw fail("NO_MAPS", { dir });
+	if (existsSync(dir) && realpathSync(dir) === realpathSync(root))
+		throw fail("MAPS_AMONG_PICTURES", { dir });
+}
+
 export const localiserOf = ({ backbone }: Knowledge): Localiser =>
 	new Localiser(gridOf(backbone.config));
 
@@ -392,8 +401,10 @@ export async function evaluateRun(
 			readonly threads: number;
 		};
 		const knowledge = Knowledge.load(run.memory, config.threads);
+		const root = job.dataRoot ?? config.data.root;
+		if (job.maps !== undefined) checkMaps(job.maps, root, knowledge);
 		const tasks = await readTasks(
-			job.dataRoot ?? config.data.root,
+			root,
 			knowledge.tasks.map((t) => t.categories),
 			{ followLinks: config.data.followLinks },
 		);
@@ -420,7 +431,7 @@ export async function evaluateRun(
 			pixel,
 			...(oracle && { oracleTask: { imageAuroc: oracle } }),
 		});
-		await visualise(run, tasks, seen, instruments.localiser);
+		await visualise(run, tasks, seen, instruments.localiser, progress);
 		if (job.maps !== undefined)
 			await writeMaps(job.maps, seen, instruments.localiser, progress);
 		const lines = [formatResults(results).trimEnd()];

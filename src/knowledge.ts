@@ -67,7 +67,7 @@ export interface Judgement {
 	readonly threshold: number;
 	/** The category it was scored as. */
 	readonly category: string;
-	/** Score of every patch, row by row: about what `score` would be if the patch were the worst; null: no memory tells. */
+	/** Score of every patch, row by row: where it reaches about 1 and above, what `score` would be if the patch were the worst; null: no memory tells. */
 	readonly map: Float32Array | null; // [N]
 }
 
@@ -301,6 +301,12 @@ export class Knowledge {
 
 	/** Reads a version of memory/, every file checked against its hash. */
 	static load(folder: VersionedFolder, threads: number): Knowledge {
+		if (Object.hasOwn(folder.meta, "memory"))
+			throw fail("FORMAT_VERSION", {
+				path: folder.dir,
+				found: "of a single memory",
+				known: 1,
+			});
 		const parsed = metaSchema.safeParse(folder.meta);
 		if (!parsed.success)
 			throw fail("DAMAGED", {
@@ -376,7 +382,7 @@ function createMemory(setup: MemorySetup, context: MemoryContext): Memory {
 	return definition.create(options, context);
 }
 
-/** Blocks, counted from 0, whose patches the memories read; they must agree, since there is one set of patches. */
+/** Blocks, counted from 0, whose patches are read: those of the first memory that reads any. */
 export function patchBlocksOf(
 	config: VitConfig,
 	setups: readonly MemorySetup[],

@@ -4,10 +4,14 @@ import { imageSize } from "./data/image.ts";
 import type { Sample, TestCategory } from "./data/task.ts";
 import { mapFile, readMap } from "./data/tiff.ts";
 import type { Tensor } from "./engine/tensor.ts";
-import { fail, KeepsightError } from "./errors.ts";
+import { type ErrorCode, fail, KeepsightError } from "./errors.ts";
 import { heed, type Stop } from "./events.ts";
 import { enlarge } from "./maps.ts";
-import { metrics as imageMetrics, pixelMetrics } from "./metrics/index.ts";
+import {
+	definitionOf,
+	metrics as imageMetrics,
+	pixelMetrics,
+} from "./metrics/index.ts";
 import { type Measured, undefinedBecause } from "./metrics/measured.ts";
 import { type Curve, PixelMeter } from "./metrics/pixel.ts";
 import { metricRow, type ScoreRow } from "./run.ts";
@@ -41,8 +45,17 @@ export class Localiser {
 	}
 
 	/** The map at the picture's own size. */
-	async mapOf(sample: Sample, map: Float32Array) {
+	async mapOf(sample: Sample, map: Float32Array): Promise<Tensor> {
 		return enlarge(map, this.#grid, await imageSize(sample.path));
+	}
+
+	/**
+	 * For the eye: not smoothed and nothing below 0, so that a patch that reaches the threshold also does so in the picture, instead of being
+	 * averaged away by its normal neighbours.
+	 */
+	async pictureOf(sample: Sample, map: Float32Array): Promise<Tensor> {
+		const positive = map.map((value) => Math.max(0, value));
+		return enlarge(positive, this.#grid, await imageSize(sample.path), 0);
 	}
 
 	/** Of the last measuring; undefined where there was none. */
@@ -76,54 +89,67 @@ export async function pixelResult(
 	mapOf: (sample: Sample, i: number) => Promise<Tensor>,
 	stop: Stop,
 ): Promise<PixelResult> {
-	try {
-		const meter = new PixelMeter({
-			layout: category.layout,
-			defects: await readDefectTypes(category.dir),
-		});
-		const highest: number[] = [];
-		for (const [i, sample] of category.test.entries()) {
-			await heed(stop);
-			const map = await mapOf(sample, i);
-			const masks = (await sample.readMasks?.()) ?? null;
-			const { id, defect, kind } = sample;
-			meter.add({ id, map, defect, kind, masks });
-			highest.push(map.data.reduce((a, b) => Math.max(a, b)));
+	let problem: string | null = null; // of the ground truth
+	const tried = async <T>(work: () => Promise<T>): Promise<T | null> => {
+		try {
+			return await work();
+		} catch (error) {
+			if (!(error instanceof KeepsightError) || !ofTruth.has(error.code))
+				throw error;
+			problem ??= error.message;
+			return null;
 		}
-		const rows = category.test.map(({ id, defect }, i) =>
-			metricRow({
-				path: id,
-				defect,
-				label: defect === null ? 0 : 1,
-				score: highest[i] as number,
-				threshold: null,
-				routed: null,
-			}),
-		);
-		return {
-			values: {
-				...meter.results(),
-				imageAurocMapMax: imageMetrics.imageAuroc.compute(
-					rows,
-					category.layout,
-				),
-			},
-			curves: meter.curves(),
-		};
-	} catch (error) {
-		if (!(error instanceof KeepsightError)) throw error;
-		const { message } = error;
-		return {
-			values: Object.fromEntries(
-				Object.keys(pixelMetrics).map((name) => [
-					name,
-					undefinedBecause(message),
-				]),
-			),
-			curves: {},
-		};
+	};
+	const defects = await tried(() => readDefectTypes(category.dir));
+	const meter = new PixelMeter({ layout: category.layout, defects });
+	const highest: number[] = [];
+	for (const [i, sample] of category.test.entries()) {
+		await heed(stop);
+		const map = await mapOf(sample, i);
+		const { id, defect, kind } = sample;
+		if (problem === null)
+			await tried(async () => {
+				const masks = (await sample.readMasks?.()) ?? null;
+				meter.add({ id, map, defect, kind, masks });
+			});
+		highest.push(map.data.reduce((a, b) => Math.max(a, b)));
 	}
+	const rows = category.test.map(({ id, defect }, i) =>
+		metricRow({
+			path: id,
+			defect,
+			label: defect === null ? 0 : 1,
+			score: highest[i] as number,
+			threshold: null,
+			routed: null,
+		}),
+	);
+	const reason: string | null = problem;
+	return {
+		values: {
+			...(reason === null ? meter.results() : nothing(category, reason)),
+			imageAurocMapMax: imageMetrics.imageAuroc.compute(rows, category.layout),
+		},
+		curves: reason === null ? meter.curves() : {},
+	};
 }
+
+/** What may be wrong with ground truth: the reason of every metric that needs it. */
+const ofTruth: ReadonlySet<string> = new Set<ErrorCode>([
+	"MASK_SIZE_DIFFERS",
+	"MASK_VALUE_UNKNOWN",
+	"DATA_BAD_DEFECTS_CONFIG",
+]);
+
+const nothing = (
+	{ layout }: TestCategory,
+	reason: string,
+): Record<string, Measured> =>
+	Object.fromEntries(
+		Object.keys(pixelMetrics)
+			.filter((name) => definitionOf(name)?.layouts?.includes(layout) ?? true)
+			.map((name) => [name, undefinedBecause(reason)]),
+	);
 
 /** The map of a test image that someone else made. */
 export async function storedMap(dir: string, sample: Sample): Promise<Tensor> {

@@ -5,7 +5,7 @@
  */
 import { float32, type Tensor } from "./engine/tensor.ts";
 
-/** Deviation of the Gaussian, in sides of a patch. */
+/** Of maps that are measured. */
 const SMOOTHING = 0.3;
 
 /** Weights of the cells from `start` on, for one row of pixels. */
@@ -14,14 +14,15 @@ interface Blend {
 	readonly weights: Float64Array;
 }
 
-/** [gh, gw] row by row, to [H, W]. */
+/** [gh, gw] row by row, to [H, W]. `smoothing`: deviation of the Gaussian in sides of a patch; 0: interpolation alone. */
 export function enlarge(
 	map: Float32Array,
 	[gh, gw]: readonly [number, number],
 	[h, w]: readonly [number, number],
+	smoothing = SMOOTHING,
 ): Tensor {
-	const down = blends(gh, h);
-	const across = blends(gw, w);
+	const down = blends(gh, h, smoothing);
+	const across = blends(gw, w, smoothing);
 	const wide = new Float32Array(gh * w); // rows of cells, columns of pixels
 	for (let r = 0; r < gh; r++)
 		for (const [x, { start, weights }] of across.entries()) {
@@ -43,7 +44,7 @@ export function enlarge(
 	return out;
 }
 
-/** 1 for every patch of which at least half is set in the mask [H, W] of any size. */
+/** 1 for every patch of which at least half is white (128 or more) in the mask [H, W] of any size. */
 export function patchesOf(
 	{ shape, data }: Tensor<"uint8">,
 	[gh, gw]: readonly [number, number],
@@ -56,7 +57,7 @@ export function patchesOf(
 		let set = 0;
 		for (let y = top; y < bottom; y++)
 			for (let x = left; x < right; x++)
-				if ((data[y * w + x] as number) > 0) set++;
+				if ((data[y * w + x] as number) >= 128) set++;
 		return set * 2 >= (bottom - top) * (right - left) ? 1 : 0;
 	});
 }
@@ -68,8 +69,8 @@ function cell(i: number, cells: number, pixels: number): [number, number] {
 }
 
 /** For each of `pixels` along an axis, what the `cells` count. */
-function blends(cells: number, pixels: number): Blend[] {
-	const reach = Math.ceil(3 * SMOOTHING * 8);
+function blends(cells: number, pixels: number, smoothing: number): Blend[] {
+	const reach = Math.ceil(3 * smoothing * 8);
 	return Array.from({ length: pixels }, (_, x) => {
 		const centre = ((x + 0.5) * cells) / pixels - 0.5; // in cells, 0 = middle of the first
 		const weights = new Map<number, number>();
@@ -77,7 +78,8 @@ function blends(cells: number, pixels: number): Blend[] {
 		// the Gaussian as a sum over eighths of a cell
 		for (let step = -reach; step <= reach; step++) {
 			const shift = step / 8;
-			const share = Math.exp(-0.5 * (shift / SMOOTHING) ** 2);
+			const share =
+				smoothing > 0 ? Math.exp(-0.5 * (shift / smoothing) ** 2) : 1;
 			total += share;
 			const at = Math.min(cells - 1, Math.max(0, centre + shift));
 			const left = Math.min(cells - 1, Math.floor(at));

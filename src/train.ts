@@ -137,6 +137,7 @@ export async function train(
 		trains ? config.trainable : "none",
 	);
 	checkBlocks(backbone.config, memoriesOf(config), from);
+	const regions = await regionsOf(tasks, backbone.config);
 	const { classes } = createPretext(pretextOf(config));
 	const run = openRun(
 		job.dir,
@@ -196,6 +197,7 @@ export async function train(
 				trunk,
 				eyes,
 				localiser,
+				regions,
 				draws: reuse === null, // nobody looks at the cells of a comparison one by one
 				network,
 				strategy: definition.create(options),
@@ -296,6 +298,7 @@ async function learnStage(
 	const learnt = start
 		? await trainStage(context, stage.train, start, rehearsal)
 		: null;
+	if (stage.anew) await before.release();
 	const knowledge = stage.anew
 		? new Knowledge(before.backbone, before.setup, context.config.threads)
 		: before;
@@ -339,7 +342,7 @@ async function evaluateStage(
 			eyes,
 			testTasks.slice(row + 1),
 			row + 1,
-			config.threads,
+			{ threads: config.threads, regions: context.regions },
 			progress,
 		);
 	const results = writeResults(run, knowledge, seen, {
@@ -352,7 +355,7 @@ async function evaluateStage(
 		}),
 	});
 	if (draws && row === taskCount - 1)
-		await visualise(run, seen, found, localiser);
+		await visualise(run, seen, found, localiser, progress);
 	run.checkLock();
 	run.checkpoint.clear();
 	const fresh = remember.filter(({ id }) => !run.tasksLearnt.includes(id));
@@ -412,6 +415,8 @@ interface StageContext extends Watcher {
 	readonly trunk: Trunk;
 	readonly eyes: Eyes;
 	readonly localiser: Localiser;
+	/** Patches that are looked at, by category; all where there is none. */
+	readonly regions: ReadonlyMap<string, Uint8Array>;
 	/** Whether pictures are made at the end. */
 	readonly draws: boolean;
 	readonly network: Network;
@@ -638,7 +643,6 @@ async function rememberTask(
 	for (const { category, normals, heldOut } of seen) {
 		const features = joinFeatures(normals);
 		const trained = divide(category).training.length;
-		const roi = await regionOf(category, context.network);
 		for (const [i, memory] of knowledge.memories.entries())
 			await memory.add(
 				{
@@ -651,7 +655,7 @@ async function rememberTask(
 						(_, n) => weights !== null && n < trained,
 					),
 					heldOut: heldOut.length > 0 ? joinFeatures(heldOut) : null,
-					roi,
+					roi: context.regions.get(category.id) ?? null,
 				},
 				new Random(config.seed, "memory", category.id),
 			);
@@ -678,15 +682,19 @@ async function rememberTask(
 	);
 }
 
-/** The patches of a category that are looked at; null: all. */
-async function regionOf(
-	{ id, roi }: Category,
-	{ backbone }: Network,
-): Promise<Uint8Array | null> {
-	if (roi === undefined) return null;
-	const region = patchesOf(await readMask(roi), gridOf(backbone.config));
-	if (!region.includes(1)) throw fail("ROI_EMPTY", { id, path: roi });
-	return region;
+/** The patches that are looked at, of those categories where it is not all. */
+async function regionsOf(
+	tasks: readonly LearnTask[],
+	vit: VitConfig,
+): Promise<ReadonlyMap<string, Uint8Array>> {
+	const regions = new Map<string, Uint8Array>();
+	for (const { id, roi } of tasks.flatMap((task) => task.categories)) {
+		if (roi === undefined) continue;
+		const region = patchesOf(await readMask(roi), gridOf(vit));
+		if (!region.includes(1)) throw fail("ROI_EMPTY", { id, path: roi });
+		regions.set(id, region);
+	}
+	return regions;
 }
 
 /** Normal views of every image, with the draws of a last epoch over all of them (training leaves some out). */
@@ -737,7 +745,10 @@ async function evaluateUntrained(
 	eyes: Eyes,
 	tasks: readonly Task[],
 	after: number,
-	threads: number,
+	{
+		threads,
+		regions,
+	}: { readonly threads: number } & Pick<StageContext, "regions">,
 	progress: Progress,
 ): Promise<void> {
 	for (const task of tasks) {
@@ -760,6 +771,7 @@ async function evaluateUntrained(
 						learnt: joinFeatures(parts),
 						trained: parts.map(() => false),
 						heldOut: null,
+						roi: regions.get(category.id) ?? null,
 					},
 					new Random(run.record.seed, "memory", category.id),
 				);

@@ -4,7 +4,6 @@ import type { Sample, Task, TestCategory } from "./data/task.ts";
 import { writeMap } from "./data/tiff.ts";
 import type { Tensor } from "./engine/tensor.ts";
 import { uint8 } from "./engine/tensor.ts";
-import { fail } from "./errors.ts";
 import { heed, type Stop } from "./events.ts";
 import type { Localiser, ScoredCategory } from "./localise.ts";
 import { type Curves, writeCurves } from "./pictures/curves.ts";
@@ -25,12 +24,13 @@ export async function visualise(
 	tasks: readonly Task[],
 	seen: readonly Seen[],
 	localiser: Localiser,
+	{ stop }: { readonly stop: Stop },
 ): Promise<void> {
 	await writePictures(
 		run,
 		seen.map((one) => ({
 			id: one.category.id,
-			shown: shownOf(one, localiser),
+			shown: shownOf(one, localiser, stop),
 		})),
 	);
 	const pro = Object.fromEntries(
@@ -53,9 +53,13 @@ export async function writeMaps(
 		for (const [i, sample] of category.test.entries()) {
 			await heed(stop);
 			const cells = scored.maps[i];
-			if (!cells) throw fail("NO_MAPS", { category: category.id });
-			const map = await localiser.mapOf(sample, cells);
-			const file = writeMap(dir, sample.id, map);
+			if (!cells) throw new Error(`writeMaps: no map of ${sample.id}`);
+			const file = writeMap(
+				dir,
+				sample.id,
+				await localiser.mapOf(sample, cells),
+			);
+			const map = await localiser.pictureOf(sample, cells);
 			const { threshold } = scored.rows[i] as ScoreRow;
 			const image = await readImage(sample.path);
 			writeAtomic(
@@ -68,8 +72,10 @@ export async function writeMaps(
 async function* shownOf(
 	{ category, scored: { rows, maps } }: Seen,
 	localiser: Localiser,
+	stop: Stop,
 ): AsyncGenerator<Shown> {
 	for (const { index, role } of chooseShown(rows)) {
+		await heed(stop);
 		const sample = category.test[index] as Sample;
 		const map = maps[index];
 		const image = await readImage(sample.path);
@@ -77,7 +83,7 @@ async function* shownOf(
 			row: rows[index] as ScoreRow,
 			role,
 			image,
-			map: map ? await localiser.mapOf(sample, map) : null,
+			map: map ? await localiser.pictureOf(sample, map) : null,
 			mask: await maskOf(sample, image),
 		};
 	}

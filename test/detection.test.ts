@@ -125,34 +125,40 @@ describe("a run with patches", () => {
 
 	it("names a map that is missing, and what belongs together", () => {
 		const scores = ["eval", "--scores", join(dirOf("patches"), "scores")];
-		const { stdout } = keepsight(
+		const { status, stderr } = keepsight(
 			...scores,
-			"--json",
 			"--maps",
 			work,
 			"--data_root",
 			data,
 		);
-		expect(JSON.parse(stdout).reasons["matrices.pixelAuroc.1.0"]).toContain(
-			join(work, "mvtec/a/test/good/0.tiff"),
-		);
+		expect(status).toBe(2);
+		expect(stderr).toContain(join(work, "mvtec/a/test/good/0.tiff"));
 		const alone = keepsight(...scores, "--maps", work);
 		expect(alone.status).toBe(2);
 		expect(alone.stderr).toContain("--data_root");
 	});
 
-	it("has no maps to write where no memory knows the place", () => {
+	it("writes no maps where no memory knows the place, or over the pictures", () => {
 		expect(train("density", "memory=[{ name: dne }]").status).toBe(0);
 		expect(metricsOf("density").pixel).toBeUndefined();
-		const { status, stderr } = keepsight(
-			"eval",
-			"--mem_dir",
-			dirOf("density"),
-			"--maps",
-			join(work, "none"),
-		);
-		expect(status).toBe(2);
-		expect(stderr).toContain("name: patches");
+		const picture = join(data, "mvtec/a/test/spot/0.png");
+		const before = readFileSync(picture);
+		for (const [run, dir, text] of [
+			["density", join(work, "none"), "name: patches"],
+			["patches", data, "data root"],
+		] as const) {
+			const { status, stderr } = keepsight(
+				"eval",
+				"--mem_dir",
+				dirOf(run),
+				"--maps",
+				dir,
+			);
+			expect(status).toBe(2);
+			expect(stderr).toContain(text);
+		}
+		expect(readFileSync(picture).equals(before)).toBe(true);
 	});
 
 	it("says of ground truth that cannot be used what is wrong, and keeps all other figures", async () => {
@@ -187,9 +193,17 @@ describe("a run with patches", () => {
 		// the spots lie outside, so nothing is left to find
 		expect(metricsOf("roi").categories["mvtec/a"].imageAuroc).toBeLessThan(0.9);
 		await mask(region, [0, 0, 0, 0]);
-		const empty = train("empty", roi, alone);
+		const earlier = readFileSync(join(dirOf("roi"), "run.json"));
+		const empty = keepsight(
+			"train",
+			"--config",
+			config,
+			"--fresh",
+			...["name=roi", roi, alone].flatMap((set) => ["--set", set]),
+		);
 		expect(empty.status).toBe(2);
 		expect(empty.stderr).toContain("region.png");
+		expect(readFileSync(join(dirOf("roi"), "run.json"))).toEqual(earlier);
 		const foreign = train("foreign", roi.replace("mvtec/a", "mvtec/q"), alone);
 		expect(foreign.status).toBe(2);
 		expect(foreign.stderr).toContain("mvtec/q");

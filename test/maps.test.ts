@@ -84,17 +84,27 @@ describe("enlarge", () => {
 	});
 });
 
+it("without smoothing, a lone patch keeps its value, so that it is outlined where its image is an alarm", () => {
+	const map = new Float32Array(256);
+	map[16 * 5 + 9] = 2.3;
+	const highest = (smoothing?: number) =>
+		Math.max(...enlarge(map, [16, 16], [224, 224], smoothing).data);
+	expect(highest(0)).toBeGreaterThan(2);
+	expect(highest()).toBeLessThan(2);
+});
+
 describe("patchesOf", () => {
 	it("takes patches that are white by half, whatever the mask's size", () => {
 		const mask = uint8([4, 8]); // 2 x 2 patches of 2 x 4 pixels
 		mask.data.set([255, 255, 255, 255], 0); // half of the first
 		mask.data.set([255, 255, 255], 4); // less than half of the second
-		mask.data.set([1, 1, 1, 1, 1, 1, 1, 1], 16); // half of both below
+		mask.data.set([128, 128, 128, 128, 255, 255, 255, 255], 16); // half of both below
+		mask.data.set([127, 127, 127, 127], 12); // dark is not white
 		expect([...patchesOf(mask, [2, 2])]).toEqual([1, 0, 1, 1]);
 	});
 	it("of a mask smaller than the grid, the nearest pixel", () => {
-		expect([...patchesOf(uint8([1, 2], Uint8Array.of(0, 9)), [2, 4])]).toEqual([
-			0, 0, 1, 1, 0, 0, 1, 1,
-		]);
+		expect([
+			...patchesOf(uint8([1, 2], Uint8Array.of(0, 200)), [2, 4]),
+		]).toEqual([0, 0, 1, 1, 0, 0, 1, 1]);
 	});
 });

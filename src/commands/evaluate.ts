@@ -95,11 +95,11 @@ async function evaluate(flags: EvaluateFlags): Promise<void> {
 	};
 	const progress = createProgress(flags);
 	const { results, text } = await interruptible(
-		"Nothing was changed.",
+		"What was learnt is unchanged; run eval again to complete the scores.",
 		(signal) => launch(job, { onEvent: progress.onEvent, signal }),
 	).finally(progress.close);
-	await writeReport(job.memDir);
 	console.log(flags.json ? JSON.stringify(results, null, 2) : text.trimEnd());
+	await writeReport(job.memDir);
 }
 
 /** Metrics of the maps of all categories of the last stage. */

@@ -60,10 +60,11 @@ async function train(flags: TrainFlags): Promise<void> {
 			{ onEvent: progress.onEvent, signal },
 		),
 	).finally(progress.close);
-	const { report } = await writeReport(dir);
 	console.log(
 		flags.json
 			? JSON.stringify(results, null, 2)
-			: `${text.trimEnd()}\n\nRun folder: ${dir}\nReport: ${report}`,
+			: `${text.trimEnd()}\n\nRun folder: ${dir}`,
 	);
+	const { report } = await writeReport(dir); // after the table: its failure must not cost that
+	if (!flags.json) console.log(`Report: ${report}`);
 }

@@ -96,7 +96,7 @@ async function greedy(
 	});
 	const centre = mean; // rewritten with every choice
 	const far = float32([1, count], new Float32Array(count).fill(1e30));
-	// negated distances to the mean: the farthest of those is the nearest
+	// distances to the mean
 	const first = await session.run({
 		centre,
 		shift: float32([1, 1], Float32Array.of(normOf(centre))),

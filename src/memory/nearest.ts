@@ -4,6 +4,9 @@ import { linear, reduceMax } from "../engine/ops/index.ts";
 import { Session } from "../engine/runtime.ts";
 import { float32, type Tensor } from "../engine/tensor.ts";
 
+/** Kept, the newest: products differ in the size of their banks, and each size is a session of its own. */
+const SESSIONS = 16;
+
 /** Further away than any two rows of length 1 can be. */
 const EXCLUDED = -4;
 
@@ -49,6 +52,11 @@ export class Nearest {
 			{ threads: this.#threads },
 		);
 		this.#sessions.set(key, made);
+		for (const [oldest, session] of this.#sessions) {
+			if (this.#sessions.size <= SESSIONS) break;
+			this.#sessions.delete(oldest);
+			void session.then((s) => s.release());
+		}
 		return made;
 	}
 

@@ -5,7 +5,8 @@
  * never goes stale, and learning a product changes nothing of the earlier ones.
  *
  * Raw scores are cosine distances. The bank is a coreset (coreset.ts) of at most `bytesPerTask`, stored in half precision or
- * in 8 bits; what is scored is what is stored. Cross-fitted scores are exact: the good image against all centres of other images.
+ * in 8 bits; what is scored is what is stored. Cross-fitted: the good image against all centres of other images; the coreset itself
+ * has seen it, which makes these scores a little large.
  * Patches outside of a category's region of interest are neither learnt nor scored: their distance is 0.
  */
 import { z } from "zod";

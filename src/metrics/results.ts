@@ -13,6 +13,7 @@ import {
 	type ImageMetric,
 	type Layout,
 	metrics,
+	pixelMetrics,
 	type ScoreRow,
 } from "./index.ts";
 import { clopperPearson, type Interval } from "./interval.ts";
@@ -285,7 +286,11 @@ function forward(
 		wanted.length > 0 &&
 		wanted.every((j) => (matrix[j - 1]?.[j] ?? null) === null)
 	)
-		return undefinedBecause("evaluate.untrained is off");
+		return undefinedBecause(
+			Object.hasOwn(pixelMetrics, name)
+				? "maps of tasks not yet learnt are not measured"
+				: "evaluate.untrained is off",
+		);
 	const baseline = untrained.some((value) => value !== null)
 		? untrained
 		: chance;
@@ -375,10 +380,14 @@ export function formatResults(results: Results): string {
 		(id) =>
 			`${id.padEnd(width)}   AUC = ${results.categories[id]?.imageAuroc?.toFixed(4) ?? "-"}`,
 	);
+	const ofMaps = ["pixelAuroc", "aupro30"].filter((name) =>
+		results.matrices[name]?.flat().some((value) => value !== null),
+	);
 	return [
 		lines.join("\n"),
-		formatMatrix(results, "imageAuroc"),
-		formatMatrix(results, "accuracy"),
+		...["imageAuroc", "accuracy", ...ofMaps].map((name) =>
+			formatMatrix(results, name),
+		),
 	].join("\n\n");
 }
 

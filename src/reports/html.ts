@@ -66,7 +66,7 @@ export function inlineSvg(svg: string, prefix: string, label: string): Html {
 	return new Html(
 		inner.replace(
 			/^<svg /,
-			`<svg class="chart" role="img" aria-label="${escapeHtml(label)}" `,
+			() => `<svg class="chart" role="img" aria-label="${escapeHtml(label)}" `,
 		),
 	);
 }

@@ -213,7 +213,7 @@ export function thresholdSection(
 	const scores = (rows: readonly ScoreRow[], label: number) =>
 		rows.flatMap((row) => (row.label === label ? [row.score] : []));
 	return html`
-<p>Thresholds were set before any test image was seen. All they saw are the cross-fitted scores of good training images (each scored as if it
+<p>Thresholds were set before any test image was seen. All they saw are the cross-fitted scores of good images (each scored as if it
 had not been learnt), and they aim at ${oneInText(results.falseAlarms.nominal)}. A score is −log10 of the chance that a good part scores so high: 2 means one good part in 100, 3 one in 1000, on every product.</p>
 <p>The table is counted on the test images${common === null ? ", at each image's stored threshold" : ""}. <span data-script hidden>Move the threshold to see what another one would have done to
 them. One that is chosen by looking at these numbers says nothing certain about the next parts.</span></p>

@@ -177,7 +177,12 @@ function labelOf(
 		const different = Object.entries(options).filter(
 			([key, value]) => JSON.stringify(value) !== JSON.stringify(base?.[key]),
 		);
-		return base ? different : [["memory", name], ...different];
+		const clear = usual.length + memory.length > 2; // which memory's option it is
+		const told = different.map(([key, value]): [string, unknown] => [
+			clear ? `${name}.${key}` : key,
+			value,
+		]);
+		return base ? told : [["memory", name], ...told];
 	});
 	const missing = usual.flatMap(({ name }): [string, unknown][] =>
 		memory.length > 0 && !memory.some((m) => m.name === name)
