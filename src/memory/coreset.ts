@@ -44,33 +44,36 @@ async function projected(
 	);
 	const sessions = new Map<number, Promise<Session>>();
 	const points = new Float32Array(PROJECTED * count);
-	let at = 0;
-	for (const patches of rows) {
-		const n = patches.shape[0] as number;
-		let session = sessions.get(n);
-		if (!session) {
-			session = Session.create(
-				{
-					y: gemm(
-						input("directions", [PROJECTED, d]),
-						input("patches", [n, d]),
-						{ transB: true },
-					),
-				},
-				{ threads },
-			);
-			sessions.set(n, session);
+	try {
+		let at = 0;
+		for (const patches of rows) {
+			const n = patches.shape[0] as number;
+			let session = sessions.get(n);
+			if (!session) {
+				session = Session.create(
+					{
+						y: gemm(
+							input("directions", [PROJECTED, d]),
+							input("patches", [n, d]),
+							{ transB: true },
+						),
+					},
+					{ threads },
+				);
+				sessions.set(n, session);
+			}
+			const { y } = await (await session).run({ directions, patches });
+			for (let k = 0; k < PROJECTED; k++)
+				points.set(
+					(y as Tensor).data.subarray(k * n, (k + 1) * n),
+					k * count + at,
+				);
+			at += n;
 		}
-		const { y } = await (await session).run({ directions, patches });
-		for (let k = 0; k < PROJECTED; k++)
-			points.set(
-				(y as Tensor).data.subarray(k * n, (k + 1) * n),
-				k * count + at,
-			);
-		at += n;
+		return points;
+	} finally {
+		for (const session of sessions.values()) await (await session).release();
 	}
-	for (const session of sessions.values()) await (await session).release();
-	return points;
 }
 
 async function greedy(
@@ -94,35 +97,38 @@ async function greedy(
 		threads,
 		weights: { points: float32([PROJECTED, count], points), squares },
 	});
-	const centre = mean; // rewritten with every choice
-	const far = float32([1, count], new Float32Array(count).fill(1e30));
-	// distances to the mean
-	const first = await session.run({
-		centre,
-		shift: float32([1, 1], Float32Array.of(normOf(centre))),
-		nearest: far,
-	});
-	const toMean = (first.next as Tensor).data;
-	let at = toMean.indexOf(toMean.reduce((a, b) => Math.min(a, b)));
-	const chosen = [at];
-	let [nearest, next] = [far, float32([1, count])];
-	const shift = float32([1, 1]);
-	while (chosen.length < wanted) {
-		for (let k = 0; k < PROJECTED; k++)
-			centre.data[k] = points[k * count + at] as number;
-		shift.data[0] = normOf(centre);
-		const { farthest } = await session.run(
-			{ centre, shift, nearest },
-			{ next },
-		);
-		[nearest, next] = [next, nearest];
-		nearest.data[at] = -1; // never again, whatever rounding says
-		at = Number((farthest as Tensor).data[0]);
-		if ((nearest.data[at] as number) <= SAME) break; // all that is left is there already
-		chosen.push(at);
+	try {
+		const centre = mean; // rewritten with every choice
+		const far = float32([1, count], new Float32Array(count).fill(1e30));
+		// distances to the mean
+		const first = await session.run({
+			centre,
+			shift: float32([1, 1], Float32Array.of(normOf(centre))),
+			nearest: far,
+		});
+		const toMean = (first.next as Tensor).data;
+		let at = toMean.indexOf(toMean.reduce((a, b) => Math.min(a, b)));
+		const chosen = [at];
+		let [nearest, next] = [far, float32([1, count])];
+		const shift = float32([1, 1]);
+		while (chosen.length < wanted) {
+			for (let k = 0; k < PROJECTED; k++)
+				centre.data[k] = points[k * count + at] as number;
+			shift.data[0] = normOf(centre);
+			const { farthest } = await session.run(
+				{ centre, shift, nearest },
+				{ next },
+			);
+			[nearest, next] = [next, nearest];
+			nearest.data[at] = -1; // never again, whatever rounding says
+			at = Number((farthest as Tensor).data[0]);
+			if ((nearest.data[at] as number) <= SAME) break; // all that is left is there already
+			chosen.push(at);
+		}
+		return chosen;
+	} finally {
+		await session.release();
 	}
-	await session.release();
-	return chosen;
 }
 
 /** nearest [1, P] -> next = min(nearest, ‖x − c‖²), and the position of its maximum. */
