@@ -108,6 +108,8 @@ export class PixelMeter {
 	/** Anomalous images without ground truth, and those whose ground truth marks no pixel. */
 	readonly #missing: string[] = [];
 	readonly #black: string[] = [];
+	/** Counts of the curves swept since the last map. */
+	readonly #swept = new Map<string, Counts | string>();
 
 	constructor({
 		layout,
@@ -122,6 +124,7 @@ export class PixelMeter {
 	/** Counts a map; nothing of it is kept. */
 	add(image: MeasuredMap): void {
 		const { id, map, defect, kind } = image;
+		this.#swept.clear();
 		checkNumbers(id, map);
 		if (defect === null) {
 			this.#count.goodImages++;
@@ -249,24 +252,34 @@ export class PixelMeter {
 			tally.coarsen();
 	}
 
-	// Counts of the curves, or why there are none.
+	// Counts of the curves, or why there are none. Each is swept once, however many metrics read it.
 
 	#roc(): Counts | string {
-		return this.#over(this.#pixels, this.#count.defectPixels, this.#good);
+		return this.#once("roc", () =>
+			this.#over(this.#pixels, this.#count.defectPixels, this.#good),
+		);
 	}
 
 	#pro(): Counts | string {
-		return this.#over(this.#components, this.#count.components, this.#good);
+		return this.#once("pro", () =>
+			this.#over(this.#components, this.#count.components, this.#good),
+		);
 	}
 
 	#spro(kind: Kind): Counts | string {
 		const { good, [kind]: own } = this.#good;
-		return this.#over(
-			this.#regions[kind],
-			this.#count[kind],
-			{ good, own },
-			kind,
+		return this.#once(kind, () =>
+			this.#over(this.#regions[kind], this.#count[kind], { good, own }, kind),
 		);
+	}
+
+	#once(
+		curve: "roc" | "pro" | Kind,
+		sweepIt: () => Counts | string,
+	): Counts | string {
+		const counts = this.#swept.get(curve) ?? sweepIt();
+		this.#swept.set(curve, counts);
+		return counts;
 	}
 
 	#over(
