@@ -113,7 +113,7 @@ await answerLines({
 	score: async () => {
 		const fresh = new Eyes(trunk);
 		const ms = await timed(async () => {
-			for (const sample of scored) await score(sample, fresh);
+			for await (const sample of fresh.each(scored)) await score(sample, fresh);
 		});
 		return ms / scored.length;
 	},

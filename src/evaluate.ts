@@ -4,7 +4,7 @@
  * weights of where it was routed, scored there.
  */
 import { existsSync, realpathSync } from "node:fs";
-import type { Sample, Task, TestCategory } from "./data/task.ts";
+import type { Image, Sample, Task, TestCategory } from "./data/task.ts";
 import type { Tensor, TensorDict } from "./engine/tensor.ts";
 import { readTasks } from "./data/index.ts";
 import { trivialNames, trivialNumbers } from "./data/trivial.ts";
@@ -41,8 +41,8 @@ export class Eyes {
 		{ frozen: Tensor; rest: Pick<Sight, "state" | "patches"> | null }
 	>();
 	#bytes = 0;
-	/** Also without budget: an image is routed and then embedded. */
-	#latest: { path: string; sight: Sight } | null = null;
+	/** Also without budget: an image is routed and then embedded. By path. */
+	#latest: ReadonlyMap<string, Sight> = new Map();
 
 	constructor(trunk: Trunk) {
 		this.#trunk = trunk;
@@ -50,25 +50,66 @@ export class Eyes {
 		this.#trains = trunk.network.from < trunk.network.backbone.config.depth;
 	}
 
-	async #sight(sample: Sample): Promise<Sight> {
+	/**
+	 * The samples in their order, each once it was looked at: some at a time, which is faster than one by one, while the pictures of the
+	 * next are decoded.
+	 */
+	async *each(samples: readonly Sample[]): AsyncGenerator<Sample> {
+		const { imageSize } = this.#trunk.network.backbone.config;
+		const groups = inGroups(samples, this.#trunk.together);
+		const decode = (group: readonly Sample[] | undefined) => {
+			const fresh = (group ?? []).filter((sample) => !this.#knows(sample));
+			const images = Promise.all(fresh.map((s) => s.read(imageSize)));
+			images.catch(() => {}); // told when it is awaited
+			return { fresh, images };
+		};
+		let next = decode(groups[0]);
+		for (const [i, group] of groups.entries()) {
+			const { fresh, images } = next;
+			const pictures = await images;
+			next = decode(groups[i + 1]);
+			if (fresh.length > 0) await this.#look(fresh, pictures);
+			yield* group;
+		}
+	}
+
+	/** Whether nothing that is asked of it needs another look. */
+	#knows(sample: Sample): boolean {
 		const known = this.#seen.get(sample.path);
-		if (known?.rest) return { ...known.rest, frozen: known.frozen };
-		if (this.#latest?.path === sample.path) return this.#latest.sight;
-		const sight = await this.#trunk.see(
-			await sample.read(this.#trunk.network.backbone.config.imageSize),
+		return known !== undefined && (known.rest !== null || !this.#keeps);
+	}
+
+	/** Whether more than the frozen class token is ever asked for. */
+	get #keeps(): boolean {
+		return this.#trains || this.#trunk.network.patchBlocks.length > 0;
+	}
+
+	async #look(
+		samples: readonly Sample[],
+		images: readonly Image[],
+	): Promise<void> {
+		const sights = await this.#trunk.seeAll(images);
+		this.#latest = new Map(
+			samples.map(({ path }, i) => [path, sights[i] as Sight]),
 		);
-		this.#latest = { path: sample.path, sight };
-		const { frozen, patches } = sight;
-		const state = this.#trains ? sight.state : frozen; // nobody asks for it then
-		const bytes = bytesOf({ state, patches });
-		const keep =
-			(this.#trains || patches !== null) && this.#bytes + bytes <= STATE_BUDGET;
-		if (keep) this.#bytes += bytes;
-		this.#seen.set(sample.path, {
-			frozen,
-			rest: keep ? { state, patches } : null,
-		});
-		return sight;
+		for (const [path, { state: all, frozen, patches }] of this.#latest) {
+			const state = this.#trains ? all : frozen; // nobody asks for it then
+			const bytes = bytesOf({ state, patches });
+			const keep = this.#keeps && this.#bytes + bytes <= STATE_BUDGET;
+			if (keep) this.#bytes += bytes;
+			this.#seen.set(path, { frozen, rest: keep ? { state, patches } : null });
+		}
+	}
+
+	async #sight(sample: Sample): Promise<Sight> {
+		const { path } = sample;
+		const known = this.#seen.get(path);
+		if (known?.rest) return { ...known.rest, frozen: known.frozen };
+		if (!this.#latest.has(path)) {
+			const { imageSize } = this.#trunk.network.backbone.config;
+			await this.#look([sample], [await sample.read(imageSize)]);
+		}
+		return this.#latest.get(path) as Sight;
 	}
 
 	/** The frozen class token alone. */
@@ -127,7 +168,7 @@ export class Eyes {
 
 	/** Forgets images that will not be looked at again. */
 	forget(samples: readonly Sample[]): void {
-		this.#latest = null;
+		this.#latest = new Map();
 		for (const { path } of samples) {
 			const kept = this.#seen.get(path)?.rest;
 			if (kept) this.#bytes -= bytesOf(kept);
@@ -138,6 +179,12 @@ export class Eyes {
 
 const bytesOf = ({ state, patches }: Pick<Sight, "state" | "patches">) =>
 	state.data.byteLength + (patches?.data.byteLength ?? 0);
+
+function inGroups<T>(list: readonly T[], size: number): readonly T[][] {
+	return Array.from({ length: Math.ceil(list.length / size) }, (_, i) =>
+		list.slice(i * size, (i + 1) * size),
+	);
+}
 
 /** Features of many images as one. */
 export function joinFeatures(parts: readonly Features[]): Features {
@@ -177,7 +224,7 @@ export async function scoreCategory(
 	const rows: ScoreRow[] = [];
 	const maps: (Float32Array | null)[] = [];
 	const embeddings: Float32Array[] = [];
-	for (const sample of category.test) {
+	for await (const sample of eyes.each(category.test)) {
 		await heed(progress.stop);
 		const routed = as ?? knowledge.route(await eyes.frozen(sample));
 		const features = await eyes.features(sample, knowledge.weightsOf(routed));
@@ -261,7 +308,7 @@ export async function stalenessOf(
 	for (const category of tasks.slice(0, -1).flatMap((t) => t.categories)) {
 		const weights = knowledge.weightsOf(category.id);
 		const parts: Features[] = [];
-		for (const sample of category.normals) {
+		for await (const sample of eyes.each(category.normals)) {
 			await heed(stop);
 			parts.push(await eyes.features(sample, weights));
 		}

@@ -1,6 +1,5 @@
 /** What the anomaly maps of a category are worth: pixel metrics against the ground truth, at the pictures' own size. */
 import { readDefectTypes } from "./data/defects.ts";
-import { imageSize } from "./data/image.ts";
 import type { Sample, TestCategory } from "./data/task.ts";
 import { mapFile, readMap } from "./data/tiff.ts";
 import type { Tensor } from "./engine/tensor.ts";
@@ -46,7 +45,7 @@ export class Localiser {
 
 	/** The map at the picture's own size. */
 	async mapOf(sample: Sample, map: Float32Array): Promise<Tensor> {
-		return enlarge(map, this.#grid, await imageSize(sample.path));
+		return enlarge(map, this.#grid, await sample.size());
 	}
 
 	/**
@@ -55,7 +54,7 @@ export class Localiser {
 	 */
 	async pictureOf(sample: Sample, map: Float32Array): Promise<Tensor> {
 		const positive = map.map((value) => Math.max(0, value));
-		return enlarge(positive, this.#grid, await imageSize(sample.path), 0);
+		return enlarge(positive, this.#grid, await sample.size(), 0);
 	}
 
 	/** Of the last measuring; undefined where there was none. */
@@ -154,7 +153,7 @@ const nothing = (
 /** The map of a test image that someone else made. */
 export async function storedMap(dir: string, sample: Sample): Promise<Tensor> {
 	const map = await readMap(dir, sample.id);
-	const [h, w] = await imageSize(sample.path);
+	const [h, w] = await sample.size();
 	if (map.shape[0] !== h || map.shape[1] !== w)
 		throw fail("MAP_UNUSABLE", {
 			path: mapFile(dir, sample.id),

@@ -602,11 +602,11 @@ async function rememberTask(
 		const samples = [...category.normals, ...category.heldOut];
 		const all: Features[] = [];
 		const earlier: Features[] = [];
-		for (const [i, sample] of samples.entries()) {
+		for await (const sample of eyes.each(samples)) {
 			await heed(stop);
+			const normal = all.length < category.normals.length;
 			all.push(await eyes.features(sample, weights));
-			if (moved && i < category.normals.length)
-				earlier.push(await eyes.features(sample, before));
+			if (moved && normal) earlier.push(await eyes.features(sample, before));
 			emit({
 				type: "progress",
 				phase: "memory",
@@ -759,7 +759,7 @@ async function evaluateUntrained(
 		);
 		for (const category of task.categories) {
 			const parts: Features[] = [];
-			for (const sample of category.normals) {
+			for await (const sample of eyes.each(category.normals)) {
 				await heed(progress.stop);
 				parts.push(await eyes.features(sample, knowledge.current));
 			}

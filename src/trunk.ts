@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { input, inputsOf, type Value, type ValueDict } from "./engine/graph.ts";
-import { concat, linear, reshape, slice } from "./engine/ops/index.ts";
+import { concat, linear, slice } from "./engine/ops/index.ts";
 import { Session } from "./engine/runtime.ts";
 import {
 	type AnyTensor,
@@ -87,21 +87,21 @@ export function stateInput(
  */
 const CACHED_BYTES = 7e6;
 
+/** Images that go through a graph together. */
+function imagesTogether(config: VitConfig): number {
+	const bytes = tokenCount(config) * config.width * config.mlpRatio * 4;
+	return Math.max(1, Math.floor(CACHED_BYTES / bytes));
+}
+
 /** The images of a batch in runs, as equal in length as they can be and few enough for the cache: [start, end). */
 export function imageGroups(
 	config: VitConfig,
 	batch: number,
 ): (readonly [number, number])[] {
-	const bytes = tokenCount(config) * config.width * config.mlpRatio * 4;
-	const groups = Math.ceil(
-		batch / Math.max(1, Math.floor(CACHED_BYTES / bytes)),
-	);
+	const groups = Math.ceil(batch / imagesTogether(config));
 	const start = (i: number) => Math.round((i * batch) / groups);
 	return Array.from({ length: groups }, (_, i) => [start(i), start(i + 1)]);
 }
-
-/** [1, N, D] as [N, D] */
-const flat = (x: Value): Value => reshape(x, x.shape.slice(1));
 
 /** The top from a state. */
 export function topOf(
@@ -152,48 +152,79 @@ export interface Sight {
 	readonly patches: Tensor | null; // [N, D]
 }
 
+/** Outputs by name. */
+type Said = Readonly<Record<string, Tensor>>;
+
 /**
  * What the trunk said of images, by the hash of all pixels that went through it together: the same group gives the same bits again.
  * The least recently used goes first.
  */
 export class StateCache {
 	readonly #budget: number;
-	readonly #kept = new Map<string, Readonly<Record<string, Tensor>>>();
+	readonly #kept = new Map<string, Said>();
 	#bytes = 0;
 
 	constructor(budgetBytes: number) {
 		this.#budget = budgetBytes;
 	}
 
+	/** `compute`: of those that are not kept, by position. */
 	async of(
 		kind: string,
-		pixels: Uint8Array,
-		compute: () => Promise<Readonly<Record<string, Tensor>>>,
-	): Promise<Readonly<Record<string, Tensor>>> {
-		const key = `${kind} ${createHash("sha256").update(pixels).digest("base64")}`;
-		const known = this.#kept.get(key);
-		const value = known ?? (await compute());
+		pixels: readonly Uint8Array[],
+		compute: (missing: readonly number[]) => Promise<readonly Said[]>,
+	): Promise<readonly Said[]> {
+		const keys = pixels.map(
+			(p) => `${kind} ${createHash("sha256").update(p).digest("base64")}`,
+		);
+		const known = keys.map((key) => this.#kept.get(key));
+		const missing = [...known.keys()].filter((i) => !known[i]);
+		const fresh = missing.length > 0 ? await compute(missing) : [];
+		missing.forEach((i, k) => {
+			known[i] = fresh[k];
+		});
+		for (const [i, said] of (known as Said[]).entries())
+			this.#keep(keys[i] as string, said);
+		return known as Said[];
+	}
+
+	#keep(key: string, said: Said): void {
+		const before = this.#kept.get(key);
+		if (before) this.#bytes -= sizeInBytes(before);
 		this.#kept.delete(key);
-		this.#kept.set(key, value); // the latest is the last
-		if (!known) this.#bytes += sizeInBytes(value);
+		this.#kept.set(key, said); // the latest is the last
+		this.#bytes += sizeInBytes(said);
 		for (const [oldest, old] of this.#kept) {
 			if (this.#bytes <= this.#budget) break;
 			this.#kept.delete(oldest);
 			this.#bytes -= sizeInBytes(old);
 		}
-		return value;
 	}
 }
 
 const sizeInBytes = (tensors: Readonly<Record<string, Tensor>>): number =>
 	Object.values(tensors).reduce((sum, t) => sum + t.data.byteLength, 0);
 
+/** What was said of several images, image by image: [B, ...] as B of [1, ...]. */
+function apart(together: Said, images: number): Said[] {
+	return Array.from({ length: images }, (_, i) =>
+		Object.fromEntries(
+			Object.entries(together).map(([name, { shape, data }]) => {
+				const size = data.length / images;
+				const own = data.slice(i * size, (i + 1) * size);
+				return [name, float32([1, ...shape.slice(1)], own)];
+			}),
+		),
+	);
+}
+
 /** Sessions of the frozen part, made when first needed. */
 export class Trunk {
 	readonly network: Network;
 	/** Where several runs share this trunk. */
 	readonly #cache: StateCache | null;
-	#sight: Promise<Session> | null = null;
+	/** By the number of images: 1, and as many as go together. */
+	readonly #sights = new Map<number, Promise<Session>>();
 	readonly #groups = new Map<number, Promise<Session>>();
 
 	constructor(network: Network, cache: StateCache | null = null) {
@@ -201,52 +232,88 @@ export class Trunk {
 		this.#cache = cache;
 	}
 
-	/** One image: its state and its frozen class token. Always alone, so that a score depends on no other image. */
-	async see(image: Image): Promise<Sight> {
-		const images = uint8([1, ...image.shape], image.data);
-		const look = async () => (await this.#sightSession()).run({ images });
-		const { state, frozen, patches } = this.#cache
-			? await this.#cache.of("sight", image.data, look)
-			: await look();
-		return {
-			state: this.network.from === 0 ? images : (state as Tensor),
-			frozen: frozen as Tensor,
-			patches: patches ?? null,
-		};
+	/** Images that are best seen together. */
+	get together(): number {
+		return imagesTogether(this.network.backbone.config);
 	}
 
-	#sightSession(): Promise<Session> {
+	/** One image: its state and its frozen class token. */
+	async see(image: Image): Promise<Sight> {
+		const [sight] = await this.seeAll([image]);
+		return sight as Sight;
+	}
+
+	/** Each of some images. Several go through the graph together, which changes no bit of what is said of one (test/trunk.test.ts). */
+	async seeAll(images: readonly Image[]): Promise<readonly Sight[]> {
+		const look = (of: readonly number[]) =>
+			this.#look(of.map((i) => images[i] as Image));
+		const all = this.#cache
+			? await this.#cache.of(
+					"sight",
+					images.map(({ data }) => data),
+					look,
+				)
+			: await look([...images.keys()]);
+		return all.map(({ state, frozen, patches }, i) => {
+			const image = images[i] as Image;
+			return {
+				state:
+					this.network.from === 0
+						? uint8([1, ...image.shape], image.data)
+						: (state as Tensor),
+				frozen: frozen as Tensor,
+				patches: patches ? float32(patches.shape.slice(1), patches.data) : null,
+			};
+		});
+	}
+
+	async #look(images: readonly Image[]): Promise<readonly Said[]> {
+		const { together } = this;
+		const { config } = this.network.backbone;
+		const pixels = config.imageSize[0] * config.imageSize[1] * 3;
+		const said: Said[] = [];
+		while (said.length < images.length) {
+			const left = images.length - said.length;
+			const length = left < together ? 1 : together;
+			const part = uint8([length, ...config.imageSize, 3]);
+			for (let i = 0; i < length; i++)
+				part.data.set((images[said.length + i] as Image).data, i * pixels);
+			const session = await this.#sightSession(length);
+			said.push(...apart(await session.run({ images: part }), length));
+		}
+		return said;
+	}
+
+	#sightSession(length: number): Promise<Session> {
+		const known = this.#sights.get(length);
+		if (known) return known;
 		const { backbone, from, patchBlocks, threads } = this.network;
 		const { config, weights } = backbone;
-		this.#sight ??= (() => {
-			const params = inputsOf(weights);
-			const pixels = normalise(
-				config,
-				input("images", [1, ...config.imageSize, 3], "uint8"),
-			);
-			const { state, hidden } = trunk(
-				config,
-				params,
-				pixels,
-				from,
-				patchBlocks,
-			);
-			const frozen = top(config, params, state, from, {
-				read: "class",
-				forwardOnly: true,
-			}).embedding;
-			return Session.create(
-				{
-					frozen,
-					...(from > 0 && { state }),
-					...(hidden.length > 0 && {
-						patches: flat(patchEmbedding(config, params, hidden)),
-					}),
-				},
-				{ threads, weights },
-			);
-		})();
-		return this.#sight;
+		const params = inputsOf(weights);
+		const images = input("images", [length, ...config.imageSize, 3], "uint8");
+		const { state, hidden } = trunk(
+			config,
+			params,
+			normalise(config, images),
+			from,
+			patchBlocks,
+		);
+		const frozen = top(config, params, state, from, {
+			read: "class",
+			forwardOnly: true,
+		}).embedding;
+		const made = Session.create(
+			{
+				frozen,
+				...(from > 0 && { state }),
+				...(hidden.length > 0 && {
+					patches: patchEmbedding(config, params, hidden),
+				}),
+			},
+			{ threads, weights },
+		);
+		this.#sights.set(length, made);
+		return made;
 	}
 
 	/** States of a batch of images, for training steps. */
@@ -259,14 +326,15 @@ export class Trunk {
 		const tokens = state.data.length / batch;
 		for (const [start, end] of imageGroups(config, batch)) {
 			const part = images.data.subarray(start * pixels, end * pixels);
-			const compute = async () =>
-				(await this.#groupSession(end - start)).run({
+			const compute = async () => [
+				await (await this.#groupSession(end - start)).run({
 					images: uint8([end - start, ...images.shape.slice(1)], part),
-				});
-			const group = this.#cache
-				? await this.#cache.of("group", part, compute)
+				}),
+			];
+			const [group] = this.#cache
+				? await this.#cache.of("group", [part], compute)
 				: await compute();
-			state.data.set((group.state as Tensor).data, start * tokens);
+			state.data.set(((group as Said).state as Tensor).data, start * tokens);
 		}
 		return state;
 	}

@@ -5,11 +5,14 @@ import { input, type Value } from "../src/engine/graph.ts";
 import { add, mul, slice, sum } from "../src/engine/ops/index.ts";
 import { Session } from "../src/engine/runtime.ts";
 import { type AnyTensor, uint8 } from "../src/engine/tensor.ts";
+import type { Image } from "../src/data/task.ts";
 import { initialise, type VitConfig } from "../src/models/vit.ts";
 import { Random } from "../src/random.ts";
+import { sha256 } from "../src/storage.ts";
 import {
 	blocksAt,
 	imageGroups,
+	type Sight,
 	StateCache,
 	type Network,
 	stateInput,
@@ -160,6 +163,11 @@ describe("groups of images", () => {
 		}, 60_000);
 });
 
+const bits = ({ state, frozen, patches }: Sight): string =>
+	[state, frozen, patches]
+		.map((t) => (t ? `${t.shape} ${sha256(Buffer.from(t.data.buffer))}` : ""))
+		.join();
+
 describe("patches", () => {
 	it.each([
 		[12, [0.5, 0.75], [5, 8]],
@@ -200,6 +208,34 @@ describe("patches", () => {
 			bare.state.data as Float32Array,
 		);
 		expect(both.patches?.data).not.toEqual(all.patches?.data);
+	});
+
+	it("are bit for bit the same whatever is seen beside them, from the cache too", async () => {
+		const network = {
+			backbone: { config, weights },
+			from: 1,
+			patchBlocks: [0],
+			threads: 2,
+		};
+		const alone = new Trunk(network);
+		expect(alone.together).toBe(4);
+		const images = Array.from({ length: 9 }, (_, i) =>
+			uint8(
+				[32, 32, 3],
+				Uint8Array.from({ length: 3072 }, (_, k) => (k * (i + 3)) % 251),
+			),
+		);
+		const one: string[] = [];
+		for (const each of images) one.push(bits(await alone.see(each)));
+		const all = await new Trunk(network).seeAll(images);
+		expect(all.map(bits)).toEqual(one);
+
+		const cached = new Trunk(network, new StateCache(1e9));
+		const some = [4, 0, 7];
+		for (const i of some) await cached.see(images[i] as Image);
+		expect((await cached.seeAll(images)).map(bits)).toEqual(one);
+		const reversed = await cached.seeAll([...images].reverse());
+		expect(reversed.map(bits)).toEqual(one.reverse());
 	});
 
 	it("come from the cache as from the graph", async () => {

@@ -52,9 +52,19 @@ const largePixels = 16_000_000;
 export type Size = readonly [height: number, width: number];
 type Bytes = Uint8Array;
 
+/** A picture as the network sees it, and [H, W] of the picture itself (orientation applied). */
+export interface Sized {
+	readonly image: Image;
+	readonly size: Size;
+}
+
 /** The picture in the file, resized to [H, W]; at its own size without one. Errors name the path. */
 export async function readImage(path: string, size?: Size): Promise<Image> {
-	return decodeImage(await readBytes(path), path, size);
+	return (await readSized(path, size)).image;
+}
+
+export async function readSized(path: string, size?: Size): Promise<Sized> {
+	return decode(await readBytes(path), path, size);
 }
 
 /** The same for bytes that came from elsewhere; `name` is what errors call them. */
@@ -63,6 +73,10 @@ export async function decodeImage(
 	name: string,
 	size?: Size,
 ): Promise<Image> {
+	return (await decode(bytes, name, size)).image;
+}
+
+async function decode(bytes: Bytes, name: string, size?: Size): Promise<Sized> {
 	return named(name, async () => {
 		const source = await open(bytes, name);
 		const [h, w] = source.size;
@@ -84,10 +98,13 @@ export async function decodeImage(
 				.toColourspace("srgb")
 				.raw({ depth: "uchar" })
 				.toBuffer();
-			return uint8(
-				[toH, toW, 3],
-				shrinks ? plain(pixels) : resample(pixels, [h, w], [toH, toW]),
-			);
+			return {
+				image: uint8(
+					[toH, toW, 3],
+					shrinks ? plain(pixels) : resample(pixels, [h, w], [toH, toW]),
+				),
+				size: source.size,
+			};
 		});
 	});
 }

@@ -13,7 +13,7 @@ import {
 	listImages,
 	stemOf,
 } from "./files.ts";
-import { readImage, readMask } from "./image.ts";
+import { imageSize, readMask, readSized, type Size } from "./image.ts";
 import type { DatasetReader, ReadOptions, Sample } from "./task.ts";
 
 export const mvtec: DatasetReader = {
@@ -99,8 +99,21 @@ export const goodSample = (id: string, file: string): Sample => ({
 export function sampleOf(
 	id: string,
 	file: string,
-): Pick<Sample, "id" | "path" | "read"> {
-	return { id, path: file, read: (size) => readImage(file, size) };
+): Pick<Sample, "id" | "path" | "read" | "size"> {
+	let size: Size | null = null;
+	return {
+		id,
+		path: file,
+		async read(wanted) {
+			const picture = await readSized(file, wanted);
+			size = picture.size;
+			return picture.image;
+		},
+		async size() {
+			size ??= await imageSize(file);
+			return size;
+		},
+	};
 }
 
 /** All pixels above 0 belong to the defect; `value` is the largest, the one that names it. */

@@ -14,6 +14,8 @@ export interface Sample {
 	readonly kind: "good" | "logical" | "structural" | null;
 	/** The whole image resized to [H, W], no crop (cubic, antialiased). */
 	read(size: readonly [number, number]): Promise<Image>; // [H, W, 3]
+	/** [H, W] of the picture itself: from its header alone, unless it was read already. */
+	size(): Promise<readonly [number, number]>;
 	/** At the picture's own size, one a defect; `value` is the pixel value that names the defect (255 in MVTec AD). */
 	readMasks?(): Promise<
 		readonly {

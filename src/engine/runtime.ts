@@ -10,8 +10,6 @@ import type { AnyTensor, Arrays, DType, Tensor } from "./tensor.ts";
 export interface SessionOptions {
 	/** Threads inside an operator. Always stated: the default starves other processes. */
 	readonly threads: number;
-	/** Busy-wait between operators: faster on an idle machine, wasteful beside other work. */
-	readonly spin?: boolean;
 	/** Inputs that become constants of the graph, prepacked by the runtime. */
 	readonly weights?: Readonly<Record<string, AnyTensor>>;
 }
@@ -63,7 +61,8 @@ export class Session {
 			logSeverityLevel: 3,
 			extra: {
 				session: {
-					intra_op: { allow_spinning: options.spin === false ? "0" : "1" },
+					// idle threads of one session that spin would keep another session from their core (docs/experiments.md)
+					intra_op: { allow_spinning: "0" },
 					set_denormal_as_zero: "1",
 				},
 			},
