@@ -72,13 +72,13 @@ export async function createStep({
 			const fed = stateInput(network, "x:state", batch);
 			const labels = builder.feed("labels", [batch, classes]);
 			const forward = (weights: ValueDict) => {
-				const { embedding } = topOf(network, weights, fed);
+				const seen = topOf(network, weights, fed);
 				return {
-					embedding,
-					logits: headOf({ ...head, ...weights }, embedding),
+					...seen,
+					logits: headOf({ ...head, ...weights }, seen.embedding),
 				};
 			};
-			const all: Rows = { ...forward(builder.params), labels };
+			const all = { ...forward(builder.params), labels };
 			const current = rowsOf(all, 0, plan.current * classes);
 			const graph: StepGraph = {
 				...builder,

@@ -2,12 +2,15 @@
  * Learning without Forgetting (Li & Hoiem, ECCV 2016): the network before the task teaches the network during it, on the current
  * task's views; loss + α T² KL(teacher ‖ student) over softened logits (Hinton et al. 2015), mean over the batch.
  *
- * Two logits carry one bit an image: `of: features` holds the class token instead, α times the mean squared error.
+ * Two logits carry one bit an image: `of: features` holds the class token instead, α times the mean squared error; `of: layers` holds
+ * the class token and what every trained layer reads, patches too (hints, Romero et al., ICLR 2015): α times the mean over them of the
+ * squared error relative to the teacher's mean square.
  */
 import { z } from "zod";
 import type { Value } from "../engine/graph.ts";
 import {
 	add,
+	div,
 	exp,
 	logSoftmax,
 	mean,
@@ -16,7 +19,7 @@ import {
 	sum,
 } from "../engine/ops/index.ts";
 import type { TensorDict } from "../engine/tensor.ts";
-import { defineStrategy } from "./strategy.ts";
+import { defineStrategy, type Forward } from "./strategy.ts";
 
 const options = z.strictObject({
 	alpha: z
@@ -25,10 +28,10 @@ const options = z.strictObject({
 		.default(1)
 		.describe("Weight of the teacher; 0 equals finetune."),
 	of: z
-		.enum(["logits", "features"])
+		.enum(["logits", "features", "layers"])
 		.default("logits")
 		.describe(
-			"What is held: the pretext's softened logits, or the class token.",
+			"What is held: the pretext's softened logits, the class token, or that and what every trained layer reads.",
 		),
 	temperature: z
 		.number()
@@ -53,10 +56,11 @@ export const lwf = defineStrategy({
 						Object.entries(tensors).map(([n, t]) => [n, step.constant(t)]),
 					),
 				);
-				const distance =
-					of === "logits"
-						? distillation(teacher.logits, step.logits, temperature)
-						: meanSquare(sub(step.embedding, teacher.embedding));
+				const distance = {
+					logits: () => distillation(teacher.logits, step.logits, temperature),
+					features: () => meanSquare(sub(step.embedding, teacher.embedding)),
+					layers: () => relativeDistance(held(teacher), held(step)),
+				}[of]();
 				step.report("distillation", distance);
 				return add(taskLoss, mul(distance, alpha));
 			},
@@ -77,6 +81,22 @@ export function distillation(
 	const p = logSoftmax(mul(teacher, 1 / temperature));
 	const q = logSoftmax(mul(student, 1 / temperature));
 	return mul(mean(sum(mul(exp(p), sub(p, q)), [1])), temperature ** 2);
+}
+
+const held = ({ embedding, layerInputs }: Forward): readonly Value[] => [
+	...Object.values(layerInputs),
+	embedding,
+];
+
+/** Mean over the pairs of Σ (student − teacher)² / Σ teacher². */
+export function relativeDistance(
+	teacher: readonly Value[],
+	student: readonly Value[],
+): Value {
+	const ratios = teacher.map((t, i) =>
+		div(meanSquare(sub(student[i] as Value, t)), meanSquare(t)),
+	);
+	return mul(ratios.reduce(add), 1 / ratios.length);
 }
 
 const meanSquare = (x: Value): Value => mean(mul(x, x));

@@ -18,8 +18,14 @@ export interface Rows {
 	readonly embedding: Value; // [B, D]
 }
 
+/** What the network says about all rows of a step. */
+export interface Forward extends Omit<Rows, "labels"> {
+	/** What each trained linear layer below the head reads: [B, T, in], or [B, in] where only the class row is computed. */
+	readonly layerInputs: Readonly<Record<string, Value>>;
+}
+
 /** The step under construction: all its rows, those of the current task first. */
-export interface StepGraph extends StepBuilder, Rows {
+export interface StepGraph extends StepBuilder, Forward, Rows {
 	/** Rows of the current task: those of the task loss. */
 	readonly current: Rows;
 	/** Rows of each part of the strategy's rehearsal, with that part's targets of the drawn entries. */
@@ -27,7 +33,7 @@ export interface StepGraph extends StepBuilder, Rows {
 		Record<string, Rows & { readonly targets: ValueDict /* [m * K, ...] */ }>
 	>;
 	/** The same network with other weights of the trainable part, on the same views. */
-	forward(weights: ValueDict): Omit<Rows, "labels">;
+	forward(weights: ValueDict): Forward;
 	/** A scalar that shows what the strategy does: its mean over an epoch goes to the log, that of the last epoch to the results. */
 	report(name: string, value: Value): void;
 }

@@ -310,6 +310,22 @@ describe("ewc", () => {
 	});
 });
 
+describe("lwf", () => {
+	it.each(["features", "layers"])(
+		"keeps what it holds (%s) nearer to the teacher the larger its weight",
+		async (of) => {
+			const distances: number[] = [];
+			for (const alpha of [1e-9, 10]) {
+				const { two } = await sequence(strategies.lwf, { of, alpha });
+				distances.push(two.learning.distillation as number);
+			}
+			const [free, held] = distances as [number, number];
+			expect(held).toBeGreaterThan(0);
+			expect(held).toBeLessThan(0.8 * free);
+		},
+	);
+});
+
 describe("rehearsal", () => {
 	it("keeps equal shares of a fixed total, whole pairs, and drops the oldest share's end", async () => {
 		const { kept, second } = await sequence(strategies["der++"], { buffer: 8 });
