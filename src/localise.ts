@@ -27,7 +27,8 @@ export interface ScoredCategory {
 export interface PixelResult {
 	/** Metric -> its value. */
 	readonly values: Readonly<Record<string, Measured>>;
-	readonly curves: Readonly<Record<string, Curve>>;
+	/** PRO; null where it is not defined. */
+	readonly pro: Curve | null;
 }
 
 /** Measures maps. Where all maps of a category are what they were, so is the result: banks never move. */
@@ -58,8 +59,8 @@ export class Localiser {
 	}
 
 	/** Of the last measuring; undefined where there was none. */
-	curvesOf(category: string): PixelResult["curves"] | undefined {
-		return this.#earlier.get(category)?.result.curves;
+	proCurveOf(category: string): Curve | undefined {
+		return this.#earlier.get(category)?.result.pro ?? undefined;
 	}
 
 	/** null where there are no maps. */
@@ -129,7 +130,7 @@ export async function pixelResult(
 			...(reason === null ? meter.results() : nothing(category, reason)),
 			imageAurocMapMax: imageMetrics.imageAuroc.compute(rows, category.layout),
 		},
-		curves: reason === null ? meter.curves() : {},
+		pro: reason === null ? meter.proCurve() : null,
 	};
 }
 

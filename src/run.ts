@@ -8,7 +8,7 @@
  *
  * Durations, dates and machines are in run.json and log.jsonl only: memory/ and scores/ depend on config and seed alone.
  */
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { fail } from "./errors.ts";
@@ -252,12 +252,22 @@ export class Run {
 			throw fail("FORMAT_VERSION", { path, found: json.format, known: format });
 		return json;
 	}
-	/** `name` may have folders: "mvtec.bottle/bad/001.png". Returns the full path. */
-	writeVisualization(name: string, content: Uint8Array | string): string {
-		return this.#write(
-			join(names.visualizations, checkPath(name, names.visualizations)),
-			content,
+	/** Full path of what `writeVisualization` writes. */
+	visualization(name: string): string {
+		return join(
+			this.dir,
+			names.visualizations,
+			checkPath(name, names.visualizations),
 		);
+	}
+	/** `name` may have folders: "mvtec.bottle/bad/001.png". */
+	writeVisualization(name: string, content: Uint8Array | string): void {
+		this.checkLock();
+		writeAtomic(this.visualization(name), content);
+	}
+	removeVisualization(name: string): void {
+		this.checkLock();
+		rmSync(this.visualization(name), { force: true });
 	}
 	writeReport(html: string): string {
 		return this.#write(names.report, html);

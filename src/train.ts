@@ -155,13 +155,15 @@ export async function train(
 		},
 		{ force: job.force },
 	);
+	let knowledge: Knowledge | null = null;
+	let eyes: Eyes | null = null;
 	try {
 		const setup = {
 			memories: memoriesOf(config),
 			from,
 			falseAlarms: config.evaluate.falseAlarms,
 		};
-		let knowledge =
+		knowledge =
 			run.memory.version > 0
 				? Knowledge.load(run.memory, config.threads)
 				: new Knowledge(backbone, setup, config.threads);
@@ -174,7 +176,7 @@ export async function train(
 			throw fail("SETUP_DIFFERS", { dir: job.dir, differences: other });
 		const network = networkOf(knowledge, config.threads);
 		const trunk = reuse?.trunk(network) ?? new Trunk(network);
-		const eyes = new Eyes(trunk);
+		eyes = new Eyes(trunk);
 		const localiser = localiserOf(knowledge);
 		const initial: TensorDict | null = trains
 			? {
@@ -224,12 +226,12 @@ export async function train(
 			if (!stage.remember.every((t) => run.tasksLearnt.includes(t.id)))
 				await evaluateStage(context, stage, knowledge, testTasks, seconds);
 		}
-		await eyes.release();
-		await knowledge.release();
 		const results = writeResults(run, knowledge, testTasks);
 		return { results, text: formatResults(results) };
 	} finally {
 		run.close();
+		await eyes?.release();
+		await knowledge?.release();
 	}
 }
 

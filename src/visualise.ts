@@ -35,7 +35,7 @@ export async function visualise(
 	);
 	const pro = Object.fromEntries(
 		seen.flatMap(({ category: { id } }) => {
-			const curve = localiser.curvesOf(id)?.pro;
+			const curve = localiser.proCurveOf(id);
 			return curve ? [[id, curve]] : [];
 		}),
 	);

@@ -49,14 +49,14 @@ export function sweep(positives: Ranked, negatives: readonly Ranked[]): Sweep {
 	};
 }
 
-/** Area for alarms up to `limit`, in 0..1; `total`: the weight that counts as all found, one a region for PRO. */
-export function area(
+/** A line of the curve; the last one ends at `limit`. `total`: the weight that counts as all found, one a region for PRO. */
+function eachLine(
 	{ found, alarms }: Sweep,
 	total: number,
 	limit: number,
-): number {
+	visit: (fromX: number, fromY: number, x: number, y: number) => void,
+): void {
 	const all = alarms.at(-1) as number;
-	let sum = 0;
 	let x = 0;
 	let y = 0;
 	for (let i = 0; i < found.length && x < limit; i++) {
@@ -66,10 +66,18 @@ export function area(
 			nextY = y + ((nextY - y) * (limit - x)) / (nextX - x);
 			nextX = limit;
 		}
-		sum += ((nextX - x) * (y + nextY)) / 2;
+		visit(x, y, nextX, nextY);
 		x = nextX;
 		y = nextY;
 	}
+}
+
+/** Area for alarms up to `limit`, in 0..1. */
+export function area(counts: Sweep, total: number, limit: number): number {
+	let sum = 0;
+	eachLine(counts, total, limit, (fromX, fromY, x, y) => {
+		sum += ((x - fromX) * (fromY + y)) / 2;
+	});
 	return sum / limit;
 }
 
@@ -90,28 +98,17 @@ export function stepwisePrecision({ found, alarms }: Sweep): number {
 const steps = 100;
 
 /** The curve up to `limit` for a chart: the points where it has gone on by a step, two hundred at most, and the end. */
-export function thinned(
-	{ found, alarms }: Sweep,
-	total: number,
-	limit: number,
-): Curve {
-	const all = alarms.at(-1) as number;
+export function thinned(counts: Sweep, total: number, limit: number): Curve {
 	const points: [number, number][] = [[0, 0]];
-	let [x, y] = [0, 0]; // the point before
 	let gone = 0; // since the last one kept
-	for (let i = 0; i < found.length && x < limit; i++) {
-		const [fromX, fromY] = [x, y];
-		x = (alarms[i] as number) / all;
-		y = (found[i] as number) / total;
-		if (x > limit) {
-			y = fromY + ((y - fromY) * (limit - fromX)) / (x - fromX);
-			x = limit;
-		}
+	let last: [number, number] | null = null; // not kept
+	eachLine(counts, total, limit, (fromX, fromY, x, y) => {
 		gone += (x - fromX) / limit + (y - fromY);
-		const ends = x === limit || i === found.length - 1;
-		if (gone * steps < 1 && !ends) continue;
-		points.push([x, y]);
+		last = [x, y];
+		if (gone * steps < 1) return;
+		points.push(last);
 		gone = 0;
-	}
-	return points;
+		last = null;
+	});
+	return last ? [...points, last] : points;
 }

@@ -185,21 +185,12 @@ export class PixelMeter {
 		return meanOf(present.length > 0 ? present : kinds);
 	}
 
-	/** For charts, where they are defined: "roc" of all pixels; "pro", "sproLogical" and "sproStructural" up to a rate of .3. */
-	curves(): Record<string, Curve> {
-		const curves = {
-			roc: [this.#roc(), 1],
-			pro: [this.#pro(), 0.3],
-			sproLogical: [this.#spro("logical"), 0.3],
-			sproStructural: [this.#spro("structural"), 0.3],
-		} as const;
-		return Object.fromEntries(
-			Object.entries(curves).flatMap(([name, [counts, limit]]) =>
-				typeof counts === "string"
-					? []
-					: [[name, thinned(counts.sweep, counts.total, limit)]],
-			),
-		);
+	/** For a chart, up to a share of .3; null where there is none. */
+	proCurve(): Curve | null {
+		const counts = this.#pro();
+		return typeof counts === "string"
+			? null
+			: thinned(counts.sweep, counts.total, 0.3);
 	}
 
 	/** The image's masks, each of the map's size, with pixels in it and a known value; null (noted) where one has no pixel or there is none. */

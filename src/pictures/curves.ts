@@ -2,7 +2,6 @@
  * visualizations/curves.json: what charts need beyond scores and metrics. PRO curves come from the anomaly maps, the projection from the
  * embeddings, and neither is kept elsewhere, so whoever has them at hand writes them down and the report draws them.
  */
-import { join } from "node:path";
 import { fail } from "../errors.ts";
 import type { Run } from "../run.ts";
 import { isObject, readJsonObject, stableJson } from "../storage.ts";
@@ -30,29 +29,17 @@ export interface Curves {
 	};
 }
 
-/** Points kept of a curve: more than a chart shows. */
-const pointsKept = 400;
-
 /** Replaces what is given, keeps the rest. */
 export function writeCurves(run: Run, curves: Curves): void {
-	const { pro, ...rest } = { ...readCurves(run), ...curves };
 	run.writeVisualization(
 		name,
-		stableJson({
-			format,
-			...rest,
-			...(pro && {
-				pro: Object.fromEntries(
-					Object.entries(pro).map(([id, points]) => [id, thinned(points)]),
-				),
-			}),
-		}),
+		stableJson({ format, ...readCurves(run), ...curves }),
 	);
 }
 
 /** Empty where none were written. */
 export function readCurves(run: Run): Curves {
-	const path = join(run.dir, "visualizations", name);
+	const path = run.visualization(name);
 	const json = readJsonObject(path);
 	if (!json) return {};
 	const { format: found, pro, projection } = json;
@@ -88,9 +75,3 @@ const isPoints = (value: unknown): boolean =>
 			point.length === 2 &&
 			point.every((x) => typeof x === "number"),
 	);
-
-/** The first, the last, and evenly what fits between. */
-function thinned(points: readonly CurvePoint[]): readonly CurvePoint[] {
-	const step = Math.ceil(points.length / pointsKept);
-	return points.filter((_, i) => i % step === 0 || i === points.length - 1);
-}

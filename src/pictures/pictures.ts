@@ -5,14 +5,13 @@
  * A map's value is −log10 of the chance that a good part shows such a value at all, so 2 means one good part in 100. Colours run from 0 to
  * three times the threshold in every picture, and end there, so pictures of all products and runs compare with each other.
  */
-import { join } from "node:path";
 import { encodePng } from "../data/image.ts";
 import { resample } from "../data/resample.ts";
 import { type Tensor, uint8 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import { isAnomalous } from "../metrics/image.ts";
 import { type Run, type ScoreRow, taskFolder } from "../run.ts";
-import { checkPath, isObject, readJsonObject, stableJson } from "../storage.ts";
+import { isObject, readJsonObject, stableJson } from "../storage.ts";
 import { heatColours, levelOf } from "./colours.ts";
 import { drawContour } from "./contour.ts";
 import type { Role } from "./shown.ts";
@@ -224,7 +223,6 @@ export function apart(picture: Rgb, count: number): Rgb[] {
 // ---- visualizations/pictures.json ----
 
 const format = 1;
-const folder = "visualizations"; // as contract 5 and src/run.ts name it
 const indexName = "pictures.json";
 
 export interface PictureEntry {
@@ -286,11 +284,15 @@ export async function writePictures(
 				panels: panelsOf(one),
 			});
 		}
-		const others = readPictures(run).filter((other) => other.id !== id);
+		const before = readPictures(run);
+		const others = before.filter((other) => other.id !== id);
 		run.writeVisualization(
 			indexName,
 			stableJson({ format, categories: [...others, { id, pictures }] }),
 		);
+		const drawn = new Set(pictures.map(({ file }) => file));
+		for (const { file } of before.find((own) => own.id === id)?.pictures ?? [])
+			if (!drawn.has(file)) run.removeVisualization(file);
 	}
 }
 
@@ -300,7 +302,7 @@ const finite = (score: number): number =>
 
 /** The index; empty where no pictures were made. */
 export function readPictures(run: Run): readonly CategoryPictures[] {
-	const path = join(run.dir, folder, indexName);
+	const path = run.visualization(indexName);
 	const json = readJsonObject(path);
 	if (!json) return [];
 	if (json.format !== format)
@@ -315,7 +317,7 @@ export function readPictures(run: Run): readonly CategoryPictures[] {
 
 /** Where a picture of the index lies. */
 export const picturePath = (run: Run, { file }: PictureEntry): string =>
-	join(run.dir, folder, checkPath(file, indexName));
+	run.visualization(file);
 
 const isCategory = (value: unknown): value is CategoryPictures =>
 	isObject(value) &&

@@ -2,6 +2,7 @@
 import {
 	existsSync,
 	mkdtempSync,
+	readdirSync,
 	readFileSync,
 	rmSync,
 	writeFileSync,
@@ -303,6 +304,13 @@ describe("writePictures", () => {
 			readFileSync(join(run.dir, "visualizations", "pictures.json"), "utf8"),
 		);
 		expect(Object.keys(json)).toEqual(["categories", "format"]);
+
+		await writePictures(run, [
+			{ id: "mvtec/bottle", shown: [shown("mvtec/bottle", 41, "missed")] },
+		]);
+		expect(
+			readdirSync(join(run.dir, "visualizations", "mvtec.bottle")),
+		).toEqual(["missed-1.png"]);
 	});
 	test("an infinite score has a place in JSON", async () => {
 		const one = shown("mvtec/bottle", 40, "best");
