@@ -22,7 +22,6 @@ import {
 } from "./metrics/results.ts";
 import { metricRow, openRun, type Run, type ScoreRow } from "./run.ts";
 import type { Measured } from "./metrics/measured.ts";
-import { gridOf } from "./models/vit.ts";
 import { Localiser, type ScoredCategory } from "./localise.ts";
 import { type Seen, visualise, writeMaps } from "./visualise.ts";
 import { Embedder, type Network, type Sight, Trunk } from "./trunk.ts";
@@ -55,22 +54,33 @@ export class Eyes {
 	 * next are decoded.
 	 */
 	async *each(samples: readonly Sample[]): AsyncGenerator<Sample> {
-		const { imageSize } = this.#trunk.network.backbone.config;
 		const groups = inGroups(samples, this.#trunk.together);
 		const decode = (group: readonly Sample[] | undefined) => {
 			const fresh = (group ?? []).filter((sample) => !this.#knows(sample));
-			const images = Promise.all(fresh.map((s) => s.read(imageSize)));
-			images.catch(() => {}); // told when it is awaited
-			return { fresh, images };
+			const pictures = Promise.all(fresh.map((s) => this.#read(s)));
+			pictures.catch(() => {}); // told when it is awaited
+			return { fresh, pictures };
 		};
 		let next = decode(groups[0]);
 		for (const [i, group] of groups.entries()) {
-			const { fresh, images } = next;
-			const pictures = await images;
+			const { fresh, pictures } = next;
+			const read = await pictures;
 			next = decode(groups[i + 1]);
-			if (fresh.length > 0) await this.#look(fresh, pictures);
+			if (fresh.length > 0) await this.#look(fresh, read);
 			yield* group;
 		}
+	}
+
+	async #read(sample: Sample): Promise<Picture> {
+		const { backbone, patchTiles = 1 } = this.#trunk.network;
+		const [h, w] = backbone.config.imageSize;
+		return {
+			whole: await sample.read([h, w]),
+			tiled:
+				patchTiles > 1
+					? await sample.read([h * patchTiles, w * patchTiles])
+					: null,
+		};
 	}
 
 	/** Whether nothing that is asked of it needs another look. */
@@ -86,9 +96,18 @@ export class Eyes {
 
 	async #look(
 		samples: readonly Sample[],
-		images: readonly Image[],
+		pictures: readonly Picture[],
 	): Promise<void> {
-		const sights = await this.#trunk.seeAll(images);
+		const { patchTiles = 1 } = this.#trunk.network;
+		const seen = await this.#trunk.seeAll(pictures.map(({ whole }) => whole));
+		const patches = await this.#trunk.seeTiles(
+			pictures.flatMap(({ tiled }) => tiled ?? []),
+			patchTiles,
+		);
+		const sights = seen.map((sight, i) => ({
+			...sight,
+			patches: patches[i] ?? sight.patches,
+		}));
 		this.#latest = new Map(
 			samples.map(({ path }, i) => [path, sights[i] as Sight]),
 		);
@@ -105,10 +124,8 @@ export class Eyes {
 		const { path } = sample;
 		const known = this.#seen.get(path);
 		if (known?.rest) return { ...known.rest, frozen: known.frozen };
-		if (!this.#latest.has(path)) {
-			const { imageSize } = this.#trunk.network.backbone.config;
-			await this.#look([sample], [await sample.read(imageSize)]);
-		}
+		if (!this.#latest.has(path))
+			await this.#look([sample], [await this.#read(sample)]);
 		return this.#latest.get(path) as Sight;
 	}
 
@@ -152,13 +169,14 @@ export class Eyes {
 		};
 	}
 
-	/** Features of an image that is no file, such as a view. */
+	/** Class tokens of an image that is no file, such as a view. */
 	async featuresOf(
 		id: string,
-		image: Tensor<"uint8">,
+		image: Image,
 		weights: TensorDict | null,
 	): Promise<Features> {
-		return this.#through(id, await this.#trunk.see(image), weights);
+		const sight = await this.#trunk.see(image);
+		return this.#through(id, { ...sight, patches: null }, weights);
 	}
 
 	/** Frees its session; the trunk is its owner's. */
@@ -175,6 +193,13 @@ export class Eyes {
 			this.#seen.delete(path);
 		}
 	}
+}
+
+/** A picture at the sizes it is looked at. */
+interface Picture {
+	readonly whole: Image;
+	/** Where it is cut into tiles, the size of all of them together. */
+	readonly tiled: Image | null;
 }
 
 const bytesOf = ({ state, patches }: Pick<Sight, "state" | "patches">) =>
@@ -411,19 +436,20 @@ export async function oracleAuroc(
 export const networkOf = (knowledge: Knowledge, threads: number): Network => ({
 	backbone: knowledge.backbone,
 	from: knowledge.setup.from,
-	patchBlocks: knowledge.patchBlocks,
+	patchBlocks: knowledge.patches.blocks,
+	patchTiles: knowledge.patches.tiles,
 	threads,
 });
 
 /** Before anything is scored: whether there are maps, and whether the folder is not that of the pictures, which they would replace. */
 function checkMaps(dir: string, root: string, knowledge: Knowledge): void {
-	if (knowledge.patchBlocks.length === 0) throw fail("NO_MAPS", { dir });
+	if (knowledge.patches.blocks.length === 0) throw fail("NO_MAPS", { dir });
 	if (existsSync(dir) && realpathSync(dir) === realpathSync(root))
 		throw fail("MAPS_AMONG_PICTURES", { dir });
 }
 
-export const localiserOf = ({ backbone }: Knowledge): Localiser =>
-	new Localiser(gridOf(backbone.config));
+export const localiserOf = ({ patches }: Knowledge): Localiser =>
+	new Localiser(patches.grid);
 
 export interface EvaluateJob {
 	readonly memDir: string;

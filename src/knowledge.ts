@@ -27,7 +27,7 @@ import {
 	toTensor,
 	writeSafetensors,
 } from "./models/safetensors.ts";
-import { parameterShapes, type VitConfig } from "./models/vit.ts";
+import { gridOf, parameterShapes, type VitConfig } from "./models/vit.ts";
 import { hashedName, type VersionedFolder } from "./storage.ts";
 import { blocksAt } from "./trunk.ts";
 
@@ -142,9 +142,8 @@ export class Knowledge {
 		);
 	}
 
-	/** Blocks, counted from 0, whose patches a memory reads. */
-	get patchBlocks(): readonly number[] {
-		return patchBlocksOf(this.backbone.config, this.setup.memories);
+	get patches(): PatchesRead {
+		return patchesRead(this.backbone.config, this.setup.memories);
 	}
 
 	get tasks(): readonly LearntTask[] {
@@ -382,17 +381,33 @@ function createMemory(setup: MemorySetup, context: MemoryContext): Memory {
 	return definition.create(options, context);
 }
 
-/** Blocks, counted from 0, whose patches are read: those of the first memory that reads any. */
-export function patchBlocksOf(
+/** The patches that a run looks at. */
+export interface PatchesRead {
+	/** Counted from 0; empty: no memory reads patches. */
+	readonly blocks: readonly number[];
+	readonly tiles: number;
+	/** Patches down and across the whole picture. */
+	readonly grid: readonly [number, number];
+}
+
+/** Those of the first memory that reads any. */
+export function patchesRead(
 	config: VitConfig,
 	setups: readonly MemorySetup[],
-): readonly number[] {
-	for (const setup of setups) {
-		const { definition, options } = definitionOf(setup);
-		const fractions = definition.blocks?.(options) ?? [];
-		if (fractions.length > 0) return blocksAt(config, fractions);
-	}
-	return [];
+): PatchesRead {
+	const reading = setups
+		.map((setup) => {
+			const { definition, options } = definitionOf(setup);
+			return definition.patches?.(options);
+		})
+		.find((patches) => patches !== undefined);
+	const { blocks, tiles } = reading ?? { blocks: [], tiles: 1 };
+	const [h, w] = gridOf(config);
+	return {
+		blocks: blocksAt(config, blocks),
+		tiles,
+		grid: [h * tiles, w * tiles],
+	};
 }
 
 /** Whether a memory learns embeddings of normal views as the pretext task augments them. */

@@ -41,6 +41,7 @@ export class Reuse {
 				n.backbone === network.backbone &&
 				n.from === network.from &&
 				n.patchBlocks.join() === network.patchBlocks.join() &&
+				n.patchTiles === network.patchTiles &&
 				n.threads === network.threads,
 		);
 		if (known) return known;

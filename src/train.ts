@@ -27,7 +27,7 @@ import { heed, type RunEvent, type Stop } from "./events.ts";
 import {
 	Knowledge,
 	type MemorySetup,
-	patchBlocksOf,
+	patchesRead,
 	readsViews,
 } from "./knowledge.ts";
 import {
@@ -41,7 +41,7 @@ import { patchesOf } from "./maps.ts";
 import type { Features } from "./memory/memory.ts";
 import { formatResults, type Results } from "./metrics/results.ts";
 import { loadBackbone } from "./models/index.ts";
-import { gridOf, type VitConfig } from "./models/vit.ts";
+import type { VitConfig } from "./models/vit.ts";
 import { createPretext } from "./pretext/index.ts";
 import { split, unstack } from "./probe.ts";
 import { Random } from "./random.ts";
@@ -137,7 +137,10 @@ export async function train(
 		trains ? config.trainable : "none",
 	);
 	checkBlocks(backbone.config, memoriesOf(config), from);
-	const regions = await regionsOf(tasks, backbone.config);
+	const regions = await regionsOf(
+		tasks,
+		patchesRead(backbone.config, memoriesOf(config)).grid,
+	);
 	const { classes } = createPretext(pretextOf(config));
 	const run = openRun(
 		job.dir,
@@ -378,7 +381,9 @@ function checkBlocks(
 	setups: readonly MemorySetup[],
 	from: number,
 ): void {
-	const trained = patchBlocksOf(vit, setups).find((block) => block >= from);
+	const trained = patchesRead(vit, setups).blocks.find(
+		(block) => block >= from,
+	);
 	if (trained !== undefined)
 		throw fail("BLOCKS_TRAINED", {
 			block: trained + 1,
@@ -687,12 +692,12 @@ async function rememberTask(
 /** The patches that are looked at, of those categories where it is not all. */
 async function regionsOf(
 	tasks: readonly LearnTask[],
-	vit: VitConfig,
+	grid: readonly [number, number],
 ): Promise<ReadonlyMap<string, Uint8Array>> {
 	const regions = new Map<string, Uint8Array>();
 	for (const { id, roi } of tasks.flatMap((task) => task.categories)) {
 		if (roi === undefined) continue;
-		const region = patchesOf(await readMask(roi), gridOf(vit));
+		const region = patchesOf(await readMask(roi), grid);
 		if (!region.includes(1)) throw fail("ROI_EMPTY", { id, path: roi });
 		regions.set(id, region);
 	}

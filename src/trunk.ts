@@ -19,6 +19,7 @@ import { fail } from "./errors.ts";
 import type { Backbone } from "./models/backbone.ts";
 import {
 	embed,
+	gridOf,
 	normalise,
 	patchEmbedding,
 	type Top,
@@ -35,6 +36,8 @@ export interface Network {
 	readonly from: number;
 	/** Blocks (counted from 0, all below `from`) whose patch tokens are looked at. */
 	readonly patchBlocks: readonly number[];
+	/** Tiles down and across of which patches are read; default 1: the image itself. */
+	readonly patchTiles?: number;
 	readonly threads: number;
 }
 
@@ -205,6 +208,25 @@ export class StateCache {
 const sizeInBytes = (tensors: Readonly<Record<string, Tensor>>): number =>
 	Object.values(tensors).reduce((sum, t) => sum + t.data.byteLength, 0);
 
+/** Row by row, each of the given size. */
+function tilesOf(
+	{ shape, data }: Image,
+	[h, w]: readonly [number, number],
+): Image[] {
+	const [height = 0, width = 0] = shape;
+	const tiles: Image[] = [];
+	for (let top = 0; top < height; top += h)
+		for (let left = 0; left < width; left += w) {
+			const tile = uint8([h, w, 3]);
+			for (let y = 0; y < h; y++) {
+				const from = 3 * ((top + y) * width + left);
+				tile.data.set(data.subarray(from, from + 3 * w), 3 * y * w);
+			}
+			tiles.push(tile);
+		}
+	return tiles;
+}
+
 /** What was said of several images, image by image: [B, ...] as B of [1, ...]. */
 function apart(together: Said, images: number): Said[] {
 	return Array.from({ length: images }, (_, i) =>
@@ -264,6 +286,35 @@ export class Trunk {
 				frozen: frozen as Tensor,
 				patches: patches ? float32(patches.shape.slice(1), patches.data) : null,
 			};
+		});
+	}
+
+	/**
+	 * Patch embeddings of pictures [t·H, t·W, 3], cut into t x t tiles that are looked at one by one; the patches of all tiles are one grid,
+	 * row by row.
+	 */
+	async seeTiles(
+		pictures: readonly Image[],
+		t: number,
+	): Promise<readonly Tensor[]> {
+		const { config } = this.network.backbone;
+		const sights = await this.seeAll(
+			pictures.flatMap((picture) => tilesOf(picture, config.imageSize)),
+		);
+		const [rows, columns] = gridOf(config);
+		return pictures.map((_, p) => {
+			const grid = float32([t * rows * t * columns, config.width]);
+			const line = columns * config.width; // a row of patches of one tile
+			for (let i = 0; i < t * t; i++) {
+				const { patches } = sights[p * t * t + i] as Sight;
+				const [down, across] = [Math.floor(i / t), i % t];
+				for (let r = 0; r < rows; r++)
+					grid.data.set(
+						(patches as Tensor).data.subarray(r * line, (r + 1) * line),
+						((down * rows + r) * t + across) * line,
+					);
+			}
+			return grid;
 		});
 	}
 

@@ -90,6 +90,25 @@ describe("a run with patches", () => {
 		expect(pictures.length).toBeGreaterThan(4);
 	});
 
+	it("reads patches of tiles: as many more, each a part of its tile", () => {
+		const one = ["data.tasks=[mvtec/a]", "image_size=12"];
+		const bank = (name: string, tiles: number) => {
+			const memory = `memory=[{ name: patches, blocks: [0.34], tiles: ${tiles} }]`;
+			const { status, stderr } = train(name, ...one, memory);
+			expect(stderr).not.toMatch(/^error/m);
+			expect(status).toBe(0);
+			return metricsOf(name);
+		};
+		const [whole, tiled] = [bank("whole", 1), bank("tiled", 2)];
+		// 12 normals of 3 x 3 patches at 2 x 24 bytes, and of 6 x 6
+		expect(tiled.memory.bytesPerTask - whole.memory.bytesPerTask).toBe(
+			12 * 27 * 48,
+		);
+		expect(tiled.categories["mvtec/a"].pixelAuroc).toBeGreaterThan(
+			whole.categories["mvtec/a"].pixelAuroc,
+		);
+	});
+
 	it("writes maps that give the same metrics when they are read back", async () => {
 		const maps = join(work, "maps");
 		const evaluated = keepsight(

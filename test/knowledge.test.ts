@@ -263,10 +263,10 @@ describe("several memories", () => {
 					],
 				},
 				1,
-			).patchBlocks;
+			).patches.blocks;
 		expect(blocks()).toEqual([5, 8]);
 		expect(blocks(0.01, 1)).toEqual([0, 11]);
-		expect(new Knowledge(backbone, alone(0), 1).patchBlocks).toEqual([]);
+		expect(new Knowledge(backbone, alone(0), 1).patches.blocks).toEqual([]);
 	});
 
 	it("their files and bytes are counted apart", async () => {

@@ -238,6 +238,47 @@ describe("patches", () => {
 		expect(reversed.map(bits)).toEqual(one.reverse());
 	});
 
+	it("of tiles are those of each tile, in the order of the whole picture", async () => {
+		const trunk = new Trunk({
+			backbone,
+			from: 1,
+			patchBlocks: [0],
+			threads: 1,
+		});
+		const side = 64; // 2 x 2 tiles of 4 x 4 patches
+		const picture = (seed: number) =>
+			uint8(
+				[side, side, 3],
+				Uint8Array.from(
+					{ length: side * side * 3 },
+					(_, k) => (k * seed) % 241,
+				),
+			);
+		const pictures = [picture(7), picture(11)];
+		const grids = await trunk.seeTiles(pictures, 2);
+		for (const [p, { data }] of pictures.entries())
+			for (const [down, across] of [
+				[0, 0],
+				[0, 1],
+				[1, 0],
+				[1, 1],
+			] as const) {
+				const tile = uint8([32, 32, 3]);
+				for (let y = 0; y < 32; y++)
+					for (let i = 0; i < 96; i++)
+						tile.data[96 * y + i] = data[
+							3 * side * (32 * down + y) + 96 * across + i
+						] as number;
+				const { patches } = await trunk.see(tile);
+				for (let r = 0; r < 4; r++) {
+					const from = ((4 * down + r) * 8 + 4 * across) * 24;
+					expect(grids[p]?.data.slice(from, from + 4 * 24)).toEqual(
+						patches?.data.slice(r * 4 * 24, (r + 1) * 4 * 24),
+					);
+				}
+			}
+	});
+
 	it("come from the cache as from the graph", async () => {
 		const cache = new StateCache(1e6);
 		const plain = await seen(1, [0]);

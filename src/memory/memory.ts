@@ -82,14 +82,22 @@ export interface MemoryContext {
 	readonly threads: number;
 }
 
+/** Which patches of an image are looked at. */
+export interface PatchReading {
+	/** After which blocks, as fractions of the depth. */
+	readonly blocks: readonly number[];
+	/** Tiles down and across that the image is cut into, each as large to the network as a whole image. */
+	readonly tiles: number;
+}
+
 export interface MemoryDefinition<Options = unknown> {
 	readonly title: string;
 	readonly paper: string;
 	readonly options: z.ZodType<Options>;
 	/** Whether it learns embeddings of normal views as the pretext task augments them; default: of the clean images. */
 	augmented?(options: Options): boolean;
-	/** Blocks whose patch embeddings it reads, as fractions of the depth. Default: none. */
-	blocks?(options: Options): readonly number[];
+	/** The patches it reads. Default: none. */
+	patches?(options: Options): PatchReading;
 	create(options: Options, context: MemoryContext): Memory;
 }
 
@@ -98,7 +106,7 @@ export const defineMemory = <Schema extends z.ZodType>(definition: {
 	paper: string;
 	options: Schema;
 	augmented?(options: z.output<Schema>): boolean;
-	blocks?(options: z.output<Schema>): readonly number[];
+	patches?(options: z.output<Schema>): PatchReading;
 	create(options: z.output<Schema>, context: MemoryContext): Memory;
 }): MemoryDefinition<z.output<Schema>> =>
 	definition as unknown as MemoryDefinition<z.output<Schema>>;

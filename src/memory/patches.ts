@@ -47,6 +47,14 @@ const options = z.strictObject({
 		.positive()
 		.default(4_000_000)
 		.describe("largest bank of a category, in bytes"),
+	tiles: z
+		.int()
+		.min(1)
+		.max(8)
+		.default(1)
+		.describe(
+			"for small defects in large pictures: patches are read of tiles x tiles parts of the picture, each resized to image_size; scoring takes tiles² forward passes more",
+		),
 	store: z
 		.enum(["float16", "int8"])
 		.default("float16")
@@ -66,7 +74,7 @@ export const patches = defineMemory({
 	title: "Patch memory",
 	paper: "Roth et al. 2022",
 	options,
-	blocks: ({ blocks }) => blocks,
+	patches: ({ blocks, tiles }) => ({ blocks, tiles }),
 	create: (chosen, context) => new Patches(chosen, context),
 });
 

@@ -459,11 +459,16 @@ describe("what cannot be used", () => {
 
 describe("options", () => {
 	it("blocks are fractions of the depth above 0", () => {
-		expect(patches.blocks?.(patches.options.parse({}))).toEqual([0.5, 0.75]);
+		expect(patches.patches?.(patches.options.parse({}))).toEqual({
+			blocks: [0.5, 0.75],
+			tiles: 1,
+		});
 		for (const blocks of [[], [0], [1.1], 0.5])
 			expect(patches.options.safeParse({ blocks }).success).toBe(false);
 		expect(patches.options.safeParse({ blocks: [1] }).success).toBe(true);
 		expect(patches.options.safeParse({ bytesPerTask: 0 }).success).toBe(false);
+		for (const tiles of [0, 1.5, 9])
+			expect(patches.options.safeParse({ tiles }).success).toBe(false);
 		expect(patches.options.safeParse({ store: "float32" }).success).toBe(false);
 	});
 });
