@@ -5,7 +5,8 @@
  */
 import { existsSync, realpathSync } from "node:fs";
 import type { Image, Sample, Task, TestCategory } from "./data/task.ts";
-import type { Tensor, TensorDict } from "./engine/tensor.ts";
+import { type Augment, otherViews } from "./data/turn.ts";
+import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
 import { readTasks } from "./data/index.ts";
 import { trivialNames, trivialNumbers } from "./data/trivial.ts";
 import { fail } from "./errors.ts";
@@ -179,6 +180,19 @@ export class Eyes {
 		return this.#through(id, { ...sight, patches: null }, weights);
 	}
 
+	/** Patches of the other views of an image that is learnt; null: there are none. */
+	async turned(sample: Sample, augment: Augment): Promise<Tensor | null> {
+		const { whole, tiled } = await this.#read(sample);
+		const views = otherViews(tiled ?? whole, augment);
+		const { patchTiles = 1 } = this.#trunk.network;
+		const parts = tiled
+			? await this.#trunk.seeTiles(views, patchTiles)
+			: (await this.#trunk.seeAll(views)).flatMap(
+					({ patches }) => patches ?? [],
+				);
+		return parts.length > 0 ? stack(parts) : null;
+	}
+
 	/** Frees its session; the trunk is its owner's. */
 	release(): Promise<void> {
 		return this.#embedder.release();
@@ -211,22 +225,30 @@ function inGroups<T>(list: readonly T[], size: number): readonly T[][] {
 	);
 }
 
+/** Rows under each other. */
+function stack(parts: readonly Tensor[]): Tensor {
+	const d = parts[0]?.shape[1] ?? 0;
+	const rows = parts.reduce((sum, { shape }) => sum + (shape[0] as number), 0);
+	const all = float32([rows, d]);
+	let at = 0;
+	for (const { data } of parts) {
+		all.data.set(data, at);
+		at += data.length;
+	}
+	return all;
+}
+
 /** Features of many images as one. */
 export function joinFeatures(parts: readonly Features[]): Features {
-	const stack = (tensors: readonly Tensor[]): Tensor => {
-		const width = tensors[0]?.shape[1] ?? 0;
-		const data = new Float32Array(tensors.length * width);
-		tensors.forEach((t, i) => {
-			data.set(t.data, i * width);
-		});
-		return { dtype: "float32", shape: [tensors.length, width], data };
-	};
 	return {
 		ids: parts.flatMap((p) => p.ids),
 		embedding: stack(parts.map((p) => p.embedding)),
 		frozen: stack(parts.map((p) => p.frozen)),
 		patches: parts.every((p) => p.patches)
 			? parts.flatMap((p) => p.patches as readonly Tensor[])
+			: null,
+		turned: parts.every((p) => p.turned)
+			? parts.flatMap((p) => p.turned as readonly Tensor[])
 			: null,
 	};
 }

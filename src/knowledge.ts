@@ -14,11 +14,13 @@ import {
 import type { AnyTensor, Tensor, TensorDict } from "./engine/tensor.ts";
 import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
+import type { Augment } from "./data/turn.ts";
 import type {
 	Features,
 	Memory,
 	MemoryContext,
 	MemoryDefinition,
+	PatchReading,
 } from "./memory/memory.ts";
 import { Router } from "./memory/routing.ts";
 import type { Backbone } from "./models/backbone.ts";
@@ -138,7 +140,11 @@ export class Knowledge {
 		this.setup = setup;
 		this.router = new Router(backbone.config.width);
 		this.memories = setup.memories.map((memory) =>
-			createMemory(memory, { embedDim: backbone.config.width, threads }),
+			createMemory(memory, {
+				embedDim: backbone.config.width,
+				threads,
+				grid: this.patches.grid,
+			}),
 		);
 	}
 
@@ -386,6 +392,7 @@ export interface PatchesRead {
 	/** Counted from 0; empty: no memory reads patches. */
 	readonly blocks: readonly number[];
 	readonly tiles: number;
+	readonly augment: Augment;
 	/** Patches down and across the whole picture. */
 	readonly grid: readonly [number, number];
 }
@@ -401,11 +408,16 @@ export function patchesRead(
 			return definition.patches?.(options);
 		})
 		.find((patches) => patches !== undefined);
-	const { blocks, tiles } = reading ?? { blocks: [], tiles: 1 };
+	const { blocks, tiles, augment }: PatchReading = reading ?? {
+		blocks: [],
+		tiles: 1,
+		augment: "none",
+	};
 	const [h, w] = gridOf(config);
 	return {
 		blocks: blocksAt(config, blocks),
 		tiles,
+		augment,
 		grid: [h * tiles, w * tiles],
 	};
 }

@@ -8,7 +8,7 @@
  *
  * Durations, dates and machines are in run.json and log.jsonl only: memory/ and scores/ depend on config and seed alone.
  */
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { fail } from "./errors.ts";
@@ -267,7 +267,7 @@ export class Run {
 	}
 	removeVisualization(name: string): void {
 		this.checkLock();
-		rmSync(this.visualization(name), { force: true });
+		removeTree(this.visualization(name));
 	}
 	writeReport(html: string): string {
 		return this.#write(names.report, html);

@@ -598,6 +598,7 @@ async function rememberTask(
 			? knowledge.weightsOf(newest)
 			: null;
 	const moved = before !== null && before !== weights;
+	const { augment } = knowledge.patches;
 	const seen: {
 		category: Category;
 		normals: Features[];
@@ -612,7 +613,12 @@ async function rememberTask(
 		for await (const sample of eyes.each(samples)) {
 			await heed(stop);
 			const normal = all.length < category.normals.length;
-			all.push(await eyes.features(sample, weights));
+			const features = await eyes.features(sample, weights);
+			const turned =
+				augment !== "none" && normal
+					? await eyes.turned(sample, augment)
+					: null;
+			all.push({ ...features, turned: turned && [turned] });
 			if (moved && normal) earlier.push(await eyes.features(sample, before));
 			emit({
 				type: "progress",
@@ -650,7 +656,7 @@ async function rememberTask(
 	for (const { category, normals, heldOut } of seen) {
 		const features = joinFeatures(normals);
 		const trained = divide(category).training.length;
-		for (const [i, memory] of knowledge.memories.entries())
+		for (const [i, memory] of knowledge.memories.entries()) {
 			await memory.add(
 				{
 					id: category.id,
@@ -666,6 +672,12 @@ async function rememberTask(
 				},
 				new Random(config.seed, "memory", category.id),
 			);
+			for (const { option, taken, change } of memory.trials ?? [])
+				emit({
+					type: "notice",
+					text: `${category.id}: ${option} ${taken ? "taken" : "not taken"}, good parts' scores change by ${percent(change - 1)} (.95 quantile)`,
+				});
+		}
 		knowledge.router.add(category.id, features);
 		for (const memory of knowledge.memories) {
 			const { optimism: measured } = memory.crossFitted(category.id);
@@ -688,6 +700,9 @@ async function rememberTask(
 		{ weightsPerTask },
 	);
 }
+
+const percent = (share: number): string =>
+	`${share < 0 ? "" : "+"}${(100 * share).toFixed(1)} %`;
 
 /** The patches that are looked at, of those categories where it is not all. */
 async function regionsOf(

@@ -109,6 +109,24 @@ describe("a run with patches", () => {
 		);
 	});
 
+	it("says which options suit the good parts, and scores with them from the stored memory alone", () => {
+		const { status, stderr } = train(
+			"options",
+			"data.tasks=[mvtec/a]",
+			"memory=[{ name: patches, blocks: [0.34], augment: all, window: 2, foreground: true }]",
+		);
+		expect(status).toBe(0);
+		for (const option of ["augment", "foreground", "window"])
+			expect(stderr).toMatch(
+				new RegExp(
+					`mvtec/a: ${option} (not )?taken, good parts' scores change by [+-]\\d`,
+				),
+			);
+		const trained = metricsOf("options").categories;
+		expect(keepsight("eval", "--mem_dir", dirOf("options")).status).toBe(0);
+		expect(metricsOf("options").categories).toEqual(trained);
+	});
+
 	it("writes maps that give the same metrics when they are read back", async () => {
 		const maps = join(work, "maps");
 		const evaluated = keepsight(

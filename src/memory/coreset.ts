@@ -48,6 +48,7 @@ async function projected(
 		let at = 0;
 		for (const patches of rows) {
 			const n = patches.shape[0] as number;
+			if (n === 0) continue;
 			let session = sessions.get(n);
 			if (!session) {
 				session = Session.create(

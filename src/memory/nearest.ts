@@ -1,14 +1,12 @@
 /** Distance of every patch to its nearest centre, as one matrix product: the graph takes the bank as an input, whichever product's it is. */
 import { input } from "../engine/graph.ts";
-import { linear, reduceMax } from "../engine/ops/index.ts";
+import { add, linear, reduceMax } from "../engine/ops/index.ts";
 import { Session } from "../engine/runtime.ts";
 import { float32, type Tensor } from "../engine/tensor.ts";
+import { EXCLUDED } from "./constraints.ts";
 
 /** Kept, the newest: products differ in the size of their banks, and each size is a session of its own. */
 const SESSIONS = 16;
-
-/** Further away than any two rows of length 1 can be. */
-const EXCLUDED = -4;
 
 export class Nearest {
 	readonly #threads: number;
@@ -20,26 +18,43 @@ export class Nearest {
 
 	/**
 	 * Cosine distances 1 − x·c [N] of patches [N, D] to the nearest of the centres [M, D], all rows at length 1. Centres in the
-	 * half-open range `except` do not count; where no other is left, the distance is 2, the largest there is.
+	 * half-open range `except` do not count, nor do those of a pair that `window` [N, M] excludes; where no other is left, the distance is
+	 * 2, the largest there is.
 	 */
 	async distances(
 		patches: Tensor,
 		centres: Tensor,
-		except: readonly [number, number] = [0, 0],
+		{
+			except = [0, 0],
+			window = null,
+		}: {
+			readonly except?: readonly [number, number];
+			readonly window?: Tensor | null;
+		} = {},
 	): Promise<Float32Array> {
 		const [n, d] = patches.shape as [number, number];
 		const m = centres.shape[0] as number;
 		const bias = float32([m]);
 		bias.data.fill(EXCLUDED, ...except);
-		const session = await this.#session(n, m, d);
-		const { similarity } = await session.run({ patches, centres, bias });
+		const session = await this.#session(n, m, d, window !== null);
+		const { similarity } = await session.run({
+			patches,
+			centres,
+			bias,
+			...(window && { window }),
+		});
 		return (similarity as Tensor).data.map((s) =>
 			Math.min(2, Math.max(0, 1 - s)),
 		);
 	}
 
-	#session(n: number, m: number, d: number): Promise<Session> {
-		const key = `${n} ${m} ${d}`;
+	#session(
+		n: number,
+		m: number,
+		d: number,
+		windowed: boolean,
+	): Promise<Session> {
+		const key = `${n} ${m} ${d} ${windowed}`;
 		const known = this.#sessions.get(key);
 		if (known) return known;
 		const all = linear(
@@ -47,8 +62,9 @@ export class Nearest {
 			input("centres", [m, d]),
 			input("bias", [m]),
 		);
+		const counted = windowed ? add(all, input("window", [n, m])) : all;
 		const made = Session.create(
-			{ similarity: reduceMax(all, [1]) },
+			{ similarity: reduceMax(counted, [1]) },
 			{ threads: this.#threads },
 		);
 		this.#sessions.set(key, made);

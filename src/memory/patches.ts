@@ -8,8 +8,12 @@
  * in 8 bits; what is scored is what is stored. Cross-fitted: the good image against all centres of other images; the coreset itself
  * has seen it, which makes these scores a little large.
  * Patches outside of a category's region of interest are neither learnt nor scored: their distance is 0.
+ *
+ * What a product's good parts say decides whether an option that may or may not suit it is taken: turned or flipped views only where they
+ * lower the .95 quantile of the cross-fitted scores by 5 %, a foreground or a window unless they raise it by more than that.
  */
 import { z } from "zod";
+import { augments } from "../data/turn.ts";
 import { fromHalf, toHalf } from "../engine/half.ts";
 import {
 	type AnyTensor,
@@ -19,6 +23,12 @@ import {
 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import type { Random } from "../random.ts";
+import {
+	type Foreground,
+	foregroundOf,
+	inFront,
+	windowBias,
+} from "./constraints.ts";
 import { kCentre } from "./coreset.ts";
 import {
 	type CrossFitted,
@@ -29,10 +39,18 @@ import {
 	type Memory,
 	type MemoryContext,
 	type RawScores,
+	type Trial,
 	sumBytes,
 } from "./memory.ts";
 import { Nearest } from "./nearest.ts";
-import { list, restoreArray, restoreReals, type Stored } from "./stored.ts";
+import {
+	integer,
+	list,
+	restoreArray,
+	restoreInteger,
+	restoreReals,
+	type Stored,
+} from "./stored.ts";
 
 const options = z.strictObject({
 	blocks: z
@@ -55,6 +73,25 @@ const options = z.strictObject({
 		.describe(
 			"for small defects in large pictures: patches are read of tiles x tiles parts of the picture, each resized to image_size; scoring takes tiles² forward passes more",
 		),
+	augment: z
+		.enum(augments)
+		.default("none")
+		.describe(
+			"views of good parts that are learnt too, where that makes good parts look more alike; learning takes 3, 3 or 7 forward passes more",
+		),
+	window: z
+		.int()
+		.min(1)
+		.max(255)
+		.nullable()
+		.default(null)
+		.describe(
+			"for parts that always lie alike: a patch is compared with those at most so many patches away, unless good parts suffer",
+		),
+	foreground: z
+		.boolean()
+		.default(false)
+		.describe("leave out patches of the background, unless good parts suffer"),
 	store: z
 		.enum(["float16", "int8"])
 		.default("float16")
@@ -62,19 +99,56 @@ const options = z.strictObject({
 });
 type Options = z.output<typeof options>;
 
-interface Bank {
+/** Patches of an image that are looked at. */
+interface View {
+	readonly rows: Tensor; // [n, D]
+	/** Where they lie in the grid, row by row. */
+	readonly cells: Uint16Array; // [n]
+}
+
+/** What of the options was taken. */
+interface Choice {
+	readonly augmented: boolean;
+	readonly foreground: Foreground | null;
+	/** Cells; null: everything is compared. */
+	readonly window: number | null;
+}
+
+interface Bank extends Choice {
 	readonly stored: Readonly<Record<string, AnyTensor>>;
 	/** The same in float32. */
 	readonly centres: Tensor; // [M, D]
+	readonly cells: Uint16Array; // [M]
 	readonly roi: Uint8Array | null; // [N]
 	readonly crossFitted: Float64Array;
+	/** The window's bias between the grid's patches that are looked at and the centres; null: no window. */
+	readonly bias: Tensor | null; // [n, M]
 }
+
+/** One image to learn: its own patches, and those of its other views. */
+interface Source {
+	readonly own: View;
+	readonly turned: View | null;
+}
+
+interface Lesson {
+	readonly sources: readonly Source[];
+	/** Good images that are not learnt. */
+	readonly others: readonly View[];
+	readonly roi: Uint8Array | null;
+	readonly earlier: Bank | null;
+	readonly random: Random;
+}
+
+/** What an option must not raise the .95 quantile of good parts' scores above, or must lower it to. */
+const HARMLESS = 1.05;
+const HELPFUL = 0.95;
 
 export const patches = defineMemory({
 	title: "Patch memory",
 	paper: "Roth et al. 2022",
 	options,
-	patches: ({ blocks, tiles }) => ({ blocks, tiles }),
+	patches: ({ blocks, tiles, augment }) => ({ blocks, tiles, augment }),
 	create: (chosen, context) => new Patches(chosen, context),
 });
 
@@ -83,13 +157,16 @@ class Patches implements Memory {
 	readonly #options: Options;
 	readonly #d: number;
 	readonly #threads: number;
+	readonly #grid: readonly [number, number];
 	readonly #nearest: Nearest;
 	readonly #kept = new Map<string, Bank>();
+	#trials: readonly Trial[] = [];
 
-	constructor(chosen: Options, { embedDim, threads }: MemoryContext) {
+	constructor(chosen: Options, { embedDim, threads, grid }: MemoryContext) {
 		this.#options = chosen;
 		this.#d = embedDim;
 		this.#threads = threads;
+		this.#grid = grid;
 		this.#nearest = new Nearest(threads);
 	}
 
@@ -97,17 +174,22 @@ class Patches implements Memory {
 		return [...this.#kept.keys()];
 	}
 
+	get trials(): readonly Trial[] {
+		return this.#trials;
+	}
+
 	async add(entry: Entry, random: Random): Promise<void> {
 		const { id, learnt, heldOut, roi = null } = entry;
 		if (this.#kept.has(id)) throw fail("CATEGORY_ALREADY_LEARNT", { id });
-		await this.#learn(id, {
-			images: this.#rows(id, learnt, roi),
+		const lesson: Lesson = {
+			sources: this.#sources(id, learnt, roi),
 			others:
-				heldOut && heldOut.ids.length > 0 ? this.#rows(id, heldOut, roi) : [],
+				heldOut && heldOut.ids.length > 0 ? this.#views(id, heldOut, roi) : [],
 			roi,
 			earlier: null,
-			random: random.derive("patches", id),
-		});
+			random,
+		};
+		this.#kept.set(id, await this.#chosen(id, lesson));
 	}
 
 	remove(id: string): void {
@@ -115,71 +197,142 @@ class Patches implements Memory {
 		this.#kept.delete(id);
 	}
 
-	/** The new coreset is of the old centres and the new patches; scores of earlier images stay. */
+	/** The new coreset is of the old centres and the new patches; scores of earlier images stay, and so does what was chosen. */
 	async merge(id: string, features: Features, random: Random): Promise<void> {
 		const earlier = known(this.#kept, id);
-		await this.#learn(id, {
-			images: this.#rows(id, features, earlier.roi),
+		const lesson: Lesson = {
+			sources: this.#sources(id, features, earlier.roi),
 			others: [],
 			roi: earlier.roi,
 			earlier,
-			random: random.derive("patches", id),
+			random,
+		};
+		this.#kept.set(id, await this.#learn(id, lesson, earlier));
+	}
+
+	/** Learnt with those of the options that this product's good parts are the better or no worse for. */
+	async #chosen(id: string, lesson: Lesson): Promise<Bank> {
+		const { augment, foreground, window } = this.#options;
+		let bank = await this.#learn(id, lesson, {
+			augmented: false,
+			foreground: null,
+			window: null,
 		});
+		this.#trials = [];
+		const tried = async (
+			option: keyof Options,
+			choice: Partial<Choice>,
+			limit: number,
+		) => {
+			const other = await this.#learn(id, lesson, { ...bank, ...choice });
+			const change = high(other.crossFitted) / high(bank.crossFitted);
+			const taken = change <= limit;
+			this.#trials = [...this.#trials, { option, taken, change }];
+			if (taken) bank = other;
+		};
+		if (augment !== "none")
+			await tried("augment", { augmented: true }, HELPFUL);
+		if (foreground) {
+			const images = lesson.sources.map(({ own }) => own);
+			await tried(
+				"foreground",
+				{ foreground: foregroundOf(images, this.#grid) },
+				HARMLESS,
+			);
+		}
+		if (window !== null) await tried("window", { window }, HARMLESS);
+		return bank;
 	}
 
 	async #learn(
 		id: string,
-		{
-			images,
-			others,
-			roi,
-			earlier,
-			random,
-		}: {
-			readonly images: readonly Tensor[];
-			readonly others: readonly Tensor[];
-			readonly roi: Uint8Array | null;
-			readonly earlier: Bank | null;
-			readonly random: Random;
-		},
-	): Promise<void> {
-		const sources = earlier ? [earlier.centres, ...images] : images;
-		const starts = startsOf(sources);
+		{ sources, others, roi, earlier, random }: Lesson,
+		{ augmented, foreground, window }: Choice,
+	): Promise<Bank> {
+		const learnt = sources.map(({ own, turned }) =>
+			stacked(
+				[own, ...(augmented && turned ? [turned] : [])].map((view) =>
+					foreground ? only(view, inFront(view.rows, foreground)) : view,
+				),
+			),
+		);
+		const all: readonly View[] = earlier
+			? [{ rows: earlier.centres, cells: earlier.cells }, ...learnt]
+			: learnt;
+		const rows = all.map((view) => view.rows);
+		const starts = startsOf(rows);
 		// by position: the centres of one image lie together
 		const chosen = (
-			await kCentre(sources, this.#capacity(), random, this.#threads)
+			await kCentre(
+				rows,
+				this.#capacity(),
+				random.derive("patches", id),
+				this.#threads,
+			)
 		).sort((a, b) => a - b);
-		const stored = this.#store(gather(sources, starts, chosen, this.#d));
-		const centres = this.#load(id, stored);
-		const scores: number[] = [];
-		const first = sources.length - images.length;
-		for (const [i, image] of images.entries()) {
-			const [from, to] = [starts[first + i], starts[first + i + 1]] as [
-				number,
-				number,
-			];
-			const own = [lower(chosen, from), lower(chosen, to)] as const;
-			if (own[1] - own[0] === chosen.length) continue; // nothing to compare a single image with
-			scores.push(largest(await this.#nearest.distances(image, centres, own)));
-		}
-		for (const image of others)
-			scores.push(largest(await this.#nearest.distances(image, centres)));
-		this.#kept.set(id, {
+		const everywhere = all.flatMap((view) => [...view.cells]);
+		const cells = Uint16Array.from(chosen, (at) => everywhere[at] as number);
+		const stored = this.#store(gather(rows, starts, chosen, this.#d));
+		const bank: Bank = this.#complete({
 			stored,
-			centres,
+			centres: this.#load(id, stored),
+			cells,
 			roi,
+			augmented,
+			foreground,
+			window,
+			crossFitted: new Float64Array(),
+		});
+		const scores: number[] = [];
+		const first = all.length - learnt.length;
+		for (const [i, { own }] of sources.entries()) {
+			const from = starts[first + i] as number;
+			const to = starts[first + i + 1] as number;
+			const except = [lower(chosen, from), lower(chosen, to)] as const;
+			if (except[1] - except[0] === chosen.length) continue; // nothing to compare a single image with
+			scores.push(largest(await this.#distances(bank, own.rows, except)));
+		}
+		for (const { rows: image } of others)
+			scores.push(largest(await this.#distances(bank, image)));
+		return {
+			...bank,
 			crossFitted: Float64Array.from([
 				...(earlier?.crossFitted ?? []),
 				...scores,
 			]),
+		};
+	}
+
+	#complete(bank: Omit<Bank, "bias">): Bank {
+		const { window, roi, cells } = bank;
+		const [rows, columns] = this.#grid;
+		const looked = cellsOf(roi, rows * columns);
+		return {
+			...bank,
+			bias: window === null ? null : windowBias(looked, cells, columns, window),
+		};
+	}
+
+	/** Of the patches that are looked at; 0 behind the part. */
+	async #distances(
+		{ centres, bias, foreground }: Bank,
+		rows: Tensor,
+		except?: readonly [number, number],
+	): Promise<Float32Array> {
+		const distances = await this.#nearest.distances(rows, centres, {
+			...(except && { except }),
+			window: bias,
 		});
+		if (!foreground) return distances;
+		const front = inFront(rows, foreground);
+		return distances.map((distance, i) => (front[i] === 1 ? distance : 0));
 	}
 
 	async score(id: string, features: Features): Promise<RawScores> {
-		const { centres, roi } = known(this.#kept, id);
+		const bank = known(this.#kept, id);
 		const maps: Float32Array[] = [];
-		for (const image of this.#rows(id, features, roi))
-			maps.push(spread(await this.#nearest.distances(image, centres), roi));
+		for (const { rows } of this.#views(id, features, bank.roi))
+			maps.push(spread(await this.#distances(bank, rows), bank.roi));
 		return { scores: Float64Array.from(maps, largest), maps };
 	}
 
@@ -188,11 +341,25 @@ class Patches implements Memory {
 	}
 
 	tensors(id: string): Record<string, AnyTensor> {
-		const { stored, crossFitted, roi } = known(this.#kept, id);
+		const { stored, crossFitted, roi, augmented, foreground, window, cells } =
+			known(this.#kept, id);
 		return {
 			...stored,
 			"crossFitted.scores": list(crossFitted),
 			...(roi && { roi: uint8([roi.length], roi) }),
+			...(augmented && { augmented: integer(1) }),
+			...(foreground && {
+				"foreground.direction": list(foreground.direction),
+				"foreground.offset": list(Float64Array.of(foreground.offset)),
+			}),
+			...(window !== null && {
+				window: integer(window),
+				cells: {
+					dtype: "int32",
+					shape: [cells.length],
+					data: Int32Array.from(cells),
+				},
+			}),
 		};
 	}
 
@@ -201,14 +368,56 @@ class Patches implements Memory {
 		const stored = Object.fromEntries(
 			names.map((name) => [name, copyOf(tensors[name])]),
 		);
-		this.#kept.set(id, {
-			stored,
-			centres: this.#load(id, tensors),
-			roi: Object.hasOwn(tensors, "roi")
-				? restoreArray(id, tensors, "roi", "uint8").slice()
-				: null,
-			crossFitted: restoreReals(id, tensors, "crossFitted.scores"),
-		});
+		const has = (name: string) => Object.hasOwn(tensors, name);
+		const centres = this.#load(id, tensors);
+		const windowed = has("window");
+		this.#kept.set(
+			id,
+			this.#complete({
+				stored,
+				centres,
+				cells: windowed
+					? this.#cells(id, tensors, centres.shape[0] as number)
+					: new Uint16Array(centres.shape[0] as number),
+				roi: has("roi")
+					? restoreArray(id, tensors, "roi", "uint8").slice()
+					: null,
+				augmented: has("augmented"),
+				foreground: has("foreground.direction")
+					? {
+							direction: restoreReals(
+								id,
+								tensors,
+								"foreground.direction",
+								this.#d,
+							),
+							offset: restoreReals(
+								id,
+								tensors,
+								"foreground.offset",
+								1,
+							)[0] as number,
+						}
+					: null,
+				window: windowed ? restoreInteger(id, tensors, "window") : null,
+				crossFitted: restoreReals(id, tensors, "crossFitted.scores"),
+			}),
+		);
+	}
+
+	#cells(id: string, tensors: Stored, count: number): Uint16Array {
+		const [rows, columns] = this.#grid;
+		const cells = restoreArray(id, tensors, "cells", "int32");
+		if (
+			cells.length !== count ||
+			cells.some((cell) => cell < 0 || cell >= rows * columns)
+		)
+			throw fail("MEMORY_DAMAGED", {
+				id,
+				tensor: "cells",
+				problem: `is not ${count} places of a grid of ${rows} x ${columns}`,
+			});
+		return Uint16Array.from(cells);
 	}
 
 	bytes(id: string): number {
@@ -269,11 +478,12 @@ class Patches implements Memory {
 	}
 
 	/** The patches of each image that are looked at. */
-	#rows(
+	#views(
 		id: string,
 		{ ids, patches: images }: Features,
 		roi: Uint8Array | null,
-	): readonly Tensor[] {
+	): readonly View[] {
+		const [rows, columns] = this.#grid;
 		if (!images || images.length !== ids.length)
 			throw fail("FEATURES_UNUSABLE", {
 				id,
@@ -290,15 +500,88 @@ class Patches implements Memory {
 				problem: `of ${images[0]?.shape[0]} patches the region names ${roi.length}`,
 			});
 		for (const [i, { shape, data }] of images.entries()) {
+			if (
+				shape[1] === this.#d &&
+				shape[0] === rows * columns &&
+				allFinite(data)
+			)
+				continue;
 			const bad = data.find((value) => !Number.isFinite(value));
-			if (shape[1] !== this.#d || bad !== undefined)
-				throw fail("FEATURES_UNUSABLE", {
-					id,
-					problem: `patches of image ${ids[i]} ${bad === undefined ? `have shape [${shape.join(", ")}]` : `hold the value ${bad}`}`,
-				});
+			throw fail("FEATURES_UNUSABLE", {
+				id,
+				problem: `patches of image ${ids[i]} ${bad === undefined ? `have shape [${shape.join(", ")}]` : `hold the value ${bad}`}`,
+			});
 		}
-		return roi ? images.map((image) => inside(image, roi)) : images;
+		const cells = cellsOf(roi, rows * columns);
+		return images.map((image) => ({
+			rows: roi ? inside(image, roi) : image,
+			cells,
+		}));
 	}
+
+	#sources(
+		id: string,
+		features: Features,
+		roi: Uint8Array | null,
+	): readonly Source[] {
+		const n = this.#grid[0] * this.#grid[1];
+		return this.#views(id, features, roi).map((own, i) => {
+			const rows = features.turned?.[i];
+			if (!rows) return { own, turned: null };
+			const cells = Uint16Array.from(
+				{ length: rows.shape[0] as number },
+				(_, row) => row % n,
+			);
+			const turned = { rows, cells };
+			return {
+				own,
+				turned: roi
+					? only(
+							turned,
+							Uint8Array.from(cells, (cell) => roi[cell] as number),
+						)
+					: turned,
+			};
+		});
+	}
+}
+
+const allFinite = (data: Float32Array): boolean => {
+	for (let i = 0; i < data.length; i++)
+		if (!Number.isFinite(data[i])) return false;
+	return true;
+};
+
+/** Cells that are looked at, of n. */
+const cellsOf = (roi: Uint8Array | null, n: number): Uint16Array =>
+	Uint16Array.from([...Array(n).keys()].filter((i) => roi?.[i] !== 0));
+
+/** The rows of a view where `keep` is 1. */
+const only = ({ rows, cells }: View, keep: Uint8Array): View => ({
+	rows: inside(rows, keep),
+	cells: cells.filter((_, i) => keep[i] === 1),
+});
+
+function stacked(views: readonly View[]): View {
+	if (views.length === 1) return views[0] as View;
+	const count = views.reduce((sum, { cells }) => sum + cells.length, 0);
+	const d = views[0]?.rows.shape[1] as number;
+	const all = { rows: float32([count, d]), cells: new Uint16Array(count) };
+	let at = 0;
+	for (const { rows, cells } of views) {
+		all.rows.data.set(rows.data, at * d);
+		all.cells.set(cells, at);
+		at += cells.length;
+	}
+	return all;
+}
+
+/** The .95 quantile, between order statistics; 0 of none. */
+function high(scores: Float64Array): number {
+	const sorted = scores.toSorted();
+	const at = 0.95 * (sorted.length - 1);
+	const [low = 0, next = low] = sorted.subarray(Math.max(0, Math.floor(at)));
+	return low + (at - Math.floor(at)) * (next - low);
 }
 
 /** The rows where `roi` is 1. */

@@ -69,6 +69,7 @@ for (const [name, registered] of Object.entries(memories)) {
 		const create = (): Memory =>
 			definition.create(definition.options.parse(options), {
 				embedDim: d,
+				grid: [1, patchCount],
 				threads: 1,
 			});
 		const three = async (memory = create()): Promise<Memory> => {

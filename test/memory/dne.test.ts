@@ -24,7 +24,7 @@ import {
 import { entry, features, part } from "./synthetic.ts";
 
 const create = (chosen: object = {}, embedDim = 12): Memory =>
-	dne.create(dne.options.parse(chosen), { embedDim, threads: 1 });
+	dne.create(dne.options.parse(chosen), { embedDim, threads: 1, grid: [1, 1] });
 const scoresOf = async (memory: Memory, id: string, f: Features) =>
 	(await memory.score(id, f)).scores;
 const mean = (values: Float64Array) =>

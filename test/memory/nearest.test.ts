@@ -56,12 +56,16 @@ describe("distances", () => {
 		[69, 70],
 		[30, 30],
 	] as const)("without the centres %d to %d", async (from, to) => {
-		const found = await nearest.distances(patches, centres, [from, to]);
+		const found = await nearest.distances(patches, centres, {
+			except: [from, to],
+		});
 		expectClose(found, plain(patches, centres, [from, to]));
 	});
 
 	it("an exclusion is forgotten by the next call", async () => {
-		await nearest.distances(patches, centres, [0, 69]);
+		await nearest.distances(patches, centres, {
+			except: [0, 69],
+		});
 		expectClose(
 			await nearest.distances(patches, centres),
 			plain(patches, centres),
@@ -69,9 +73,11 @@ describe("distances", () => {
 	});
 
 	it("are 2 where every centre is excluded, and for opposite rows", async () => {
-		expect(await nearest.distances(patches, centres, [0, 70])).toEqual(
-			new Float32Array(30).fill(2),
-		);
+		expect(
+			await nearest.distances(patches, centres, {
+				except: [0, 70],
+			}),
+		).toEqual(new Float32Array(30).fill(2));
 		const opposite = float32(
 			patches.shape,
 			patches.data.map((x) => -x),

@@ -9,11 +9,22 @@ import {
 import { patches } from "../../src/memory/patches.ts";
 import type { Features, Memory } from "../../src/memory/memory.ts";
 import { Random } from "../../src/random.ts";
-import { directions, entry, features, part, patchCount } from "./synthetic.ts";
+import {
+	directions,
+	entry,
+	features,
+	part,
+	patchCount,
+	unit,
+} from "./synthetic.ts";
 
 const d = 48;
 const create = (chosen: object = {}): Memory =>
-	patches.create(patches.options.parse(chosen), { embedDim: d, threads: 1 });
+	patches.create(patches.options.parse(chosen), {
+		embedDim: d,
+		threads: 1,
+		grid: [1, patchCount],
+	});
 const good = features("a", "good", 30, d);
 const test9 = features("a", "test", 9, d);
 const learnt = async (
@@ -285,9 +296,14 @@ describe("a region", () => {
 
 	it("is all that is learnt and scored: the map is 0 outside it", async () => {
 		const memory = await learnt({}, { roi, heldOut });
-		const alone = await learnt(
-			{},
-			{ learnt: inside(good), heldOut: inside(heldOut) },
+		const alone = patches.create(patches.options.parse({}), {
+			embedDim: d,
+			threads: 1,
+			grid: [1, 3],
+		});
+		await alone.add(
+			entry("a", 30, { learnt: inside(good), heldOut: inside(heldOut) }),
+			new Random(1),
 		);
 		expect(memory.tensors("a").bank).toEqual(alone.tensors("a").bank);
 		expect(memory.crossFitted("a")).toEqual(alone.crossFitted("a"));
@@ -457,11 +473,161 @@ describe("what cannot be used", () => {
 	});
 });
 
+describe("what good parts decide", () => {
+	const withPatches = (images: readonly Tensor[]): Features => ({
+		...features("a", "given", images.length, d),
+		patches: images,
+	});
+	const taught = async (chosen: object, all: Features): Promise<Memory> => {
+		const memory = create(chosen);
+		await memory.add(
+			entry("a", all.ids.length, { learnt: all }),
+			new Random(1),
+		);
+		return memory;
+	};
+	/** Row i of the result is row order[i]. */
+	const ordered = ({ shape, data }: Tensor, order: readonly number[]): Tensor =>
+		float32(
+			shape,
+			Float32Array.from(
+				order.flatMap((i) => [...data.subarray(i * d, (i + 1) * d)]),
+			),
+		);
+	const restored = (chosen: object, memory: Memory): Memory => {
+		const other = create(chosen);
+		other.restore("a", memory.tensors("a"));
+		return other;
+	};
+	const mirrored = [4, 3, 2, 1, 0];
+	const images = good.patches as readonly Tensor[];
+
+	it("a window: what is normal elsewhere is not here, if parts always lie alike", async () => {
+		const chosen = { window: 1 };
+		const memory = await taught(chosen, good);
+		expect(memory.tensors("a").window?.data[0]).toBe(1);
+		expect(memory.trials).toEqual([
+			{ option: "window", taken: true, change: expect.closeTo(1, 1) },
+		]);
+		const wrong = withPatches([ordered(images[0] as Tensor, mirrored)]);
+		const [found, plain] = [
+			await memory.score("a", wrong),
+			await (await learnt()).score("a", wrong),
+		];
+		expect(plain.scores[0]).toBeLessThan(0.01);
+		expect(found.scores[0]).toBeGreaterThan(0.3);
+		// the middle patch did not move; each of the others lies 2 or 4 places from where it belongs
+		expect(found.maps?.[0]?.[2]).toBeLessThan(0.01);
+		expect(await restored(chosen, memory).score("a", wrong)).toEqual(found);
+		// by the positions of all centres
+		const centres = centresOf(memory);
+		const cells = memory.tensors("a").cells?.data as Int32Array;
+		close(
+			found.maps?.[0] as Float32Array,
+			(imagesOf(wrong)[0] as Float32Array[]).map((x, at) =>
+				score(
+					[x],
+					centres.filter((_, k) => Math.abs((cells[k] as number) - at) <= 1),
+				),
+			),
+		);
+	});
+
+	it("no window where parts lie anyhow", async () => {
+		const anyhow = withPatches([
+			images[0] as Tensor,
+			ordered(images[1] as Tensor, [2, 3, 4, 0, 1]),
+		]);
+		const memory = await taught({ window: 1 }, anyhow);
+		expect(memory.tensors("a")).toEqual(
+			(await taught({}, anyhow)).tensors("a"),
+		);
+		expect(memory.tensors("a").window).toBeUndefined();
+		expect(memory.trials?.[0]?.taken).toBe(false);
+		expect(memory.trials?.[0]?.change).toBeGreaterThan(1.05);
+	});
+
+	it("other views where they make good parts look more alike, and not else", async () => {
+		const random = new Random("views");
+		const single = Array.from({ length: 8 }, () => directions(5, d, random));
+		const next = single.map((_, i) => single[(i + 1) % 8] as Tensor);
+		const learnt = (turned: readonly Tensor[]) =>
+			taught({ augment: "turns" }, { ...withPatches(single), turned });
+		const helped = await learnt(next);
+		expect(helped.tensors("a").augmented).toBeDefined();
+		for (const x of helped.crossFitted("a").scores)
+			expect(x).toBeLessThan(0.01); // its patches are also a view of the image before
+		expect((await helped.score("a", withPatches(next))).scores[3]).toBeLessThan(
+			0.01,
+		);
+		const plain = await learnt(single); // nothing that they do not show themselves
+		expect(plain.tensors("a")).toEqual(
+			(await taught({}, withPatches(single))).tensors("a"),
+		);
+	});
+
+	it("the foreground: nothing behind the part is learnt or scored", async () => {
+		const random = new Random("behind");
+		const base = directions(2, d, random); // part, background
+		const grid = [3, 5] as const;
+		const scene = (defect: number | null): Tensor => {
+			const rows = float32([15, d]);
+			for (let i = 0; i < 15; i++) {
+				const row = base.data.subarray(i === 7 ? 0 : d, i === 7 ? d : 2 * d);
+				const noise = i === defect ? 0.15 : 0.03;
+				for (let k = 0; k < d; k++)
+					rows.data[i * d + k] = (row[k] as number) + noise * random.normal();
+			}
+			return unit(rows);
+		};
+		const build = () =>
+			patches.create(patches.options.parse({ foreground: true }), {
+				embedDim: d,
+				threads: 1,
+				grid,
+			});
+		const memory = build();
+		const scenes = withPatches(Array.from({ length: 20 }, () => scene(null)));
+		await memory.add(entry("a", 20, { learnt: scenes }), new Random(1));
+		expect(memory.tensors("a")["foreground.offset"]).toBeDefined();
+		const tested = withPatches([scene(0), scene(7)]);
+		const found = await memory.score("a", tested);
+		expect(found.maps?.[0]?.[0]).toBe(0);
+		expect(found.scores[1]).toBeGreaterThan(2 * (found.scores[0] as number));
+		const other = build();
+		other.restore("a", memory.tensors("a"));
+		expect(await other.score("a", tested)).toEqual(found);
+	});
+
+	it("more good images of a category keep what was chosen", async () => {
+		const memory = await taught({ window: 1 }, good);
+		await memory.merge("a", features("a", "more", 5, d), new Random(2));
+		expect(memory.tensors("a").window?.data[0]).toBe(1);
+		expect(memory.crossFitted("a").scores).toHaveLength(35);
+	});
+
+	it("damaged places are refused", async () => {
+		const chosen = { window: 1 };
+		const memory = await taught(chosen, good);
+		const { cells, ...rest } = memory.tensors("a");
+		const { data } = cells as AnyTensor;
+		const places = data as Int32Array;
+		for (const wrong of [places.slice(1), places.map((x) => x + 5)])
+			expect(() =>
+				create(chosen).restore("a", {
+					...rest,
+					cells: { ...cells, shape: [wrong.length], data: wrong } as AnyTensor,
+				}),
+			).toThrow('tensor "cells"');
+	});
+});
+
 describe("options", () => {
 	it("blocks are fractions of the depth above 0", () => {
 		expect(patches.patches?.(patches.options.parse({}))).toEqual({
 			blocks: [0.5, 0.75],
 			tiles: 1,
+			augment: "none",
 		});
 		for (const blocks of [[], [0], [1.1], 0.5])
 			expect(patches.options.safeParse({ blocks }).success).toBe(false);
