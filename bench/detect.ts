@@ -1,19 +1,21 @@
 /**
  * One process that has learnt a product with patches and density and scores images: a line on standard input, a line of JSON back.
  * node detect.js '{"images":200,"threads":2}'
+ * Drawn pictures and random weights, unless "data" and "weights" name others.
  * "bare": ms an image of the network alone, 16 at a time. "score": ms an image from the file to both scores and the map. "learn": ms of
- * the coreset with its cross-fit, the features given. "peak": bytes.
+ * the coreset with its cross-fit, the features given. "fit": ms an image of learning all anew, from the files. "peak": bytes.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { drawDemo } from "../src/data/demo.ts";
-import { readTasks } from "../src/data/index.ts";
+import { findCategories, readTestCategory } from "../src/data/index.ts";
 import type { Sample } from "../src/data/task.ts";
 import { uint8 } from "../src/engine/tensor.ts";
 import { Eyes, joinFeatures, localiserOf } from "../src/evaluate.ts";
 import { Knowledge } from "../src/knowledge.ts";
 import type { Features } from "../src/memory/memory.ts";
+import { readBackbone } from "../src/models/backbone.ts";
 import { Random } from "../src/random.ts";
 import { Trunk } from "../src/trunk.ts";
 import { answerLines } from "./answers.ts";
@@ -23,14 +25,18 @@ export interface DetectJob {
 	/** Learnt. */
 	readonly images: number;
 	readonly threads: number;
+	/** A backbone's folder. */
+	readonly weights?: string;
+	/** A category's folder. */
+	readonly data?: string;
 }
 
 const job = JSON.parse(process.argv[2] as string) as DetectJob;
 const random = new Random("bench");
-const { backbone } = networkOf(
-	{ model: "small", last: 3, batch: 16, ...job },
-	random,
-);
+const backbone =
+	job.weights === undefined
+		? networkOf({ model: "small", last: 3, batch: 16, ...job }, random).backbone
+		: readBackbone(job.weights, [224, 224]);
 const from = backbone.config.depth;
 const network = { backbone, from, patchBlocks: [5, 8], threads: job.threads };
 const trunk = new Trunk(network);
@@ -44,26 +50,35 @@ const setup = {
 	falseAlarms: 0.01,
 };
 const folder = mkdtempSync(join(tmpdir(), "keepsight-bench-"));
-await drawDemo(folder, {
-	seed: 3,
-	products: 1,
-	size: 224,
-	train: job.images,
-	testGood: 8,
-	perDefect: 4,
-	validation: 2,
-});
-const [task] = await readTasks(folder, ["*/*"]);
-const category = task?.categories[0];
-if (!category) throw new Error("bench: nothing was drawn");
-const scored = category.test.slice(0, 16);
-const eyes = new Eyes(trunk);
-const parts: Features[] = [];
-for (const sample of category.normals)
-	parts.push(await eyes.features(sample, null));
-const learnt = joinFeatures(parts);
 
-async function learn(): Promise<Knowledge> {
+async function drawn(): Promise<string> {
+	await drawDemo(folder, {
+		seed: 3,
+		products: 1,
+		size: 224,
+		train: job.images,
+		testGood: 8,
+		perDefect: 4,
+		validation: 2,
+	});
+	const [category] = await findCategories(folder);
+	if (category === undefined) throw new Error("bench: nothing was drawn");
+	return join(folder, category);
+}
+
+const category = await readTestCategory(job.data ?? (await drawn()), "product");
+const normals = category.normals.slice(0, job.images);
+const scored = category.test.slice(0, 32);
+
+async function features(): Promise<Features> {
+	const eyes = new Eyes(trunk);
+	const parts: Features[] = [];
+	for await (const sample of eyes.each(normals))
+		parts.push(await eyes.features(sample, null));
+	return joinFeatures(parts);
+}
+
+async function learn(learnt: Features): Promise<Knowledge> {
 	const knowledge = new Knowledge(backbone, setup, job.threads);
 	for (const memory of knowledge.memories)
 		await memory.add(
@@ -85,7 +100,8 @@ async function learn(): Promise<Knowledge> {
 	return knowledge;
 }
 
-const knowledge = await learn();
+let knowledge = await learn(await features());
+let learnt: Features | null = null; // made when first asked for: "peak" without it is what scoring needs
 const localiser = localiserOf(knowledge);
 async function score(sample: Sample, fresh: Eyes): Promise<void> {
 	const category = knowledge.route(await fresh.frozen(sample));
@@ -117,10 +133,20 @@ await answerLines({
 		});
 		return ms / scored.length;
 	},
-	learn: () =>
-		timed(async () => {
-			await (await learn()).release();
-		}),
+	learn: async () => {
+		learnt ??= await features();
+		const given = learnt;
+		return timed(async () => {
+			await (await learn(given)).release();
+		});
+	},
+	fit: async () => {
+		await knowledge.release();
+		const ms = await timed(async () => {
+			knowledge = await learn(await features());
+		});
+		return ms / normals.length;
+	},
 	peak: async () =>
 		1024 *
 		Number(
