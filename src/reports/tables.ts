@@ -12,6 +12,7 @@ import type {
 	PublishedRow,
 } from "../study/summary.ts";
 import { figureNames } from "../study/summary.ts";
+import type { Estimate, TaskTable } from "../study/tasks.ts";
 
 /** Heads of the columns: short for the console, whole in Markdown; and how a number of that kind is printed. */
 const columns: Readonly<
@@ -74,6 +75,11 @@ export function formatComparison(comparison: Comparison): string {
 			"Image AUROC in percent. a ±b/c: mean over cells, deviation over seeds / over orders.",
 			"BWT, FWT: backward and forward transfer. learn: right after learning. LT: that minus learning the task alone.",
 			`vs ${comparison.baseline}: paired difference of the average, 95 % over test images.`,
+			...(comparison.byTask.leaveOneOut
+				? [
+						`Each task under what is best on the others (leave one task out): ${intervalText(comparison.byTask.leaveOneOut.mean)}.`,
+					]
+				: []),
 			...notes(comparison),
 		].join("\n"),
 	];
@@ -116,6 +122,15 @@ export function comparisonMarkdown(comparison: Comparison): string {
 			differenceText(row),
 		]),
 	];
+	const byTask = [
+		["After the last task", ...comparison.byTask.tasks],
+		["---", ...comparison.byTask.tasks.map(() => "---:")],
+		...comparison.byTask.rows.map(({ label, values }) => [
+			label,
+			...values.map(intervalText),
+		]),
+		...chosenRow(comparison.byTask),
+	];
 	const footnotes = [
 		"Image AUROC in percent, memory in bytes of everything kept for earlier tasks. a ±b/c: mean over all cells, b the sample deviation over the seeds of an order (averaged over orders), c the sample deviation over orders of the mean over their seeds; - where there are fewer than two.",
 		"Learning: each task right after it was learnt. Learning transfer: that minus the same task learnt alone from the initial weights.",
@@ -126,6 +141,13 @@ export function comparisonMarkdown(comparison: Comparison): string {
 		headline(comparison),
 		table.map(markdownLine).join("\n"),
 		footnotes.map((note) => `- ${escapeMarkdown(note)}`).join("\n"),
+		byTask.map(markdownLine).join("\n"),
+		[
+			"Image AUROC in percent, mean over cells, with the 95 % interval of a bootstrap over test images.",
+			...chosenNote(comparison.byTask),
+		]
+			.map((note) => `- ${escapeMarkdown(note)}`)
+			.join("\n"),
 	];
 	if (comparison.published.length > 0)
 		sections.push(
@@ -308,6 +330,25 @@ function differenceText({ difference }: ComparisonRow): string {
 		? signed(estimate)
 		: `${signed(estimate)} [${signed(low)}, ${signed(high)}]`;
 }
+
+const intervalText = ({ value, low, high }: Estimate): string => {
+	if (value === null) return "-";
+	return low === null || high === null
+		? percent(value)
+		: `${percent(value)} [${percent(low)}, ${percent(high)}]`;
+};
+
+const chosenRow = ({ leaveOneOut }: TaskTable): string[][] =>
+	leaveOneOut
+		? [["best on the other tasks", ...leaveOneOut.values.map(percent)]]
+		: [];
+
+const chosenNote = ({ tasks, leaveOneOut }: TaskTable): string[] =>
+	leaveOneOut
+		? [
+				`Best on the other tasks: each task under the row that is best on the mean of the others, which is what a choice is worth that was not made on the task it is reported on. Mean ${intervalText(leaveOneOut.mean)}. ${tasks.map((task, j) => `${task}: ${leaveOneOut.chosen[j]}`).join("; ")}.`,
+			]
+		: [];
 
 const sourceText = ({ source }: PublishedRow) =>
 	`${source.paper}, ${source.table}`;

@@ -9,12 +9,6 @@ import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { fail } from "../errors.ts";
 import * as continual from "../metrics/continual.ts";
-import {
-	kindOf,
-	type Layout,
-	metrics,
-	type ScoreRow as MetricRow,
-} from "../metrics/index.ts";
 import { pairedBootstrap } from "../metrics/interval.ts";
 import {
 	type Measured,
@@ -23,8 +17,16 @@ import {
 	undefinedBecause,
 } from "../metrics/measured.ts";
 import { Random } from "../random.ts";
-import { metricRow } from "../run.ts";
 import type { FinishedCell } from "./cells.ts";
+import {
+	averageOn,
+	imagesOf,
+	metric,
+	type Scored,
+	scoredOf,
+	timesOf,
+} from "./scored.ts";
+import { type TaskTable, taskTable } from "./tasks.ts";
 
 /** The strategies that the others are read against. */
 const references = {
@@ -37,8 +39,6 @@ const references = {
 	/** Every task alone. */
 	alone: "isolated",
 } as const;
-
-const metric = "imageAuroc";
 
 /** All are fractions of 1 but bytes and seconds. */
 export const figureNames = [
@@ -137,6 +137,7 @@ export interface Comparison {
 	readonly baseline: string;
 	/** In the order in which labels first appear. */
 	readonly rows: readonly ComparisonRow[];
+	readonly byTask: TaskTable;
 	readonly exceptions: Exceptions;
 	readonly failed: readonly FailedCell[];
 	readonly published: readonly PublishedRow[];
@@ -204,6 +205,7 @@ export function summarise(
 		metric,
 		baseline: references.baseline,
 		rows,
+		byTask: taskTable(cells, draws),
 		exceptions: exceptionsOf(rows),
 		failed,
 		published,
@@ -392,22 +394,6 @@ function meanMatrix(matrices: readonly continual.Matrix[]): continual.Matrix {
 	);
 }
 
-/** The final scores of a category: place in the list of all images, and row; from the highest score, which spares sorting the draws. */
-interface ScoredCategory {
-	readonly layout: Layout;
-	readonly rows: readonly (readonly [image: number, row: MetricRow])[];
-}
-
-/** Of each task of a cell, its categories. */
-type Scored = readonly (readonly ScoredCategory[])[];
-
-interface TestImage {
-	readonly category: string;
-	readonly path: string;
-	/** Images are drawn within it, so that every draw has as many of each class and kind as the test set. */
-	readonly group: string;
-}
-
 /**
  * The same drawn images for both methods and in all pairs, each draw measured by the definition of image AUROC that the tables
  * use. The draws are the same for every row of a comparison.
@@ -443,8 +429,7 @@ function differenceOf(
 		scored.push([a, b]);
 	}
 	const differenceOn = (drawn: readonly number[]): Measured => {
-		const times = new Uint32Array(images.length); // how often each image was drawn
-		for (const image of drawn) times[image] = (times[image] as number) + 1;
+		const times = timesOf(drawn, images.length);
 		return meanOf(
 			scored.map(([method, plain]) =>
 				minus(averageOn(method, times), averageOn(plain, times)),
@@ -469,83 +454,6 @@ function differenceOf(
 		reason: null,
 	};
 }
-
-/** Every test image that one of the cells scored, once. */
-function imagesOf(cells: readonly FinishedCell[]): TestImage[] {
-	const images = new Map<string, TestImage>();
-	for (const { category, rows } of cells.flatMap((cell) => cell.finalScores))
-		for (const { path, label, defect } of rows)
-			images.set(imageKey(category, path), {
-				category,
-				path,
-				group: JSON.stringify([category, label, kindOf(defect ?? "good")]),
-			});
-	return [...images.values()];
-}
-
-const imageKey = (category: string, path: string) =>
-	JSON.stringify([category, path]);
-
-/** A text says why the cell cannot be compared. */
-function scoredOf(
-	cell: FinishedCell,
-	images: readonly TestImage[],
-): Scored | string {
-	const { results, finalScores } = cell;
-	const categories = new Map<string, ScoredCategory>();
-	for (const { category, rows } of finalScores) {
-		const byPath = new Map(rows.map((row) => [row.path, metricRow(row)]));
-		const sorted: [number, MetricRow][] = [];
-		for (const [i, image] of images.entries()) {
-			if (image.category !== category) continue;
-			const row = byPath.get(image.path);
-			if (!row)
-				return `${nameOf(cell)} did not score ${image.path}, which others did`;
-			sorted.push([i, row]);
-		}
-		sorted.sort(([, a], [, b]) =>
-			a.score > b.score ? -1 : a.score < b.score ? 1 : 0,
-		);
-		categories.set(category, {
-			layout: layoutOf(cell, category),
-			rows: sorted,
-		});
-	}
-	const tasks = results.tasks.map((id) =>
-		[...categories].flatMap(
-			([category, scored]) =>
-				`+${id}+`.includes(`+${category}+`) ? [scored] : [], // "mvtec/a+mvtec/b": two categories as one task
-		),
-	);
-	const unscored = results.tasks.find((_, j) => tasks[j]?.length === 0);
-	return unscored === undefined
-		? tasks
-		: `${nameOf(cell)} has no scores of ${unscored} after the last task`;
-}
-
-const nameOf = ({ label, seed, order }: FinishedCell) =>
-	`${label} (seed ${seed}, order ${order})`;
-
-/** metrics.json has the metrics of a kind for LOCO products and for no others. */
-const layoutOf = ({ results }: FinishedCell, category: string): Layout =>
-	"imageAurocLogical" in (results.categories[category] ?? {})
-		? "loco"
-		: "mvtec";
-
-/** Mean over tasks of the mean over their categories, every image taken as often as it was drawn. */
-const averageOn = (tasks: Scored, times: Uint32Array): Measured =>
-	meanOf(
-		tasks.map((categories) =>
-			meanOf(
-				categories.map(({ rows, layout }) => {
-					const drawn: MetricRow[] = [];
-					for (const [image, row] of rows)
-						for (let k = times[image] as number; k > 0; k--) drawn.push(row);
-					return metrics[metric].compute(drawn, layout);
-				}),
-			),
-		),
-	);
 
 function minus(a: Measured, b: Measured): Measured {
 	if (a.value === null) return a;

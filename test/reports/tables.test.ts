@@ -93,7 +93,7 @@ describe("Markdown", () => {
 					.split("\n")
 					.map((line) => line.split(/(?<!\\)\|/).length),
 			);
-		expect(tables).toHaveLength(2);
+		expect(tables).toHaveLength(3);
 		for (const counts of tables) expect(new Set(counts).size).toBe(1);
 	});
 	test("failed cells are footnotes, one line each", () => {
