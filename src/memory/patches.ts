@@ -140,9 +140,9 @@ interface Lesson {
 	readonly random: Random;
 }
 
-/** What an option must not raise the .95 quantile of good parts' scores above, or must lower it to. */
-const HARMLESS = 1.05;
-const HELPFUL = 0.95;
+/** Times the .95 quantile of good parts' scores without an option, that with it must not be above this. */
+const HARMLESS = 1.05; // of what may cost something
+const HELPFUL = 0.95; // of what takes room in the bank
 
 export const patches = defineMemory({
 	title: "Patch memory",
@@ -219,6 +219,7 @@ class Patches implements Memory {
 			window: null,
 		});
 		this.#trials = [];
+		if (high(bank.crossFitted) === 0) return bank; // a single image, or all alike: nothing to decide by
 		const tried = async (
 			option: keyof Options,
 			choice: Partial<Choice>,

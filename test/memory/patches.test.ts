@@ -599,6 +599,18 @@ describe("what good parts decide", () => {
 		expect(await other.score("a", tested)).toEqual(found);
 	});
 
+	it("a single good image decides nothing", async () => {
+		const one = await taught(
+			{ augment: "all", window: 1, foreground: true },
+			{ ...part(good, 0, 1), turned: images.slice(1, 2) },
+		);
+		expect(one.trials).toEqual([]);
+		expect(Object.keys(one.tensors("a"))).toEqual([
+			"bank",
+			"crossFitted.scores",
+		]);
+	});
+
 	it("more good images of a category keep what was chosen", async () => {
 		const memory = await taught({ window: 1 }, good);
 		await memory.merge("a", features("a", "more", 5, d), new Random(2));
