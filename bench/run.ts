@@ -470,6 +470,47 @@ async function anomalib(): Promise<Figure[]> {
 	);
 }
 
+/** All metrics of LOCO's maps against anomalib's AUPRO alone. MVTec's own script is on no registry. */
+async function pixel(): Promise<Figure[]> {
+	const data = root("../shared/data/loco/juice_bottle");
+	if (!existsSync(data)) {
+		console.log("pixel: no pictures in ../shared: skipped");
+		return [];
+	}
+	const out = mkdtempSync(join(tmpdir(), "keepsight-bench-"));
+	try {
+		const a = await talkerOf("pixel.js", { data, out });
+		const b = await peerOf("aupro.py", { out, threads });
+		const [x, y]: [number[], number[]] = [[], []];
+		for (let i = 0; i < 3; i++) {
+			x.push((await a.ask("measure")) / 1000);
+			if (b) y.push((await b.ask("measure")) / 1000);
+		}
+		if (b)
+			console.log(
+				`AUPRO .3: ${await a.ask("aupro")}, anomalib ${await b.ask("aupro")}`,
+			);
+		a.end();
+		b?.end();
+		return [
+			{
+				name: "all metrics of juice_bottle's maps",
+				unit: "s",
+				value: median(x),
+				peer: b ? median(y) : null,
+				peerName: b
+					? "anomalib, AUPRO .3 alone"
+					: "anomalib not installed: skipped",
+				ratio: b ? median(x.map((v, i) => v / (y[i] as number))) : null,
+				limit: 0.25,
+				spread: spread(x),
+			},
+		];
+	} finally {
+		rmSync(out, { recursive: true, force: true });
+	}
+}
+
 const small = { model: "small", batch: 16, threads, last: null } as const;
 const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	"step-s": () => step("full step, ViT-S/14, batch 16", small, 1.05),
@@ -478,6 +519,7 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	top3,
 	detection,
 	anomalib,
+	pixel,
 	"memory-16": () => peak(16, 2.5),
 	"memory-8": () => peak(8, 1.6),
 	"memory-growth": growth,
