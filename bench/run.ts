@@ -338,7 +338,7 @@ async function strategyStep(
 	b.end();
 	return [
 		{
-			name: `step of ${strategy.name}, ViT-S/14 top 3`,
+			name: `step of ${Object.values(strategy).join(" ")}, ViT-S/14 top 3`,
 			unit: "ms/step",
 			value: median(x),
 			peer: median(y),
@@ -348,7 +348,7 @@ async function strategyStep(
 			spread: spread(x),
 		},
 		{
-			name: `end of a task of ${job.images} images, ${strategy.name}`,
+			name: `end of a task of ${job.images} images, ${Object.values(strategy).join(" ")}`,
 			unit: "s",
 			value: end / 1000,
 			peer: epoch / 1000,
@@ -533,17 +533,18 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	...Object.fromEntries(
 		(
 			[
-				["ewc", 1.15],
-				["si", 1.15],
-				["gpm", 1.25],
-				["lwf", 1.6],
-				["replay", 1.05],
-				["der", Number.POSITIVE_INFINITY],
-				["der++", Number.POSITIVE_INFINITY],
+				[{ name: "ewc" }, 1.15],
+				[{ name: "si" }, 1.15],
+				[{ name: "gpm" }, 1.25],
+				[{ name: "lwf" }, 1.6],
+				[{ name: "lwf", of: "layers" }, 1.6],
+				[{ name: "replay" }, 1.05],
+				[{ name: "der" }, Number.POSITIVE_INFINITY],
+				[{ name: "der++" }, Number.POSITIVE_INFINITY],
 			] as const
-		).map(([name, limit]) => [
-			`step-${name}`,
-			() => strategyStep({ name }, limit),
+		).map(([strategy, limit]) => [
+			`step-${Object.values(strategy).join("-")}`,
+			() => strategyStep(strategy, limit),
 		]),
 	),
 };
