@@ -94,7 +94,10 @@ export function relativeDistance(
 	student: readonly Value[],
 ): Value {
 	const ratios = teacher.map((t, i) =>
-		div(meanSquare(sub(student[i] as Value, t)), meanSquare(t)),
+		div(
+			meanSquare(sub(student[i] as Value, t)),
+			add(meanSquare(t), 1e-12), // a layer that reads nothing but zeros
+		),
 	);
 	return mul(ratios.reduce(add), 1 / ratios.length);
 }
