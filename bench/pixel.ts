@@ -54,18 +54,19 @@ writeFileSync(
 	JSON.stringify([measured.length, ...(measured[0]?.map.shape ?? [])]),
 );
 
+function aupro(): number {
+	const meter = new PixelMeter({ layout: category.layout, defects });
+	for (const map of measured) meter.add(map);
+	const { value } = meter.results().aupro30 ?? {};
+	if (!value) throw new Error("bench: there is no AUPRO");
+	return value;
+}
+
 await answerLines({
 	measure: async () => {
 		const began = performance.now();
-		const meter = new PixelMeter({ layout: category.layout, defects });
-		for (const map of measured) meter.add(map);
-		const { aupro30 } = meter.results();
-		if (!aupro30?.value) throw new Error("bench: there is no AUPRO");
+		aupro();
 		return performance.now() - began;
 	},
-	aupro: async () => {
-		const meter = new PixelMeter({ layout: category.layout, defects });
-		for (const map of measured) meter.add(map);
-		return meter.results().aupro30?.value ?? Number.NaN;
-	},
+	aupro: async () => aupro(),
 });

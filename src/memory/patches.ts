@@ -22,6 +22,7 @@ import {
 	uint8,
 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
+import { quantile } from "../metrics/interval.ts";
 import type { Random } from "../random.ts";
 import {
 	type Foreground,
@@ -577,13 +578,9 @@ function stacked(views: readonly View[]): View {
 	return all;
 }
 
-/** The .95 quantile, between order statistics; 0 of none. */
-function high(scores: Float64Array): number {
-	const sorted = scores.toSorted();
-	const at = 0.95 * (sorted.length - 1);
-	const [low = 0, next = low] = sorted.subarray(Math.max(0, Math.floor(at)));
-	return low + (at - Math.floor(at)) * (next - low);
-}
+/** The .95 quantile; 0 of none. */
+const high = (scores: Float64Array): number =>
+	scores.length === 0 ? 0 : quantile(scores.toSorted(), 0.95);
 
 /** The rows where `roi` is 1. */
 function inside({ shape, data }: Tensor, roi: Uint8Array): Tensor {

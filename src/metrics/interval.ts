@@ -143,7 +143,7 @@ export function pairedBootstrap(
 }
 
 /** Linear interpolation between the ranks, as NumPy's default. */
-function quantile(sorted: readonly number[], q: number): number {
+export function quantile(sorted: ArrayLike<number>, q: number): number {
 	const at = q * (sorted.length - 1);
 	const low = sorted[Math.floor(at)] as number;
 	const high = sorted[Math.ceil(at)] as number;
