@@ -43,7 +43,11 @@ const trunk = new Trunk(network);
 const bare = new Trunk({ ...network, patchBlocks: [] });
 const setup = {
 	memories: [
-		{ name: "patches", options: {}, weight: 0.99 },
+		{
+			name: "patches",
+			options: { neighbours: 2, surround: 0.25, store: "int8" },
+			weight: 0.99,
+		},
 		{ name: "dne", options: {}, weight: 0.01 },
 	],
 	from,

@@ -1,6 +1,6 @@
-/** Distance of every patch to its nearest centre, as one matrix product: the graph takes the bank as an input, whichever product's it is. */
+/** Distance of every patch to its nearest centres, as one matrix product: the graph takes the bank as an input, whichever product's it is. */
 import { input } from "../engine/graph.ts";
-import { add, linear, reduceMax } from "../engine/ops/index.ts";
+import { add, linear, reduceMax, topK } from "../engine/ops/index.ts";
 import { Session } from "../engine/runtime.ts";
 import { float32, type Tensor } from "../engine/tensor.ts";
 import { EXCLUDED } from "./constraints.ts";
@@ -10,16 +10,19 @@ const SESSIONS = 16;
 
 export class Nearest {
 	readonly #threads: number;
+	readonly #neighbours: number;
 	readonly #sessions = new Map<string, Promise<Session>>();
 
-	constructor(threads: number) {
+	/** `neighbours`: centres whose distances are averaged. */
+	constructor(threads: number, neighbours: number) {
 		this.#threads = threads;
+		this.#neighbours = neighbours;
 	}
 
 	/**
-	 * Cosine distances 1 − x·c [N] of patches [N, D] to the nearest of the centres [M, D], all rows at length 1. Centres in the
-	 * half-open range `except` do not count, nor do those of a pair that `window` [N, M] excludes; where no other is left, the distance is
-	 * 2, the largest there is.
+	 * Mean cosine distances 1 − x·c [N] of patches [N, D] to the nearest of the centres [M, D], all rows at length 1. Centres in the
+	 * half-open range `except` do not count, nor do those of a pair that `window` [N, M] excludes; where fewer are left than are averaged,
+	 * those are, and where none is left, the distance is 2, the largest there is.
 	 */
 	async distances(
 		patches: Tensor,
@@ -43,9 +46,7 @@ export class Nearest {
 			bias,
 			...(window && { window }),
 		});
-		return (similarity as Tensor).data.map((s) =>
-			Math.min(2, Math.max(0, 1 - s)),
-		);
+		return meanDistances((similarity as Tensor).data, n);
 	}
 
 	#session(
@@ -64,7 +65,12 @@ export class Nearest {
 		);
 		const counted = windowed ? add(all, input("window", [n, m])) : all;
 		const made = Session.create(
-			{ similarity: reduceMax(counted, [1]) },
+			{
+				similarity:
+					this.#neighbours === 1
+						? reduceMax(counted, [1])
+						: topK(counted, Math.min(this.#neighbours, m)),
+			},
 			{ threads: this.#threads },
 		);
 		this.#sessions.set(key, made);
@@ -81,4 +87,17 @@ export class Nearest {
 		this.#sessions.clear();
 		for (const session of sessions) await (await session).release();
 	}
+}
+
+/** Of n rows of similarities, the largest first; those of centres that do not count are far below -1. */
+function meanDistances(similarities: Float32Array, n: number): Float32Array {
+	const k = similarities.length / n;
+	return Float32Array.from({ length: n }, (_, i) => {
+		const counted = similarities
+			.subarray(i * k, (i + 1) * k)
+			.filter((s) => s > EXCLUDED / 2);
+		if (counted.length === 0) return 2;
+		const mean = counted.reduce((a, b) => a + b, 0) / counted.length;
+		return Math.min(2, Math.max(0, 1 - mean));
+	});
 }

@@ -4,7 +4,7 @@
  * The patches are those of the PRETRAINED network's middle blocks (models/vit.ts, patchEmbedding), which no strategy trains: a bank
  * never goes stale, and learning a product changes nothing of the earlier ones.
  *
- * Raw scores are cosine distances. The bank is a coreset (coreset.ts) of at most `bytesPerTask`, stored in half precision or
+ * Raw scores are cosine distances, to the nearest of the bank or the mean to its `neighbours` nearest. The bank is a coreset (coreset.ts) of at most `bytesPerTask`, stored in half precision or
  * in 8 bits; what is scored is what is stored. Cross-fitted: the good image against all centres of other images; the coreset itself
  * has seen it, which makes these scores a little large.
  * Patches outside of a category's region of interest are neither learnt nor scored: their distance is 0.
@@ -44,6 +44,7 @@ import {
 	sumBytes,
 } from "./memory.ts";
 import { Nearest } from "./nearest.ts";
+import { lessSurround } from "./surround.ts";
 import {
 	integer,
 	list,
@@ -73,6 +74,22 @@ const options = z.strictObject({
 		.default(1)
 		.describe(
 			"for small defects in large pictures: patches are read of tiles x tiles parts of the picture, each resized to image_size; scoring takes tiles² forward passes more",
+		),
+	neighbours: z
+		.int()
+		.min(1)
+		.max(9)
+		.default(1)
+		.describe(
+			"nearest patches of the bank whose distances are averaged; 2 makes the score depend less on the choice of the bank",
+		),
+	surround: z
+		.number()
+		.min(0)
+		.lt(1)
+		.default(0)
+		.describe(
+			"share of the mean of its 3 x 3 neighbourhood that is taken off a patch: what stands out from its surroundings counts more; 0: nothing",
 		),
 	augment: z
 		.enum(augments)
@@ -168,7 +185,7 @@ class Patches implements Memory {
 		this.#d = embedDim;
 		this.#threads = threads;
 		this.#grid = grid;
-		this.#nearest = new Nearest(threads);
+		this.#nearest = new Nearest(threads, chosen.neighbours);
 	}
 
 	get ids(): readonly string[] {
@@ -515,10 +532,16 @@ class Patches implements Memory {
 			});
 		}
 		const cells = cellsOf(roi, rows * columns);
-		return images.map((image) => ({
-			rows: roi ? inside(image, roi) : image,
-			cells,
-		}));
+		return images.map((image) => {
+			const all = this.#contrasted(image);
+			return { rows: roi ? inside(all, roi) : all, cells };
+		});
+	}
+
+	/** Of the whole grid, of one view or several. */
+	#contrasted(image: Tensor): Tensor {
+		const { surround } = this.#options;
+		return surround > 0 ? lessSurround(image, this.#grid, surround) : image;
 	}
 
 	#sources(
@@ -528,8 +551,9 @@ class Patches implements Memory {
 	): readonly Source[] {
 		const n = this.#grid[0] * this.#grid[1];
 		return this.#views(id, features, roi).map((own, i) => {
-			const rows = features.turned?.[i];
-			if (!rows) return { own, turned: null };
+			const other = features.turned?.[i];
+			if (!other) return { own, turned: null };
+			const rows = this.#contrasted(other);
 			const cells = Uint16Array.from(
 				{ length: rows.shape[0] as number },
 				(_, row) => row % n,

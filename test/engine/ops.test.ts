@@ -106,6 +106,7 @@ const cases: Readonly<
 		{ shapes: [[2, 3]], build: (x) => o.reduceSum(x, []) },
 	],
 	reduceMax: "no gradient",
+	topK: "no gradient",
 	argMax: "no gradient",
 	reduceSumSquare: [{ shapes: [[2, 3]], build: o.sumSquare }],
 	softmax: [{ shapes: [[2, 5]], build: o.softmax }],

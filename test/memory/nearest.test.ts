@@ -9,26 +9,34 @@ const d = 48;
 const random = new Random("nearest.test");
 const patches = directions(30, d, random);
 const centres = directions(70, d, random);
-const nearest = new Nearest(1);
-afterAll(() => nearest.release());
+const nearest = new Nearest(1, 1);
+const two = new Nearest(1, 2);
+afterAll(async () => {
+	await nearest.release();
+	await two.release();
+});
 
-/** 1 − the largest x·c over the centres outside the range, by two loops. */
+/** 1 − the largest x·c (or the mean of the `count` largest) over the centres outside the range, by two loops. */
 function plain(
 	x: Tensor,
 	c: Tensor,
 	[from, to]: readonly [number, number] = [0, 0],
+	count = 1,
 ): number[] {
 	const [n, m] = [x.shape[0] as number, c.shape[0] as number];
 	return Array.from({ length: n }, (_, i) => {
-		let most = Number.NEGATIVE_INFINITY;
+		const found: number[] = [];
 		for (let j = 0; j < m; j++) {
 			if (j >= from && j < to) continue;
 			let dot = 0;
 			for (let k = 0; k < d; k++)
 				dot += (x.data[i * d + k] as number) * (c.data[j * d + k] as number);
-			most = Math.max(most, dot);
+			found.push(dot);
 		}
-		return Math.min(2, 1 - most); // no centre: 2
+		const most = found.sort((a, b) => b - a).slice(0, count);
+		return most.length === 0
+			? 2 // no centre
+			: 1 - most.reduce((a, b) => a + b, 0) / most.length;
 	});
 }
 /** Sums of 48 products in float32, all below 1. */
@@ -40,6 +48,26 @@ function expectClose(found: Float32Array, expected: readonly number[]) {
 			`patch ${i}`,
 		).toBeLessThan(5e-7);
 }
+
+describe("the mean of two", () => {
+	it.each([
+		[0, 0],
+		[13, 29],
+		[1, 70], // one is left
+		[0, 70],
+	] as const)("without the centres %d to %d", async (from, to) => {
+		const except = [from, to] as const;
+		expectClose(
+			await two.distances(patches, centres, { except }),
+			plain(patches, centres, except, 2),
+		);
+	});
+
+	it("of a bank of one", async () => {
+		const one = float32([1, d], centres.data.slice(0, d));
+		expectClose(await two.distances(patches, one), plain(patches, one));
+	});
+});
 
 describe("distances", () => {
 	it("to the nearest of all centres", async () => {

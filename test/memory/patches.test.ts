@@ -8,6 +8,7 @@ import {
 } from "../../src/engine/tensor.ts";
 import { patches } from "../../src/memory/patches.ts";
 import type { Features, Memory } from "../../src/memory/memory.ts";
+import { lessSurround } from "../../src/memory/surround.ts";
 import { Random } from "../../src/random.ts";
 import {
 	directions,
@@ -634,6 +635,31 @@ describe("what good parts decide", () => {
 	});
 });
 
+it("surround: learnt and scored are patches less what is about them", async () => {
+	const shared = (all: Features): Features => ({
+		...all,
+		patches: (all.patches as readonly Tensor[]).map((image) =>
+			lessSurround(image, [1, patchCount], 0.3),
+		),
+	});
+	const chosen = { surround: 0.3, bytesPerTask: 100 * 2 * d };
+	const memory = await learnt(chosen);
+	const same = create({ bytesPerTask: 100 * 2 * d });
+	await same.add(entry("a", 30, { learnt: shared(good) }), new Random(1));
+	expect(memory.tensors("a")).toEqual(same.tensors("a"));
+	expect(await memory.score("a", test9)).toEqual(
+		await same.score("a", shared(test9)),
+	);
+	const restored = create(chosen);
+	restored.restore("a", memory.tensors("a"));
+	expect(await restored.score("a", test9)).toEqual(
+		await memory.score("a", test9),
+	);
+	expect(memory.tensors("a").bank).not.toEqual(
+		(await learnt({ bytesPerTask: 100 * 2 * d })).tensors("a").bank,
+	);
+});
+
 describe("options", () => {
 	it("blocks are fractions of the depth above 0", () => {
 		expect(patches.patches?.(patches.options.parse({}))).toEqual({
@@ -645,6 +671,10 @@ describe("options", () => {
 			expect(patches.options.safeParse({ blocks }).success).toBe(false);
 		expect(patches.options.safeParse({ blocks: [1] }).success).toBe(true);
 		expect(patches.options.safeParse({ bytesPerTask: 0 }).success).toBe(false);
+		for (const neighbours of [0, 1.5, 10])
+			expect(patches.options.safeParse({ neighbours }).success).toBe(false);
+		for (const surround of [-0.1, 1])
+			expect(patches.options.safeParse({ surround }).success).toBe(false);
 		for (const tiles of [0, 1.5, 9])
 			expect(patches.options.safeParse({ tiles }).success).toBe(false);
 		expect(patches.options.safeParse({ store: "float32" }).success).toBe(false);

@@ -1,5 +1,12 @@
 /** Sums over axes, and the soft maxima. */
-import { apply, axisOf, ints, type Op, type Value } from "../graph.ts";
+import {
+	apply,
+	axisOf,
+	ints,
+	mismatch,
+	type Op,
+	type Value,
+} from "../graph.ts";
 import { sizeOf } from "../tensor.ts";
 import { exp, mul, sub } from "./elementwise.ts";
 import { expand, reshape } from "./shape.ts";
@@ -36,6 +43,21 @@ export const reduce = {
 		shape: ([x], attributes) => [reduced(x as Value, axesOf(attributes))],
 		emit: (_, attributes) => ({
 			attributes: { axes: axesOf(attributes), keepdims: 1 },
+		}),
+	},
+	/** The k largest along the last axis, falling. ONNX has their positions (int64) as second output; nothing may read it here. */
+	topK: {
+		onnx: "TopK",
+		shape: ([x], { k }) => {
+			const of = (x as Value).shape;
+			if (!((k as number) <= (of.at(-1) ?? 0)))
+				throw mismatch("topK", [x as Value], `has no ${k} along its last axis`);
+			const found = [...of.slice(0, -1), k as number];
+			return [found, found];
+		},
+		emit: ([x], { k }) => ({
+			inputs: [x as Value, ints([k as number])],
+			attributes: { axis: -1, largest: 1, sorted: 1 },
 		}),
 	},
 	/** Position (int64) of the maximum over `axis`, which stays as a side of 1; the first of equals. */
@@ -82,6 +104,9 @@ export const reduceMax = (x: Value, axes: readonly number[]): Value =>
 	});
 export const argMax = (x: Value, axis: number): Value =>
 	apply(reduce.argMax, [x], { axis: axisOf(axis, x.shape.length) });
+/** The k largest along the last axis, falling. */
+export const topK = (x: Value, k: number): Value =>
+	apply(reduce.topK, [x], { k });
 /** Sum of squares of all elements, shape []: row by row first, which the runtime does on all threads and without a copy. */
 export function sumSquare(x: Value): Value {
 	const last = x.shape.length - 1;
