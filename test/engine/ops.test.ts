@@ -255,6 +255,24 @@ describe("gelu at exactly 0", () => {
 	});
 });
 
+describe("the k largest", () => {
+	it("of every row, falling, equals too", async () => {
+		const x = float32([2, 4], Float32Array.of(1, 3, 2, 3, -1, -4, -2, -3));
+		const session = await Session.create(
+			{ y: o.topK(input("x", [2, 4]), 3) },
+			{ threads: 1 },
+		);
+		const { y } = await session.run({ x });
+		await session.release();
+		expect(y).toMatchObject({ shape: [2, 3] });
+		expect([...(y as Tensor).data]).toEqual([3, 3, 2, -1, -2, -3]);
+	});
+
+	it("of fewer are refused", () => {
+		expect(() => o.topK(input("x", [4, 2]), 3)).toThrow("has no 3");
+	});
+});
+
 describe("shape rules name both shapes", () => {
 	const a = input("a", [16, 197, 192]);
 	it.each([

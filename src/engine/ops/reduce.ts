@@ -48,11 +48,12 @@ export const reduce = {
 	/** The k largest along the last axis, falling. ONNX has their positions (int64) as second output; nothing may read it here. */
 	topK: {
 		onnx: "TopK",
-		shape: ([x], { k }) => {
+		shape: ([x], attributes) => {
 			const of = (x as Value).shape;
-			if (!((k as number) <= (of.at(-1) ?? 0)))
+			const k = attributes.k as number;
+			if (!(k <= (of.at(-1) ?? 0)))
 				throw mismatch("topK", [x as Value], `has no ${k} along its last axis`);
-			const found = [...of.slice(0, -1), k as number];
+			const found = [...of.slice(0, -1), k];
 			return [found, found];
 		},
 		emit: ([x], { k }) => ({
