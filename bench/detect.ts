@@ -43,6 +43,7 @@ const trunk = new Trunk(network);
 const bare = new Trunk({ ...network, patchBlocks: [] });
 const setup = {
 	memories: [
+		// as configs/flagship.yaml
 		{
 			name: "patches",
 			options: { neighbours: 2, surround: 0.25, store: "int8" },

@@ -121,6 +121,17 @@ describe("several memories", () => {
 
 	it("have their options and weights; what is set up are their shares", () => {
 		const config = parse(two);
+		const bank = {
+			blocks: [0.5, 0.75],
+			bytesPerTask: 1000,
+			tiles: 1,
+			neighbours: 1,
+			surround: 0,
+			augment: "none",
+			window: null,
+			foreground: false,
+			store: "float16",
+		};
 		expect(config.memory).toEqual([
 			{
 				name: "dne",
@@ -131,15 +142,7 @@ describe("several memories", () => {
 			},
 			{
 				name: "patches",
-				blocks: [0.5, 0.75],
-				bytesPerTask: 1000,
-				tiles: 1,
-				neighbours: 1,
-				surround: 0,
-				augment: "none",
-				window: null,
-				foreground: false,
-				store: "float16",
+				...bank,
 				weight: 1,
 			},
 		]);
@@ -151,17 +154,7 @@ describe("several memories", () => {
 			},
 			{
 				name: "patches",
-				options: {
-					blocks: [0.5, 0.75],
-					bytesPerTask: 1000,
-					tiles: 1,
-					neighbours: 1,
-					surround: 0,
-					augment: "none",
-					window: null,
-					foreground: false,
-					store: "float16",
-				},
+				options: bank,
 				weight: 0.25,
 			},
 		]);

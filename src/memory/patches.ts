@@ -4,9 +4,9 @@
  * The patches are those of the PRETRAINED network's middle blocks (models/vit.ts, patchEmbedding), which no strategy trains: a bank
  * never goes stale, and learning a product changes nothing of the earlier ones.
  *
- * Raw scores are cosine distances, to the nearest of the bank or the mean to its `neighbours` nearest. The bank is a coreset (coreset.ts) of at most `bytesPerTask`, stored in half precision or
- * in 8 bits; what is scored is what is stored. Cross-fitted: the good image against all centres of other images; the coreset itself
- * has seen it, which makes these scores a little large.
+ * Raw scores are cosine distances, to the nearest of the bank or the mean to its `neighbours` nearest. The bank is a coreset
+ * (coreset.ts) of at most `bytesPerTask`, stored in half precision or in 8 bits; what is scored is what is stored. Cross-fitted: the
+ * good image against all centres of other images; the coreset itself has seen it, which makes these scores a little large.
  * Patches outside of a category's region of interest are neither learnt nor scored: their distance is 0.
  *
  * What a product's good parts say decides whether an option that may or may not suit it is taken: turned or flipped views only where they

@@ -18,30 +18,25 @@ export function lessSurround(
 	const out = float32(shape);
 	const pictures = (shape[0] as number) / (rows * columns);
 	const across = new Float32Array(rows * columns * d); // sums of up to 3 patches
-	const near = new Float32Array(d);
+	const sums = new Float32Array(d);
+	const [rowsNear, columnsNear] = [neighbours(rows), neighbours(columns)];
 	for (let p = 0; p < pictures; p++) {
 		const first = p * rows * columns;
 		across.fill(0);
 		for (let r = 0; r < rows; r++)
-			for (let c = 0; c < columns; c++)
-				for (const k of within(c, columns))
-					addTo(
-						across.subarray((r * columns + c) * d),
-						data,
-						first + r * columns + k,
-						d,
-					);
-		for (let r = 0; r < rows; r++)
-			for (let c = 0; c < columns; c++) {
-				near.fill(0);
-				for (const k of within(r, rows))
-					addTo(near, across, k * columns + c, d);
-				const count = within(r, rows).length * within(c, columns).length;
+			for (const [c, near] of columnsNear.entries())
+				for (const k of near)
+					addRow(across, r * columns + c, data, first + r * columns + k, d);
+		for (const [r, above] of rowsNear.entries())
+			for (const [c, beside] of columnsNear.entries()) {
+				sums.fill(0);
+				for (const k of above) addRow(sums, 0, across, k * columns + c, d);
+				const count = above.length * beside.length;
 				const at = (first + r * columns + c) * d;
 				let square = 0;
 				for (let i = 0; i < d; i++) {
 					const x =
-						(data[at + i] as number) - (strength * (near[i] as number)) / count;
+						(data[at + i] as number) - (strength * (sums[i] as number)) / count;
 					out.data[at + i] = x;
 					square += x * x;
 				}
@@ -54,17 +49,21 @@ export function lessSurround(
 	return out;
 }
 
-/** i and its neighbours among n. */
-const within = (i: number, n: number): readonly number[] =>
-	[i - 1, i, i + 1].filter((k) => k >= 0 && k < n);
+/** Of each of n places along an axis: itself and those beside it. */
+const neighbours = (n: number): readonly (readonly number[])[] =>
+	Array.from({ length: n }, (_, i) =>
+		[i - 1, i, i + 1].filter((k) => k >= 0 && k < n),
+	);
 
-function addTo(
-	sums: Float32Array,
-	from: Float32Array /* [., D] */,
-	row: number,
+/** Adds a row of `from` [., D] to one of `to` [., D]. */
+function addRow(
+	to: Float32Array,
+	toRow: number,
+	from: Float32Array,
+	fromRow: number,
 	d: number,
 ): void {
-	const at = row * d;
+	const [a, b] = [toRow * d, fromRow * d];
 	for (let i = 0; i < d; i++)
-		sums[i] = (sums[i] as number) + (from[at + i] as number);
+		to[a + i] = (to[a + i] as number) + (from[b + i] as number);
 }
