@@ -1,6 +1,7 @@
 /**
  * One process that has learnt a product with patches and density and scores images: a line on standard input, a line of JSON back.
  * node detect.js '{"images":200,"threads":2}'
+ * The memories are those of configs/flagship.yaml.
  * Drawn pictures and random weights, unless "data" and "weights" name others.
  * "bare": ms an image of the network alone, 16 at a time. "score": ms an image from the file to both scores and the map. "learn": ms of
  * the coreset with its cross-fit, the features given. "fit": ms an image of learning all anew, from the files. "peak": bytes.
@@ -8,12 +9,13 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { loadConfig, memoriesOf } from "../src/config.ts";
 import { drawDemo } from "../src/data/demo.ts";
 import { findCategories, readTestCategory } from "../src/data/index.ts";
 import type { Sample } from "../src/data/task.ts";
 import { uint8 } from "../src/engine/tensor.ts";
 import { Eyes, joinFeatures, localiserOf } from "../src/evaluate.ts";
-import { Knowledge } from "../src/knowledge.ts";
+import { Knowledge, patchesRead } from "../src/knowledge.ts";
 import type { Features } from "../src/memory/memory.ts";
 import { readBackbone } from "../src/models/backbone.ts";
 import { Random } from "../src/random.ts";
@@ -38,22 +40,17 @@ const backbone =
 		? networkOf({ model: "small", last: 3, batch: 16, ...job }, random).backbone
 		: readBackbone(job.weights, [224, 224]);
 const from = backbone.config.depth;
-const network = { backbone, from, patchBlocks: [5, 8], threads: job.threads };
+const { config } = await loadConfig("configs/flagship.yaml");
+const memories = memoriesOf(config);
+const network = {
+	backbone,
+	from,
+	patchBlocks: patchesRead(backbone.config, memories).blocks,
+	threads: job.threads,
+};
 const trunk = new Trunk(network);
 const bare = new Trunk({ ...network, patchBlocks: [] });
-const setup = {
-	memories: [
-		// as configs/flagship.yaml
-		{
-			name: "patches",
-			options: { neighbours: 2, surround: 0.25, store: "int8" },
-			weight: 0.99,
-		},
-		{ name: "dne", options: {}, weight: 0.01 },
-	],
-	from,
-	falseAlarms: 0.01,
-};
+const setup = { memories, from, falseAlarms: config.evaluate.falseAlarms };
 const folder = mkdtempSync(join(tmpdir(), "keepsight-bench-"));
 
 async function drawn(): Promise<string> {

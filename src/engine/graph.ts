@@ -50,8 +50,12 @@ export interface Op {
 	readonly domain?: "com.microsoft";
 	/** Shapes of the outputs; throws through `mismatch` when the inputs do not fit. */
 	shape(inputs: readonly Value[], attributes: Attributes): readonly Shape[];
-	/** Default: the dtype of the first input. */
-	dtype?(inputs: readonly Value[], attributes: Attributes): DType;
+	/** Of the outputs, by position. Default: the dtype of the first input. */
+	dtype?(
+		inputs: readonly Value[],
+		attributes: Attributes,
+		output: number,
+	): DType;
 	/** Gradient of every input, null where there is none. Absent: not differentiable, and asking is an error. */
 	gradient?(context: GradientContext): readonly (Value | null)[];
 	/** ONNX attributes and extra constant inputs where they differ from `attributes` and `inputs`. */
@@ -116,11 +120,10 @@ export function applyAll(
 	inputs: readonly Value[],
 	attributes: Attributes = {},
 ): readonly Value[] {
-	const dtype = op.dtype
-		? op.dtype(inputs, attributes)
-		: (inputs[0] as Value).dtype;
 	const node: Node = { op, inputs, attributes, outputs: [] };
 	op.shape(inputs, attributes).forEach((shape, index) => {
+		const dtype =
+			op.dtype?.(inputs, attributes, index) ?? (inputs[0] as Value).dtype;
 		node.outputs.push({ shape, dtype, source: { kind: "node", node, index } });
 	});
 	return node.outputs;

@@ -6,6 +6,7 @@ import type { AnyTensor, DType } from "./tensor.ts";
 const dataTypes: Record<DType, number> = {
 	float32: 1,
 	uint8: 2,
+	int8: 3,
 	int32: 6,
 	int64: 7,
 	float16: 10,

@@ -17,6 +17,7 @@ export interface SessionOptions {
 const fromOrt: Record<string, DType> = {
 	float32: "float32",
 	uint8: "uint8",
+	int8: "int8",
 	int64: "int64",
 	int32: "int32",
 	float64: "float64",

@@ -7,6 +7,7 @@ export interface Arrays {
 	float16: Uint16Array;
 	int64: BigInt64Array;
 	int32: Int32Array;
+	int8: Int8Array;
 	uint8: Uint8Array;
 }
 export type DType = keyof Arrays;
@@ -33,6 +34,10 @@ export const float64 = (
 	shape: Shape,
 	data: Float64Array = new Float64Array(sizeOf(shape)),
 ): Tensor<"float64"> => ({ dtype: "float64", shape, data });
+export const int8 = (
+	shape: Shape,
+	data: Int8Array = new Int8Array(sizeOf(shape)),
+): Tensor<"int8"> => ({ dtype: "int8", shape, data });
 export const uint8 = (
 	shape: Shape,
 	data: Uint8Array = new Uint8Array(sizeOf(shape)),

@@ -7,7 +7,7 @@ import { dot, momentsOf } from "../linalg/covariance.ts";
 import { symmetricEigen } from "../linalg/eigen.ts";
 
 /** What no similarity of two rows of length 1 outweighs. */
-export const EXCLUDED = -4;
+export const EXCLUDED = -1000;
 
 /** Added to the similarities [n, M] of patches in these cells of the grid: 0 up to `window` cells away, down and across, else EXCLUDED. */
 export function windowBias(

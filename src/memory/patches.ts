@@ -24,6 +24,7 @@ import {
 import { fail } from "../errors.ts";
 import { quantile } from "../metrics/interval.ts";
 import type { Random } from "../random.ts";
+import { fromBytes, toBytes } from "./bytes.ts";
 import {
 	type Foreground,
 	foregroundOf,
@@ -43,7 +44,7 @@ import {
 	type Trial,
 	sumBytes,
 } from "./memory.ts";
-import { Nearest } from "./nearest.ts";
+import { Centres, Nearest } from "./nearest.ts";
 import { lessSurround } from "./surround.ts";
 import {
 	integer,
@@ -134,8 +135,8 @@ interface Choice {
 
 interface Bank extends Choice {
 	readonly stored: Readonly<Record<string, AnyTensor>>;
-	/** The same in float32. */
-	readonly centres: Tensor; // [M, D]
+	/** The same, ready for the search. */
+	readonly centres: Centres;
 	readonly cells: Uint16Array; // [M]
 	readonly roi: Uint8Array | null; // [N]
 	readonly crossFitted: Float64Array;
@@ -276,7 +277,7 @@ class Patches implements Memory {
 			),
 		);
 		const all: readonly View[] = earlier
-			? [{ rows: earlier.centres, cells: earlier.cells }, ...learnt]
+			? [{ rows: earlier.centres.rows, cells: earlier.cells }, ...learnt]
 			: learnt;
 		const rows = all.map((view) => view.rows);
 		const starts = startsOf(rows);
@@ -294,7 +295,7 @@ class Patches implements Memory {
 		const stored = this.#store(gather(rows, starts, chosen, this.#d));
 		const bank: Bank = this.#complete({
 			stored,
-			centres: this.#load(id, stored),
+			centres: new Centres(this.#load(id, stored)),
 			cells,
 			roi,
 			augmented,
@@ -388,7 +389,8 @@ class Patches implements Memory {
 			names.map((name) => [name, copyOf(tensors[name])]),
 		);
 		const has = (name: string) => Object.hasOwn(tensors, name);
-		const centres = this.#load(id, tensors);
+		const centres = new Centres(this.#load(id, tensors));
+		const count = centres.rows.shape[0] as number;
 		const windowed = has("window");
 		this.#kept.set(
 			id,
@@ -396,8 +398,8 @@ class Patches implements Memory {
 				stored,
 				centres,
 				cells: windowed
-					? this.#cells(id, tensors, centres.shape[0] as number)
-					: new Uint16Array(centres.shape[0] as number),
+					? this.#cells(id, tensors, count)
+					: new Uint16Array(count),
 				roi: has("roi")
 					? restoreArray(id, tensors, "roi", "uint8").slice()
 					: null,
@@ -455,9 +457,9 @@ class Patches implements Memory {
 	}
 
 	#store(centres: Tensor): Record<string, AnyTensor> {
-		return this.#options.store === "int8"
-			? toBytes(centres)
-			: { bank: toHalf(centres) };
+		if (this.#options.store === "float16") return { bank: toHalf(centres) };
+		const { codes, scale } = toBytes(centres);
+		return { bank: codes, scale };
 	}
 
 	#load(id: string, tensors: Stored): Tensor {
@@ -472,7 +474,7 @@ class Patches implements Memory {
 		const scale =
 			store === "int8" ? this.#scale(id, tensors, shape[0] as number) : null;
 		const centres = scale
-			? fromBytes(uint8(shape, data as Uint8Array), scale)
+			? fromBytes({ codes: uint8(shape, data as Uint8Array), scale })
 			: fromHalf({ dtype: "float16", shape, data: data as Uint16Array });
 		const [m] = centres.shape as [number, number];
 		if (!Number.isInteger(m) || m === 0 || !centres.data.every(Number.isFinite))
@@ -484,7 +486,7 @@ class Patches implements Memory {
 		return centres;
 	}
 
-	#scale(id: string, tensors: Stored, rows: number): Float32Array {
+	#scale(id: string, tensors: Stored, rows: number): Tensor {
 		const scale = restoreArray(id, tensors, "scale", "float32");
 		const problem =
 			Number.isInteger(rows) && scale.length !== rows
@@ -493,7 +495,7 @@ class Patches implements Memory {
 					? null
 					: "holds a value that is not finite";
 		if (problem) throw fail("MEMORY_DAMAGED", { id, tensor: "scale", problem });
-		return scale;
+		return float32([scale.length], scale);
 	}
 
 	/** The patches of each image that are looked at. */
@@ -669,35 +671,4 @@ function gather(
 		);
 	}
 	return out;
-}
-
-/** Symmetric 8 bits about 128, a scale a row. */
-function toBytes({ shape, data }: Tensor): Record<string, AnyTensor> {
-	const [m, d] = shape as [number, number];
-	const bank = uint8([m, d]);
-	const scale = float32([m]);
-	for (let r = 0; r < m; r++) {
-		const row = data.subarray(r * d, (r + 1) * d);
-		const step = Math.fround(
-			row.reduce((a, x) => Math.max(a, Math.abs(x)), 0) / 127 || 1,
-		);
-		scale.data[r] = step;
-		for (let i = 0; i < d; i++)
-			bank.data[r * d + i] = 128 + Math.round((row[i] as number) / step);
-	}
-	return { bank, scale };
-}
-
-function fromBytes(
-	{ shape, data }: Tensor<"uint8">,
-	scale: Float32Array,
-): Tensor {
-	const d = shape[1] as number;
-	return float32(
-		shape,
-		Float32Array.from(
-			data,
-			(u, i) => (u - 128) * (scale[Math.floor(i / d)] ?? Number.NaN),
-		),
-	);
 }

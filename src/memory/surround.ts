@@ -17,53 +17,67 @@ export function lessSurround(
 	const d = shape[1] as number;
 	const out = float32(shape);
 	const pictures = (shape[0] as number) / (rows * columns);
-	const across = new Float32Array(rows * columns * d); // sums of up to 3 patches
-	const sums = new Float32Array(d);
-	const [rowsNear, columnsNear] = [neighbours(rows), neighbours(columns)];
+	const size = rows * columns * d;
+	const nothing = new Float32Array(columns * d); // beyond the edge
+	const across = new Float32Array(size); // sums of up to 3 patches of a row
+	const line = (of: Float32Array, r: number) =>
+		r >= 0 && r < rows
+			? of.subarray(r * columns * d, (r + 1) * columns * d)
+			: nothing;
 	for (let p = 0; p < pictures; p++) {
-		const first = p * rows * columns;
-		across.fill(0);
+		const picture = data.subarray(p * size, (p + 1) * size);
 		for (let r = 0; r < rows; r++)
-			for (const [c, near] of columnsNear.entries())
-				for (const k of near)
-					addRow(across, r * columns + c, data, first + r * columns + k, d);
-		for (const [r, above] of rowsNear.entries())
-			for (const [c, beside] of columnsNear.entries()) {
-				sums.fill(0);
-				for (const k of above) addRow(sums, 0, across, k * columns + c, d);
-				const count = above.length * beside.length;
-				const at = (first + r * columns + c) * d;
-				let square = 0;
-				for (let i = 0; i < d; i++) {
-					const x =
-						(data[at + i] as number) - (strength * (sums[i] as number)) / count;
-					out.data[at + i] = x;
-					square += x * x;
-				}
-				const length = Math.sqrt(square);
-				if (length > 0)
-					for (let i = 0; i < d; i++)
-						out.data[at + i] = (out.data[at + i] as number) / length;
-			}
+			sumAlong(line(across, r), line(picture, r), d);
+		for (let r = 0; r < rows; r++)
+			contrasted(
+				out.data.subarray(p * size + r * columns * d),
+				line(picture, r),
+				[line(across, r - 1), line(across, r), line(across, r + 1)],
+				{ d, strength, near: beside(r, rows) },
+			);
 	}
 	return out;
 }
 
-/** Of each of n places along an axis: itself and those beside it. */
-const neighbours = (n: number): readonly (readonly number[])[] =>
-	Array.from({ length: n }, (_, i) =>
-		[i - 1, i, i + 1].filter((k) => k >= 0 && k < n),
-	);
+/** How many of n places along an axis touch the i-th, itself counted. */
+const beside = (i: number, n: number): number =>
+	Math.min(i + 1, n - 1) - Math.max(i - 1, 0) + 1;
 
-/** Adds a row of `from` [., D] to one of `to` [., D]. */
-function addRow(
-	to: Float32Array,
-	toRow: number,
-	from: Float32Array,
-	fromRow: number,
-	d: number,
+/** Every patch of a line [columns · D] and those at its left and right. */
+function sumAlong(out: Float32Array, line: Float32Array, d: number): void {
+	const inner = line.length - d;
+	for (let i = 0; i < line.length; i++)
+		out[i] =
+			(line[i] as number) +
+			(i >= d ? (line[i - d] as number) : 0) +
+			(i < inner ? (line[i + d] as number) : 0);
+}
+
+/** A line of patches less the share of their neighbourhoods, whose sums are those of three lines; every patch at length 1. */
+function contrasted(
+	out: Float32Array,
+	line: Float32Array,
+	[above, here, below]: readonly [Float32Array, Float32Array, Float32Array],
+	{
+		d,
+		strength,
+		near,
+	}: { readonly d: number; readonly strength: number; readonly near: number },
 ): void {
-	const [a, b] = [toRow * d, fromRow * d];
-	for (let i = 0; i < d; i++)
-		to[a + i] = (to[a + i] as number) + (from[b + i] as number);
+	const columns = line.length / d;
+	for (let c = 0; c < columns; c++) {
+		const [from, to] = [c * d, (c + 1) * d];
+		const share = strength / (near * beside(c, columns));
+		let square = 0;
+		for (let i = from; i < to; i++) {
+			const sum =
+				(above[i] as number) + (here[i] as number) + (below[i] as number);
+			const x = (line[i] as number) - share * sum;
+			out[i] = x;
+			square += x * x;
+		}
+		if (square === 0) continue;
+		const factor = 1 / Math.sqrt(square);
+		for (let i = from; i < to; i++) out[i] = (out[i] as number) * factor;
+	}
 }

@@ -18,6 +18,7 @@ const arrays = {
 	F64: Float64Array,
 	I64: BigInt64Array,
 	I32: Int32Array,
+	I8: Int8Array,
 	U8: Uint8Array,
 	BOOL: Uint8Array,
 } as const;
@@ -284,6 +285,8 @@ export function toTensor(tensor: StoredTensor): AnyTensor {
 			return { dtype: "int64", shape: tensor.shape, data: tensor.data };
 		case "I32":
 			return { dtype: "int32", shape: tensor.shape, data: tensor.data };
+		case "I8":
+			return { dtype: "int8", shape: tensor.shape, data: tensor.data };
 		case "U8":
 		case "BOOL":
 			return { dtype: "uint8", shape: tensor.shape, data: tensor.data };
@@ -298,6 +301,7 @@ const labels: Record<DType, StoredDType> = {
 	float16: "F16",
 	int64: "I64",
 	int32: "I32",
+	int8: "I8",
 	uint8: "U8",
 };
 

@@ -1,14 +1,15 @@
 /** Distances to the nearest centre against plain loops in float64. */
 import { afterAll, describe, expect, it } from "vitest";
 import { float32, type Tensor } from "../../src/engine/tensor.ts";
-import { Nearest } from "../../src/memory/nearest.ts";
+import { Centres, Nearest } from "../../src/memory/nearest.ts";
 import { Random } from "../../src/random.ts";
-import { directions } from "./synthetic.ts";
+import { directions, unit } from "./synthetic.ts";
 
 const d = 48;
 const random = new Random("nearest.test");
 const patches = directions(30, d, random);
-const centres = directions(70, d, random);
+const rows = directions(70, d, random);
+const centres = new Centres(rows);
 const nearest = new Nearest(1, 1);
 const two = new Nearest(1, 2);
 afterAll(async () => {
@@ -49,6 +50,24 @@ function expectClose(found: Float32Array, expected: readonly number[]) {
 		).toBeLessThan(5e-7);
 }
 
+it.each([
+	[nearest, 1],
+	[two, 2],
+] as const)(
+	"finds the nearest of many, of patches close to one of them",
+	async (search, count) => {
+		const many = directions(5000, d, random);
+		const close = float32(
+			[40, d],
+			many.data.slice(0, 40 * d).map((x) => x + 0.03 * random.normal()),
+		);
+		expectClose(
+			await search.distances(unit(close), new Centres(many)),
+			plain(unit(close), many, [0, 0], count),
+		);
+	},
+);
+
 describe("the mean of two", () => {
 	it.each([
 		[0, 0],
@@ -59,13 +78,16 @@ describe("the mean of two", () => {
 		const except = [from, to] as const;
 		expectClose(
 			await two.distances(patches, centres, { except }),
-			plain(patches, centres, except, 2),
+			plain(patches, rows, except, 2),
 		);
 	});
 
 	it("of a bank of one", async () => {
-		const one = float32([1, d], centres.data.slice(0, d));
-		expectClose(await two.distances(patches, one), plain(patches, one));
+		const one = float32([1, d], rows.data.slice(0, d));
+		expectClose(
+			await two.distances(patches, new Centres(one)),
+			plain(patches, one),
+		);
 	});
 });
 
@@ -73,7 +95,7 @@ describe("distances", () => {
 	it("to the nearest of all centres", async () => {
 		expectClose(
 			await nearest.distances(patches, centres),
-			plain(patches, centres),
+			plain(patches, rows),
 		);
 	});
 
@@ -87,7 +109,7 @@ describe("distances", () => {
 		const found = await nearest.distances(patches, centres, {
 			except: [from, to],
 		});
-		expectClose(found, plain(patches, centres, [from, to]));
+		expectClose(found, plain(patches, rows, [from, to]));
 	});
 
 	it("an exclusion is forgotten by the next call", async () => {
@@ -96,7 +118,7 @@ describe("distances", () => {
 		});
 		expectClose(
 			await nearest.distances(patches, centres),
-			plain(patches, centres),
+			plain(patches, rows),
 		);
 	});
 
@@ -113,14 +135,17 @@ describe("distances", () => {
 		for (let i = 0; i < 30; i++) {
 			const row = (t: Tensor) =>
 				float32([1, d], t.data.slice(i * d, (i + 1) * d));
-			const [far] = await nearest.distances(row(opposite), row(patches));
+			const [far] = await nearest.distances(
+				row(opposite),
+				new Centres(row(patches)),
+			);
 			expect(far).toBeGreaterThan(2 - 1e-6);
 			expect(far).toBeLessThanOrEqual(2);
 		}
 	});
 
 	it("are never below 0, and 0 for a patch that is a centre, but for rounding", async () => {
-		const found = await nearest.distances(patches, patches);
+		const found = await nearest.distances(patches, new Centres(patches));
 		for (const value of found) {
 			expect(value).toBeGreaterThanOrEqual(0);
 			expect(value).toBeLessThan(1e-6);
@@ -137,7 +162,10 @@ describe("distances", () => {
 it("banks of one size share a graph without sharing numbers; it works again after its release", async () => {
 	const other = directions(70, d, random);
 	const first = await nearest.distances(patches, centres);
-	expectClose(await nearest.distances(patches, other), plain(patches, other));
+	expectClose(
+		await nearest.distances(patches, new Centres(other)),
+		plain(patches, other),
+	);
 	expect(await nearest.distances(patches, centres)).toEqual(first);
 	await nearest.release();
 	expect(await nearest.distances(patches, centres)).toEqual(first);
@@ -148,6 +176,6 @@ it("a patch's distance does not depend on what is asked beside it", async () => 
 	for (let i = 0; i < 30; i += 7) {
 		const one = float32([1, d], patches.data.slice(i * d, (i + 1) * d));
 		const [alone] = await nearest.distances(one, centres);
-		expect(Math.abs((alone as number) - (all[i] as number))).toBeLessThan(3e-7);
+		expect(alone).toBe(all[i]);
 	}
 });

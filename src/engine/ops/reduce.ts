@@ -1,6 +1,7 @@
 /** Sums over axes, and the soft maxima. */
 import {
 	apply,
+	applyAll,
 	axisOf,
 	ints,
 	mismatch,
@@ -37,15 +38,7 @@ export const reduce = {
 		}),
 		gradient: ({ dy, inputs }) => [mul(mul(inputs[0] as Value, 2), dy)],
 	},
-	/** Maximum over `axes`, which stay as sides of 1. */
-	reduceMax: {
-		onnx: "ReduceMax",
-		shape: ([x], attributes) => [reduced(x as Value, axesOf(attributes))],
-		emit: (_, attributes) => ({
-			attributes: { axes: axesOf(attributes), keepdims: 1 },
-		}),
-	},
-	/** The k largest along the last axis, falling. ONNX has their positions (int64) as second output; nothing may read it here. */
+	/** The k largest along the last axis, falling, and their positions (int64). */
 	topK: {
 		onnx: "TopK",
 		shape: ([x], attributes) => {
@@ -56,6 +49,7 @@ export const reduce = {
 			const found = [...of.slice(0, -1), k];
 			return [found, found];
 		},
+		dtype: ([x], _, output) => (output === 0 ? (x as Value).dtype : "int64"),
 		emit: ([x], { k }) => ({
 			inputs: [x as Value, ints([k as number])],
 			attributes: { axis: -1, largest: 1, sorted: 1 },
@@ -98,16 +92,16 @@ export const reduceSum = (x: Value, axes: readonly number[]): Value =>
 		: apply(reduce.reduceSum, [x], {
 				axes: axes.map((a) => axisOf(a, x.shape.length)),
 			});
-/** Maximum over axes, kept as sides of 1. */
-export const reduceMax = (x: Value, axes: readonly number[]): Value =>
-	apply(reduce.reduceMax, [x], {
-		axes: axes.map((a) => axisOf(a, x.shape.length)),
-	});
 export const argMax = (x: Value, axis: number): Value =>
 	apply(reduce.argMax, [x], { axis: axisOf(axis, x.shape.length) });
-/** The k largest along the last axis, falling. */
-export const topK = (x: Value, k: number): Value =>
-	apply(reduce.topK, [x], { k });
+/** The k largest along the last axis, falling, and their positions (int64); the first of equals first. */
+export function topK(
+	x: Value,
+	k: number,
+): { readonly values: Value; readonly positions: Value } {
+	const [values, positions] = applyAll(reduce.topK, [x], { k });
+	return { values: values as Value, positions: positions as Value };
+}
 /** Sum of squares of all elements, shape []: row by row first, which the runtime does on all threads and without a copy. */
 export function sumSquare(x: Value): Value {
 	const last = x.shape.length - 1;
