@@ -3,6 +3,7 @@
  * since a running session blocks its process. It leaves terminal signals to the parent, and dies within a second of it.
  */
 import { Worker } from "node:worker_threads";
+import { distill } from "./distill.ts";
 import { Interrupted, KeepsightError } from "./errors.ts";
 import { evaluateRun } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
@@ -52,6 +53,8 @@ async function doneBy(job: Job, watcher: Watcher): Promise<JobResult> {
 	switch (job.kind) {
 		case "train":
 			return train(job, watcher);
+		case "distill":
+			return distill(job, watcher);
 		case "evaluate":
 			return evaluateRun(job, watcher);
 		case "cells":

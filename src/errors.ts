@@ -120,6 +120,19 @@ const wording = {
 		patch: number;
 	}) =>
 		`image_size ${shape(e.imageSize)} is not a multiple of the backbone's patch of ${e.patch} px. Use ${e.imageSize.map((s) => Math.max(e.patch, Math.round(s / e.patch) * e.patch)).join(" x ")}.`,
+	// distillation
+	PICTURES_MISSING: (e: { dirs: readonly string[]; found: number }) =>
+		`${e.dirs.join(", ")}: ${e.found} usable pictures, and at least 2 are needed, one of them to validate on. Give --images folders of PNG, JPEG, BMP, TIFF or WebP files; thousands of varied ones teach best.`,
+	POOL_DIFFERS: (e: { dir: string; keys: readonly string[] }) =>
+		`The pool of crops in ${e.dir} was drawn with other settings (${e.keys.join(", ")}). Use those, or give another folder with --pool.`,
+	DISTILL_EXISTS: (e: { dir: string }) =>
+		`${e.dir} already holds a student. Continue it with --resume, replace it with --fresh, or choose another folder with --out.`,
+	DISTILL_DIFFERS: (e: { dir: string; keys: readonly string[] }) =>
+		`The student in ${e.dir} was begun with other settings (${e.keys.join(", ")}). Use those, start over with --fresh, or train its weights on into another folder with --from ${e.dir} --out DIR.`,
+	CROPS_TOO_FEW: (e: { crops: number; batchSize: number }) =>
+		`The pool holds ${e.crops} crops, and one step takes ${e.batchSize}. Raise --crops or lower --batch-size.`,
+	DISTILL_NOT_FINITE: (e: { step: number; value: number }) =>
+		`The loss became ${e.value} in step ${e.step}; the student after the last saved step is kept. Lower --lr and start over with --fresh.`,
 	// engine
 	SHAPE_MISMATCH: (e: {
 		op: string;

@@ -1,6 +1,7 @@
 /** The parent's side of child.ts: starts the process, passes events on, turns its end into a result or an error. */
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import type { DistillJob } from "./distill.ts";
 import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
 import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
@@ -9,6 +10,7 @@ import type { TrainJob, trainAll } from "./train.ts";
 export type Job =
 	| (TrainJob & { readonly kind: "train" })
 	| CellsJob
+	| (DistillJob & { readonly kind: "distill" })
 	| (EvaluateJob & { readonly kind: "evaluate" });
 
 /** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */

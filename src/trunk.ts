@@ -112,7 +112,7 @@ export function topOf(
 	params: ValueDict,
 	state: Value,
 	options: { forwardOnly?: boolean } = {},
-): Omit<Top, "tokens"> {
+): Pick<Top, "embedding" | "layerInputs"> {
 	const parts = imageGroups(config, state.shape[0] as number).map(
 		([start, end]) => {
 			const part = taken(state, start, end);
@@ -406,6 +406,14 @@ export class Trunk {
 			this.#groups.set(length, session);
 		}
 		return session;
+	}
+
+	/** Frees all sessions. */
+	async release(): Promise<void> {
+		const sessions = [...this.#sights.values(), ...this.#groups.values()];
+		this.#sights.clear();
+		this.#groups.clear();
+		for (const session of sessions) await (await session).release();
 	}
 
 	/** Frees the sessions for groups, which evaluation does not need; where runs share the trunk, the next one does. */

@@ -14,9 +14,9 @@ const layers = [
 	"models data calibration maps",
 	"pretext strategies memory",
 	"config trunk augment", // augment.worker is part of augment
-	"knowledge draws probe reuse distill",
-	"step",
-	"learn",
+	"knowledge draws probe reuse crops",
+	"step student",
+	"learn distill",
 	"detector",
 	"run",
 	"localise pictures",

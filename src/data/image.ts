@@ -81,32 +81,75 @@ async function decode(bytes: Bytes, name: string, size?: Size): Promise<Sized> {
 		const source = await open(bytes, name);
 		const [h, w] = source.size;
 		return oneLargeAtATime(h * w, async () => {
-			const [toH, toW] = size ?? source.size;
+			const to = size ?? source.size;
 			const picture = source
 				.sharp()
 				.autoOrient()
 				.flatten({ background: "#000" });
-			const shrinks = toH <= h && toW <= w;
-			// without fastShrinkOnLoad: false a JPEG would be shrunk by its own coarse steps first
-			if (shrinks && (toH < h || toW < w))
-				picture.resize(toW, toH, {
-					fit: "fill",
-					kernel: "cubic",
-					fastShrinkOnLoad: false,
-				});
-			const pixels = await picture
-				.toColourspace("srgb")
-				.raw({ depth: "uchar" })
-				.toBuffer();
 			return {
-				image: uint8(
-					[toH, toW, 3],
-					shrinks ? plain(pixels) : resample(pixels, [h, w], [toH, toW]),
-				),
+				image: await resized(picture, source.size, to),
 				size: source.size,
 			};
 		});
 	});
+}
+
+async function resized(
+	picture: Sharp,
+	[h, w]: Size,
+	[toH, toW]: Size,
+): Promise<Image> {
+	const shrinks = toH <= h && toW <= w;
+	// without fastShrinkOnLoad: false a JPEG would be shrunk by its own coarse steps first
+	if (shrinks && (toH < h || toW < w))
+		picture.resize(toW, toH, {
+			fit: "fill",
+			kernel: "cubic",
+			fastShrinkOnLoad: false,
+		});
+	const pixels = await picture
+		.toColourspace("srgb")
+		.raw({ depth: "uchar" })
+		.toBuffer();
+	return uint8(
+		[toH, toW, 3],
+		shrinks ? plain(pixels) : resample(pixels, [h, w], [toH, toW]),
+	);
+}
+
+/** A square of a picture, in its pixels. */
+export interface Part {
+	readonly top: number;
+	readonly left: number;
+	readonly side: number;
+}
+
+/** Parts of one picture, each resized to every one of `sizes`; `choose` is told how large the picture is. */
+export async function readParts(
+	path: string,
+	choose: (size: Size) => readonly Part[],
+	sizes: readonly Size[],
+): Promise<Image[][]> {
+	const { data, shape } = await readImage(path);
+	const [height, width] = shape as [number, number, number];
+	return Promise.all(
+		choose([height, width]).map(({ top, left, side }) =>
+			Promise.all(
+				sizes.map((size) =>
+					resized(
+						sharp(data, { raw: { width, height, channels: 3 } }).extract({
+							top,
+							left,
+							width: side,
+							height: side,
+						}),
+						[side, side],
+						size,
+					),
+				),
+			),
+		),
+	);
 }
 
 /** A ground-truth mask at its own size with the values of the file (0: good); of a coloured mask the largest channel. */

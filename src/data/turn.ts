@@ -29,23 +29,37 @@ const diagonals: readonly Source[] = [
 ];
 
 /** The other views of a picture; all of its own size. */
-export function otherViews(image: Image, augment: Augment): Image[] {
-	const [h = 0, w = 0] = image.shape;
-	const square = h === w;
+export const otherViews = (image: Image, augment: Augment): Image[] =>
+	sourcesOf(image, augment).map((source) => seenFrom(image, source));
+
+/** One of all views, the picture itself among them: the same for the same number in [0, 1). */
+export function viewAt(image: Image, at: number): Image {
+	const sources: readonly Source[] = [
+		(y, x) => [y, x],
+		...sourcesOf(image, "all"),
+	];
+	return seenFrom(image, sources[Math.floor(at * sources.length)] as Source);
+}
+
+function sourcesOf({ shape }: Image, augment: Augment): readonly Source[] {
+	const square = shape[0] === shape[1];
 	const sources: Readonly<Record<Augment, readonly Source[]>> = {
 		none: [],
 		turns: [half, ...(square ? quarters : [])],
 		flips: [half, ...mirrors],
 		all: [half, ...mirrors, ...(square ? [...quarters, ...diagonals] : [])],
 	};
-	return sources[augment].map((source) => {
-		const view = uint8([h, w, 3]);
-		for (let y = 0; y < h; y++)
-			for (let x = 0; x < w; x++) {
-				const [fromY, fromX] = source(y, x, h, w);
-				const from = 3 * (fromY * w + fromX);
-				view.data.set(image.data.subarray(from, from + 3), 3 * (y * w + x));
-			}
-		return view;
-	});
+	return sources[augment];
+}
+
+function seenFrom({ shape, data }: Image, source: Source): Image {
+	const [h = 0, w = 0] = shape;
+	const view = uint8([h, w, 3]);
+	for (let y = 0; y < h; y++)
+		for (let x = 0; x < w; x++) {
+			const [fromY, fromX] = source(y, x, h, w);
+			const from = 3 * (fromY * w + fromX);
+			view.data.set(data.subarray(from, from + 3), 3 * (y * w + x));
+		}
+	return view;
 }

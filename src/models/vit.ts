@@ -56,6 +56,8 @@ export interface Top {
 	readonly tokens: Value | null; // [B, T, D]
 	/** The class token after the final norm. */
 	readonly embedding: Value; // [B, D]
+	/** The tokens after each block of `keep`, without the final norm. */
+	readonly hidden: readonly Value[]; // [B, T, D] each
 	/** What each linear layer reads: [B, T, in], or [B, in] where only the class row is computed. */
 	readonly layerInputs: Readonly<Record<string, Value>>;
 }
@@ -442,13 +444,17 @@ export function trunk(
 	};
 }
 
-/** The blocks from `from` on and the final norm, from the trunk's state. */
+/** The blocks from `from` on and the final norm, from the trunk's state. `keep`: blocks below the last, counted from 0. */
 export function top(
 	c: VitConfig,
 	params: ValueDict,
 	state: Value /* [B, T, D] */,
 	from: number,
-	options: { read: Read; forwardOnly?: boolean },
+	options: {
+		read: Read;
+		forwardOnly?: boolean;
+		keep?: readonly number[];
+	},
 ): Top {
 	const [batch, tokens] = state.shape as [number, number, number];
 	const d = c.width;
@@ -469,11 +475,15 @@ export function top(
 	};
 	const classOnly = options.read === "class" && from < c.depth;
 	let x = reshape(state, [batch * tokens, d]);
-	for (let i = from; i < c.depth; i++)
+	const kept = new Map<number, Value>();
+	for (let i = from; i < c.depth; i++) {
 		x =
 			classOnly && i === c.depth - 1
 				? classBlock(context, x, i)
 				: block(context, x, i);
+		if (options.keep?.includes(i)) kept.set(i, reshape(x, [batch, tokens, d]));
+	}
+	const hidden = (options.keep ?? []).map((i) => kept.get(i) as Value);
 	const finalNorm = (v: Value) =>
 		layerNorm(
 			v,
@@ -481,11 +491,13 @@ export function top(
 			get(params, "norm.bias"),
 			c.layerNormEps,
 		);
-	if (classOnly) return { tokens: null, embedding: finalNorm(x), layerInputs };
+	if (classOnly)
+		return { tokens: null, embedding: finalNorm(x), hidden, layerInputs };
 	const normed = reshape(finalNorm(x), [batch, tokens, d]);
 	return {
 		tokens: normed,
 		embedding: reshape(slice(normed, 1, 0, 1), [batch, d]),
+		hidden,
 		layerInputs,
 	};
 }

@@ -1,0 +1,164 @@
+/** keepsight backbone distill: a small student of a large teacher, from ordinary pictures. */
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { type Command, Option } from "commander";
+import type { DistillSettings } from "../distill.ts";
+import { fail } from "../errors.ts";
+import { launch } from "../launch.ts";
+import { type ProgressFlags, wholeNumber, withProgressFlags } from "./flags.ts";
+import { interruptible } from "./interrupt.ts";
+import { createProgress } from "./progress.ts";
+
+interface DistillFlags extends ProgressFlags {
+	readonly teacher?: string;
+	readonly images: readonly string[];
+	readonly blocks: readonly number[];
+	readonly out?: string;
+	readonly pool?: string;
+	readonly from?: string;
+	readonly width: number;
+	readonly depth: number;
+	readonly heads?: number;
+	readonly patch: number;
+	readonly imageSize: number;
+	readonly crops: number;
+	readonly steps: number;
+	readonly batchSize: number;
+	readonly lr: number;
+	readonly weightDecay: number;
+	readonly classWeight: number;
+	readonly seed: number;
+	readonly threads: number;
+	readonly resume?: true;
+	readonly fresh?: true;
+}
+
+const command = "keepsight backbone distill";
+
+export function addDistill(backbone: Command): void {
+	const whole = (least: number) => wholeNumber(least, command);
+	const distill = backbone
+		.command("distill")
+		.description(
+			"teach a small backbone to say of ordinary pictures what a large one says; writes a backbone's folder",
+		)
+		.option("--teacher <dir>", "the large backbone's folder")
+		.option(
+			"--images <dirs...>",
+			"folders of pictures; those below count too",
+			(dir: string, earlier: readonly string[]) => [...earlier, dir],
+			[] as readonly string[],
+		)
+		.option(
+			"--blocks <fractions>",
+			"the teacher's blocks whose patches are learnt, as fractions of its depth",
+			fractions,
+			[0.5, 0.75],
+		)
+		.option("--out <dir>", "the student's folder")
+		.option(
+			"--pool <dir>",
+			"where crops and what the teacher says of them are kept; several students may share one (default: pool/ in the student's folder)",
+		)
+		.option(
+			"--from <dir>",
+			"go on from this student's weights (default: random ones)",
+		)
+		.option("--width <n>", "of the student's tokens", whole(1), 192)
+		.option("--depth <n>", "blocks", whole(1), 12)
+		.option("--heads <n>", "default: width / 64", whole(1))
+		.option("--patch <px>", "side of a patch", whole(1), 14)
+		.option("--image-size <px>", "side of the student's input", whole(1), 224)
+		.option(
+			"--crops <n>",
+			"crops in the pool: about 250 kB each",
+			whole(1),
+			20_000,
+		)
+		.option("--steps <n>", "steps", whole(1), 20_000)
+		.option("--batch-size <n>", "crops a step", whole(1), 32)
+		.option("--lr <rate>", "largest learning rate", positive, 1e-3)
+		.option("--weight-decay <rate>", "of AdamW", positive, 0.02)
+		.option(
+			"--class-weight <w>",
+			"of the class token's loss beside the patches'",
+			positive,
+			0.2,
+		)
+		.option("--seed <n>", "of weights, crops and their order", whole(0), 0)
+		.option(
+			"--threads <n>",
+			"default: all cores",
+			whole(1),
+			availableParallelism(),
+		)
+		.addOption(
+			new Option("--resume", "go on where a stopped run ended").conflicts(
+				"fresh",
+			),
+		)
+		.option("--fresh", "delete the student that is there and start anew");
+	withProgressFlags(distill).action(run);
+}
+
+async function run(flags: DistillFlags): Promise<void> {
+	const { teacher, images, out } = flags;
+	if (teacher === undefined || images.length === 0 || out === undefined)
+		throw fail("USAGE", {
+			problem: "Give --teacher DIR, --images DIR... and --out DIR.",
+			command,
+		});
+	const { width, depth, heads, patch, imageSize } = flags;
+	const settings: DistillSettings = {
+		teacher,
+		images,
+		blocks: flags.blocks,
+		student: { name: "vit", width, depth, heads, patch },
+		from: flags.from ?? null,
+		imageSize: [imageSize, imageSize],
+		crops: flags.crops,
+		steps: flags.steps,
+		batchSize: flags.batchSize,
+		lr: flags.lr,
+		weightDecay: flags.weightDecay,
+		classWeight: flags.classWeight,
+		seed: flags.seed,
+	};
+	const progress = createProgress(flags);
+	const { results, text } = await interruptible(
+		"What was saved last is kept; the same command with --resume goes on.",
+		(signal) =>
+			launch(
+				{
+					kind: "distill",
+					settings,
+					out,
+					pool: flags.pool ?? join(out, "pool"),
+					mode: flags.resume ? "resume" : flags.fresh ? "fresh" : "new",
+					threads: flags.threads,
+				},
+				{ onEvent: progress.onEvent, signal },
+			),
+	).finally(progress.close);
+	console.log(flags.json ? JSON.stringify(results, null, 2) : text);
+}
+
+function fractions(text: string): number[] {
+	const found = text.split(",").map(Number);
+	if (found.some((x) => !(x > 0 && x <= 1)))
+		throw fail("USAGE", {
+			problem: `"${text}" is not a list of fractions such as 0.5,0.75.`,
+			command,
+		});
+	return found;
+}
+
+function positive(text: string): number {
+	const x = Number(text);
+	if (text.trim() === "" || !Number.isFinite(x) || x < 0)
+		throw fail("USAGE", {
+			problem: `"${text}" is not a number of at least 0.`,
+			command,
+		});
+	return x;
+}

@@ -1,0 +1,398 @@
+/**
+ * A pool of random crops of ordinary pictures and what a teacher network says of each: what a student learns from (distill.ts). It lies
+ * on disk in shards, so that a teacher looks at a crop once, however many students and epochs follow.
+ */
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { listImages, listFolders } from "./data/files.ts";
+import { type Part, readParts, type Size } from "./data/image.ts";
+import type { Image } from "./data/task.ts";
+import { viewAt } from "./data/turn.ts";
+import { float32, type Tensor, uint8 } from "./engine/tensor.ts";
+import { fail } from "./errors.ts";
+import { heed, type Stop } from "./events.ts";
+import { toBytes } from "./memory/bytes.ts";
+import {
+	readSafetensorsFile,
+	toFloat32,
+	writeSafetensors,
+} from "./models/safetensors.ts";
+import { Random } from "./random.ts";
+import {
+	ensureFolder,
+	readJsonObject,
+	removeTemporaries,
+	stableJson,
+	writeAtomic,
+} from "./storage.ts";
+import type { Trunk } from "./trunk.ts";
+
+/** Crops of a shard, at least: about 30 MB at 224 px. */
+const SHARD = 128;
+/** Shards whose crops are shuffled together. */
+const TOGETHER = 8;
+/** Crops of one look at a picture, at most; large pictures give more than small ones. */
+const MOST = 8;
+/** Of the pictures, kept out for validation. */
+const HELD_OUT = 0.05;
+/** Share of crops without colour, as many parts are photographed. */
+const GREY = 0.3;
+
+export interface PoolSettings {
+	/** SHA-256 of the teacher's weights. */
+	readonly teacher: string;
+	/** Teacher's blocks whose patches are learnt, counted from 0. */
+	readonly blocks: readonly number[];
+	readonly teacherSize: Size;
+	/** Of the crops as the student sees them. */
+	readonly imageSize: Size;
+	readonly seed: number;
+}
+
+export interface Shard {
+	readonly pixels: Tensor<"uint8">; // [S, H, W, 3]
+	/** The teacher's patches; 128 is 0, and each has a scale of its own, which no direction needs. */
+	readonly patches: Tensor<"uint8">; // [S, N, D]
+	/** The teacher's class tokens. */
+	readonly classes: Tensor; // [S, D]
+}
+
+export type Split = "train" | "validation";
+
+/** A picture, and its path below the folder it was found in: what the draws depend on. */
+interface Picture {
+	readonly path: string;
+	readonly name: string;
+}
+
+/** All pictures in the folders and below. */
+export async function picturesIn(dirs: readonly string[]): Promise<Picture[]> {
+	const found: Picture[] = [];
+	const walk = async (dir: string, below: string): Promise<void> => {
+		for (const { name, path } of await listImages(dir))
+			found.push({ path, name: below + name });
+		for (const { name, path } of await listFolders(dir))
+			await walk(path, `${below}${name}/`);
+	};
+	for (const dir of dirs) await walk(dir, "");
+	if (found.length < 2)
+		throw fail("PICTURES_MISSING", { dirs, found: found.length });
+	return found;
+}
+
+export class Pool {
+	readonly dir: string;
+	readonly settings: PoolSettings;
+
+	private constructor(dir: string, settings: PoolSettings) {
+		this.dir = dir;
+		this.settings = settings;
+	}
+
+	/** The pool in the folder, made there if there is none. One of other settings is refused. */
+	static open(dir: string, settings: PoolSettings): Pool {
+		ensureFolder(dir);
+		removeTemporaries(dir);
+		const path = join(dir, "pool.json");
+		const known = readJsonObject(path);
+		const wanted = JSON.parse(stableJson(settings)) as typeof known;
+		if (known && stableJson(known) !== stableJson(wanted))
+			throw fail("POOL_DIFFERS", {
+				dir,
+				keys: Object.keys(settings).filter(
+					(key) => stableJson(known[key]) !== stableJson(wanted?.[key]),
+				),
+			});
+		if (!known) writeAtomic(path, stableJson(settings));
+		return new Pool(dir, settings);
+	}
+
+	/** Crops of every shard. */
+	counts(split: Split): number[] {
+		return this.#shards(split).map((name) =>
+			Number(/-(\d+)\./.exec(name)?.[1]),
+		);
+	}
+
+	read(split: Split, shard: number): Shard {
+		const file = join(this.dir, this.#shards(split)[shard] as string);
+		const { tensors } = readSafetensorsFile(file);
+		const { pixels, patches, classes } = tensors;
+		if (pixels?.dtype !== "U8" || patches?.dtype !== "U8" || !classes)
+			throw fail("DAMAGED", {
+				path: file,
+				problem: "it does not hold pixels, patches and classes",
+			});
+		return {
+			pixels: uint8(pixels.shape, pixels.data),
+			patches: uint8(patches.shape, patches.data),
+			classes: toFloat32(classes, file),
+		};
+	}
+
+	/** Draws shards until there are at least so many crops. Goes on where it was stopped. */
+	async fill(
+		split: Split,
+		wanted: number,
+		{
+			pictures,
+			trunk,
+			stop,
+			onProgress,
+			onUnreadable,
+		}: {
+			readonly pictures: readonly Picture[];
+			readonly trunk: Trunk;
+			readonly stop: Stop;
+			onProgress(done: number): void;
+			onUnreadable(problem: string): void;
+		},
+	): Promise<void> {
+		const sources = splitOf(pictures, split, this.settings.seed);
+		let done = total(this.counts(split));
+		let at = this.#drawn(split);
+		let ahead = this.#crops(sources, at);
+		while (done < wanted) {
+			const crops: [Image, Image][] = [];
+			let barren = 0;
+			while (crops.length < SHARD) {
+				await heed(stop);
+				const drawn = await ahead;
+				at++;
+				ahead = this.#crops(sources, at);
+				if (typeof drawn === "string") {
+					onUnreadable(drawn);
+					if (++barren > sources.length)
+						throw fail("PICTURES_MISSING", { dirs: [this.dir], found: 0 });
+					continue;
+				}
+				crops.push(...drawn);
+				onProgress(Math.min(wanted, done + crops.length));
+			}
+			const shard = await this.#look(crops, trunk, stop);
+			const name = `${split}-${String(this.counts(split).length).padStart(5, "0")}-${crops.length}.safetensors`;
+			writeAtomic(
+				join(this.dir, name),
+				writeSafetensors({ ...shard }, { drawn: String(at) }),
+			);
+			done += crops.length;
+		}
+		await ahead;
+	}
+
+	#shards(split: Split): string[] {
+		if (!existsSync(this.dir)) return [];
+		return readdirSync(this.dir)
+			.filter((name) =>
+				new RegExp(`^${split}-\\d+-\\d+\\.safetensors$`).test(name),
+			)
+			.sort();
+	}
+
+	/** Looks at pictures that the shards so far have taken. */
+	#drawn(split: Split): number {
+		const last = this.#shards(split).at(-1);
+		if (last === undefined) return 0;
+		return Number(
+			readSafetensorsFile(join(this.dir, last)).metadata.drawn ?? 0,
+		);
+	}
+
+	/** Crops of the n-th look: as the student sees them, and as the teacher does; or why there are none. */
+	async #crops(
+		sources: readonly Picture[],
+		n: number,
+	): Promise<[Image, Image][] | string> {
+		const { seed, imageSize, teacherSize } = this.settings;
+		const round = Math.floor(n / sources.length);
+		const order = shuffled(sources, new Random(seed, "pictures", round));
+		const picture = order[n % sources.length] as Picture;
+		const random = new Random(seed, "crops", round, picture.name);
+		const same = imageSize.join() === teacherSize.join();
+		try {
+			const parts = await readParts(
+				picture.path,
+				(size) => drawParts(size, random, Math.min(...imageSize)),
+				same ? [imageSize] : [imageSize, teacherSize],
+			);
+			return parts.map(([student, teacher = student]) => {
+				const change = changeOf(random);
+				return [change(student as Image), change(teacher as Image)];
+			});
+		} catch (error) {
+			return (error as Error).message;
+		}
+	}
+
+	async #look(
+		crops: readonly (readonly [Image, Image])[],
+		trunk: Trunk,
+		stop: Stop,
+	): Promise<Shard> {
+		const [h, w] = this.settings.imageSize;
+		const n = crops.length;
+		const d = trunk.network.backbone.config.width;
+		const pixels = uint8([n, h, w, 3]);
+		const classes = float32([n, d]);
+		let patches: Tensor<"uint8"> | null = null;
+		for (let from = 0; from < n; from += trunk.together) {
+			await heed(stop);
+			const group = crops.slice(from, from + trunk.together);
+			const sights = await trunk.seeAll(group.map(([, image]) => image));
+			for (const [i, sight] of sights.entries()) {
+				const { codes } = toBytes(sight.patches as Tensor);
+				patches ??= uint8([n, ...codes.shape]);
+				patches.data.set(codes.data, (from + i) * codes.data.length);
+				classes.data.set(sight.frozen.data, (from + i) * d);
+				const [student] = group[i] as readonly [Image, Image];
+				pixels.data.set(student.data, (from + i) * h * w * 3);
+			}
+		}
+		return { pixels, patches: patches as Tensor<"uint8">, classes };
+	}
+}
+
+export const total = (counts: readonly number[]): number =>
+	counts.reduce((a, b) => a + b, 0);
+
+/** A crop of a shard. */
+interface Row {
+	readonly shard: Shard;
+	readonly at: number;
+}
+
+const rowsOf = (shard: Shard): Row[] =>
+	[...Array(shard.classes.shape[0]).keys()].map((at) => ({ shard, at }));
+
+/** Crops as a batch. */
+function together(rows: readonly Row[]): Shard {
+	const like = rows[0]?.shard as Shard;
+	const stack = <T extends Tensor | Tensor<"uint8">>(
+		of: T,
+		from: (shard: Shard) => T,
+	): T => {
+		const shape = [rows.length, ...of.shape.slice(1)];
+		const size = of.data.length / (of.shape[0] as number);
+		const out = (of.dtype === "uint8" ? uint8(shape) : float32(shape)) as T;
+		for (const [i, { shard, at }] of rows.entries())
+			out.data.set(
+				from(shard).data.subarray(at * size, (at + 1) * size),
+				i * size,
+			);
+		return out;
+	};
+	return {
+		pixels: stack(like.pixels, ({ pixels }) => pixels),
+		patches: stack(like.patches, ({ patches }) => patches),
+		classes: stack(like.classes, ({ classes }) => classes),
+	};
+}
+
+/** All crops to validate on, in batches of `size`. */
+export function validation(pool: Pool, size: number): Shard[] {
+	const rows = pool
+		.counts("validation")
+		.flatMap((_, i) => rowsOf(pool.read("validation", i)));
+	return inBatches(rows, size).map(together);
+}
+
+/**
+ * Batches to learn from, epoch after epoch without end, from the `first`-th on. Some shards at a time are read and their crops shuffled;
+ * what does not fill a batch is left out.
+ */
+export function* batches(
+	pool: Pool,
+	size: number,
+	seed: number,
+	first: number,
+): Generator<Shard> {
+	const counts = pool.counts("train");
+	let skipped = 0;
+	for (let epoch = 0; ; epoch++) {
+		const order = new Random(seed, "shards", epoch).permutation(counts.length);
+		for (const group of inBatches(order, TOGETHER, true)) {
+			const crops = total(group.map((i) => counts[i] as number));
+			const here = Math.floor(crops / size);
+			if (skipped + here <= first) {
+				skipped += here;
+				continue;
+			}
+			const rows = group.flatMap((i) => rowsOf(pool.read("train", i)));
+			const shuffled = new Random(seed, "rows", epoch, group[0] as number)
+				.permutation(rows.length)
+				.map((i) => rows[i] as Row);
+			for (const batch of inBatches(shuffled, size))
+				if (skipped++ >= first) yield together(batch);
+		}
+	}
+}
+
+/** Runs of `size`; a shorter rest only where it is wanted. */
+function inBatches<T>(items: readonly T[], size: number, rest = false): T[][] {
+	const out: T[][] = [];
+	for (let i = 0; i < items.length; i += size)
+		if (rest || i + size <= items.length) out.push(items.slice(i, i + size));
+	return out;
+}
+
+/** Every picture belongs to one side, whichever others there are. */
+function splitOf(
+	pictures: readonly Picture[],
+	split: Split,
+	seed: number,
+): readonly Picture[] {
+	const order = shuffled(pictures, new Random(seed, "split"));
+	const kept = Math.max(1, Math.round(HELD_OUT * order.length));
+	return split === "validation" ? order.slice(0, kept) : order.slice(kept);
+}
+
+const shuffled = <T>(items: readonly T[], random: Random): T[] =>
+	random.permutation(items.length).map((i) => items[i] as T);
+
+/** Squares, sides drawn between half the input's and the whole picture, every octave as likely. */
+function drawParts([h, w]: Size, random: Random, input: number): Part[] {
+	const most = Math.min(h, w);
+	const least = Math.min(most, Math.ceil(input / 2));
+	const count = Math.min(
+		MOST,
+		Math.max(1, Math.floor(Math.sqrt(h * w) / input)),
+	);
+	return Array.from({ length: count }, () => {
+		const side = Math.round(
+			Math.exp(random.uniform(Math.log(least), Math.log(most))),
+		);
+		return {
+			top: random.integer(h - side + 1),
+			left: random.integer(w - side + 1),
+			side,
+		};
+	});
+}
+
+/** A turn, a mirror image, other light; some without colour. The same for both sizes of a crop. */
+function changeOf(random: Random): (image: Image) => Image {
+	const at = random.uniform();
+	const grey = random.uniform() < GREY;
+	const contrast = Math.exp(random.uniform(-0.3, 0.3));
+	const shift = random.uniform(-25, 25);
+	return (image) => {
+		const { shape, data } = viewAt(image, at);
+		const out = uint8(shape);
+		for (let p = 0; p < data.length; p += 3) {
+			const colours = data.subarray(p, p + 3);
+			const mean =
+				((colours[0] as number) +
+					(colours[1] as number) +
+					(colours[2] as number)) /
+				3;
+			for (let k = 0; k < 3; k++) {
+				const value = grey ? mean : (colours[k] as number);
+				out.data[p + k] = Math.min(
+					255,
+					Math.max(0, Math.round((value - 128) * contrast + 128 + shift)),
+				);
+			}
+		}
+		return out;
+	};
+}

@@ -1,0 +1,413 @@
+/**
+ * Distillation: a small student learns to say of an image what a large teacher says (Hinton et al. 2015; of features instead of
+ * classes, Romero et al. 2015), on crops of ordinary pictures (crops.ts). What it learns is what the detector reads (student.ts), so it
+ * is used like any other backbone. A killed run goes on to the same bytes.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { batches, Pool, picturesIn, total } from "./crops.ts";
+import { toHalf } from "./engine/half.ts";
+import { add, mul } from "./engine/ops/index.ts";
+import { TrainingStep } from "./engine/step.ts";
+import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
+import { fail } from "./errors.ts";
+import { heed, type RunEvent, type Stop } from "./events.ts";
+import { type Backbone, readBackbone } from "./models/backbone.ts";
+import { type BackboneChoice, loadBackbone } from "./models/index.ts";
+import {
+	readSafetensors,
+	toFloat32,
+	writeSafetensors,
+} from "./models/safetensors.ts";
+import { gridOf } from "./models/vit.ts";
+import {
+	appendLine,
+	hashedName,
+	lockFolder,
+	readJsonObject,
+	removeTemporaries,
+	removeTree,
+	sha256,
+	stableJson,
+	VersionedFolder,
+	writeAtomic,
+} from "./storage.ts";
+import {
+	type Losses,
+	lossesOf,
+	Meter,
+	type Projections,
+	projectionsOf,
+} from "./student.ts";
+import { blocksAt, Trunk } from "./trunk.ts";
+
+export interface DistillSettings {
+	/** The teacher's folder. */
+	readonly teacher: string;
+	/** Folders of pictures; those below count too. */
+	readonly images: readonly string[];
+	/** The teacher's blocks whose patch embedding is learnt, as fractions of its depth. */
+	readonly blocks: readonly number[];
+	readonly student: BackboneChoice;
+	/** Folder of a student to go on from, of the same shape; null: random weights. */
+	readonly from: string | null;
+	/** Of the student's input; the teacher sees the same crops at as many of its own patches. */
+	readonly imageSize: readonly [number, number];
+	/** Crops of the pool. */
+	readonly crops: number;
+	readonly steps: number;
+	readonly batchSize: number;
+	readonly lr: number;
+	readonly weightDecay: number;
+	/** Weight of the class token's loss beside the patches' 1. */
+	readonly classWeight: number;
+	readonly seed: number;
+}
+
+export interface DistillJob {
+	readonly settings: DistillSettings;
+	readonly out: string;
+	/** Folder of the pool; several students may share one. */
+	readonly pool: string;
+	readonly mode: "new" | "resume" | "fresh";
+	readonly threads: number;
+}
+
+const WARMUP = 0.02;
+const CLIP_NORM = 1;
+/** Crops of held-out pictures that the student is measured on. */
+const VALIDATION = 256;
+/** Steps between two saved states. */
+const SAVE_EVERY = 500;
+export async function distill(
+	job: DistillJob,
+	{ emit, stop }: { emit(event: RunEvent): void; stop: Stop },
+): Promise<{ results: object; text: string }> {
+	const { settings, out, mode } = job;
+	const student = studentOf(settings);
+	const teacher = readBackbone(
+		settings.teacher,
+		teacherSize(settings, student),
+	);
+	const lock = lockFolder(out);
+	try {
+		if (mode === "fresh")
+			for (const name of [
+				"checkpoint",
+				"distill.json",
+				"log.jsonl",
+				...written,
+			])
+				removeTree(join(out, name));
+		begin(job);
+		const pool = Pool.open(job.pool, {
+			teacher: sha256(
+				readFileSync(join(settings.teacher, "model.safetensors")),
+			),
+			blocks: blocksAt(teacher.config, settings.blocks),
+			teacherSize: teacher.config.imageSize,
+			imageSize: settings.imageSize,
+			seed: settings.seed,
+		});
+		await fill(pool, teacher, job, { emit, stop });
+		const projections = projectionsOf(pool, student.config.width);
+		const { losses } = await teach(job, {
+			student,
+			pool,
+			projections,
+			emit,
+			stop,
+		});
+		return summary(job, student, losses);
+	} finally {
+		lock.release();
+	}
+}
+
+const written = [
+	"config.json",
+	"preprocessor_config.json",
+	"model.safetensors",
+];
+
+function studentOf(settings: DistillSettings): Backbone {
+	const { student, from, imageSize, seed } = settings;
+	const fresh = loadBackbone(student, imageSize, seed);
+	if (from === null) return fresh;
+	const { config, weights } = readBackbone(from, imageSize);
+	for (const key of ["width", "depth", "heads", "patch"] as const)
+		if (config[key] !== fresh.config[key])
+			throw fail("BACKBONE_UNSUPPORTED", {
+				file: from,
+				problem: `its ${key} is ${config[key]}, the student's ${fresh.config[key]}`,
+			});
+	return { config, weights };
+}
+
+/** As many of the teacher's patches as the student has. */
+function teacherSize(
+	{ teacher }: DistillSettings,
+	student: Backbone,
+): readonly [number, number] {
+	const [rows, columns] = gridOf(student.config);
+	const { config } = readBackbone(teacher, student.config.imageSize);
+	return [rows * config.patch, columns * config.patch];
+}
+
+/** Refuses to mix two students in one folder. */
+function begin({ settings, out, mode }: DistillJob): void {
+	removeTemporaries(out);
+	const path = join(out, "distill.json");
+	const known = readJsonObject(path);
+	const wanted = JSON.parse(stableJson(settings)) as Record<string, unknown>;
+	if (known && mode !== "resume") throw fail("DISTILL_EXISTS", { dir: out });
+	if (known && stableJson(known) !== stableJson(wanted))
+		throw fail("DISTILL_DIFFERS", {
+			dir: out,
+			keys: Object.keys(wanted).filter(
+				(key) => stableJson(known[key]) !== stableJson(wanted[key]),
+			),
+		});
+	if (!known) writeAtomic(path, stableJson(settings));
+}
+
+async function fill(
+	pool: Pool,
+	teacher: Backbone,
+	{ settings, threads }: DistillJob,
+	{ emit, stop }: { emit(event: RunEvent): void; stop: Stop },
+): Promise<void> {
+	const wanted = { train: settings.crops, validation: VALIDATION };
+	const missing = (["validation", "train"] as const).filter(
+		(split) => total(pool.counts(split)) < wanted[split],
+	);
+	if (missing.length === 0) return;
+	const pictures = await picturesIn(settings.images);
+	const trunk = new Trunk({
+		backbone: teacher,
+		from: teacher.config.depth,
+		patchBlocks: pool.settings.blocks,
+		threads,
+	});
+	let unreadable = 0;
+	for (const split of missing)
+		await pool.fill(split, wanted[split], {
+			pictures,
+			trunk,
+			stop,
+			onProgress: (done) =>
+				emit({
+					type: "progress",
+					phase: "read",
+					task: `crops to ${split === "train" ? "learn from" : "validate on"}`,
+					taskIndex: 0,
+					taskCount: 2,
+					done,
+					total: wanted[split],
+					unit: "crops",
+				}),
+			onUnreadable(problem) {
+				if (unreadable++ < 3) emit({ type: "notice", text: problem });
+			},
+		});
+	await trunk.release();
+}
+
+async function teach(
+	job: DistillJob,
+	{
+		student,
+		pool,
+		projections,
+		emit,
+		stop,
+	}: {
+		readonly student: Backbone;
+		readonly pool: Pool;
+		readonly projections: Projections;
+		emit(event: RunEvent): void;
+		readonly stop: Stop;
+	},
+): Promise<{ losses: Losses }> {
+	const { settings, out, threads } = job;
+	const { config } = student;
+	const { batchSize, steps, seed } = settings;
+	const crops = total(pool.counts("train"));
+	if (crops < batchSize) throw fail("CROPS_TOO_FEW", { crops, batchSize });
+	const schedule = {
+		name: "cosine",
+		warmup: Math.round(WARMUP * steps),
+		total: steps,
+	} as const;
+	const step = await TrainingStep.create({
+		params: Object.fromEntries(
+			Object.entries(student.weights).map(([name, t]) => [
+				name,
+				float32(t.shape, t.data.slice()),
+			]),
+		),
+		optimizer: {
+			name: "adamw",
+			lr: settings.lr,
+			betas: [0.9, 0.98],
+			eps: 1e-8,
+			weightDecay: settings.weightDecay,
+			momentum: 0,
+		},
+		clipNorm: CLIP_NORM,
+		threads,
+		build(builder) {
+			const { patches, classes } = lossesOf(
+				config,
+				builder.params,
+				batchSize,
+				projections,
+				builder,
+			);
+			return {
+				loss: add(patches, mul(classes, settings.classWeight)),
+				outputs: { patches, classes },
+			};
+		},
+	});
+	const meter = await Meter.create(config, projections, pool, threads);
+	try {
+		const checkpoint = VersionedFolder.open(join(out, "checkpoint"));
+		let done = restore(checkpoint, step);
+		let losses: Losses = (checkpoint.meta.losses as Losses | undefined) ?? {
+			patches: Number.NaN,
+			classes: Number.NaN,
+		};
+		let recent = Number.NaN;
+		for (const batch of batches(pool, batchSize, seed, done)) {
+			if (done >= steps) break;
+			await heed(stop);
+			const { loss, outputs } = await step.run({ ...batch }, done, schedule);
+			if (!Number.isFinite(loss))
+				throw fail("DISTILL_NOT_FINITE", { step: done + 1, value: loss });
+			done++;
+			const now = (outputs.patches as Tensor).data[0] as number;
+			recent = Number.isNaN(recent) ? now : 0.98 * recent + 0.02 * now;
+			emit({
+				type: "progress",
+				phase: "train",
+				task: "student",
+				taskIndex: 1,
+				taskCount: 2,
+				done,
+				total: steps,
+				unit: "steps",
+				detail: `patches ${recent.toFixed(4)}${Number.isNaN(losses.patches) ? "" : `, held out ${losses.patches.toFixed(4)}`}`,
+			});
+			if (done % SAVE_EVERY !== 0 && done !== steps) continue;
+			losses = await meter.losses(step.params);
+			save(job, student, step, checkpoint, { done, losses });
+			appendLine(
+				join(out, "log.jsonl"),
+				JSON.stringify({ step: done, patches: recent, heldOut: losses }),
+			);
+		}
+		return { losses };
+	} finally {
+		await step.release();
+		await meter.release();
+	}
+}
+
+/** The state after the last saved step, into `step`: how many steps it has seen. */
+function restore(checkpoint: VersionedFolder, step: TrainingStep): number {
+	const { file, done } = checkpoint.meta as { file?: string; done?: number };
+	if (file === undefined || done === undefined) return 0;
+	const { tensors } = readSafetensors(checkpoint.read(file), file);
+	for (const [name, live] of Object.entries(stateOf(step))) {
+		const saved = tensors[name];
+		if (!saved || saved.data.length !== live.data.length)
+			throw fail("DAMAGED", {
+				path: join(checkpoint.dir, file),
+				problem: `it has no tensor ${name} of ${live.data.length} numbers`,
+			});
+		live.data.set(toFloat32(saved, name).data);
+	}
+	return done;
+}
+
+/** All that moves, by name. */
+const stateOf = (step: TrainingStep): TensorDict => ({
+	...step.states,
+	...Object.fromEntries(
+		Object.entries(step.params).map(([name, t]) => [`p:${name}`, t]),
+	),
+});
+
+/** The state to go on from, and the student as a backbone's folder. */
+function save(
+	{ out, settings }: DistillJob,
+	{ config }: Backbone,
+	step: TrainingStep,
+	checkpoint: VersionedFolder,
+	{ done, losses }: { readonly done: number; readonly losses: Losses },
+): void {
+	const bytes = writeSafetensors(stateOf(step));
+	const file = hashedName("state", bytes, ".safetensors");
+	checkpoint.commit({
+		add: new Map([[file, bytes]]),
+		keep: () => false,
+		meta: { file, done, losses },
+	});
+	writeAtomic(
+		join(out, "model.safetensors"),
+		writeSafetensors(
+			Object.fromEntries(
+				Object.entries(step.params).map(([name, t]) => [name, toHalf(t)]),
+			),
+		),
+	);
+	writeAtomic(
+		join(out, "config.json"),
+		stableJson({
+			model_type: "vit",
+			hidden_size: config.width,
+			num_hidden_layers: config.depth,
+			num_attention_heads: config.heads,
+			patch_size: config.patch,
+			image_size: config.imageSize,
+			intermediate_size: Math.round(config.width * config.mlpRatio),
+			layer_norm_eps: config.layerNormEps,
+			hidden_act: "gelu",
+			distilled: {
+				steps: done,
+				batch_size: settings.batchSize,
+				crops: settings.crops,
+				held_out_loss: losses,
+			},
+		}),
+	);
+	writeAtomic(
+		join(out, "preprocessor_config.json"),
+		stableJson({ image_mean: config.mean, image_std: config.std }),
+	);
+}
+
+function summary(
+	{ out, settings }: DistillJob,
+	{ config, weights }: Backbone,
+	losses: Losses,
+): { results: object; text: string } {
+	const parameters = Object.values(weights).reduce(
+		(sum, { data }) => sum + data.length,
+		0,
+	);
+	const cosine = (loss: number) => (1 - loss).toFixed(4);
+	return {
+		results: {
+			student: out,
+			parameters,
+			steps: settings.steps,
+			heldOut: losses,
+		},
+		text: [
+			`${out}: ViT of ${config.width} x ${config.depth}, ${(parameters / 1e6).toFixed(2)} M parameters, after ${settings.steps} steps of ${settings.batchSize} crops.`,
+			`Cosine to the teacher on crops of pictures it never saw: patches ${cosine(losses.patches)}, class token ${cosine(losses.classes)}.`,
+		].join("\n"),
+	};
+}

@@ -1,0 +1,375 @@
+/** A small student of a small teacher, on drawn pictures. */
+import {
+	copyFileSync,
+	cpSync,
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	statSync,
+	writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { batches, Pool, picturesIn, total, validation } from "../src/crops.ts";
+import { encodePng } from "../src/data/image.ts";
+import {
+	type DistillJob,
+	type DistillSettings,
+	distill,
+} from "../src/distill.ts";
+import { constant, input, inputsOf } from "../src/engine/graph.ts";
+import { Session } from "../src/engine/runtime.ts";
+import { type Tensor, uint8 } from "../src/engine/tensor.ts";
+import type { RunEvent } from "../src/events.ts";
+import { readBackbone } from "../src/models/backbone.ts";
+import { writeSafetensors } from "../src/models/safetensors.ts";
+import { initialise, type VitConfig } from "../src/models/vit.ts";
+import { Random } from "../src/random.ts";
+import { lossesOf, projectionsOf } from "../src/student.ts";
+import { Trunk } from "../src/trunk.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "keepsight-distill-"));
+const pictures = join(folder, "pictures");
+const teacher = join(folder, "teacher");
+const pool = join(folder, "pool");
+const random = new Random("distill.test");
+
+const config: VitConfig = {
+	imageSize: [16, 16],
+	patch: 4,
+	width: 32,
+	depth: 4,
+	heads: 2,
+	mlpRatio: 4,
+	registers: 0,
+	layerScale: false,
+	classPosition: true,
+	layerNormEps: 1e-6,
+	mean: [0.5, 0.5, 0.5],
+	std: [0.25, 0.25, 0.25],
+};
+
+const settings: DistillSettings = {
+	teacher,
+	images: [pictures],
+	blocks: [0.5, 0.75],
+	student: { name: "vit", width: 16, depth: 3, heads: 2, patch: 4 },
+	from: null,
+	imageSize: [16, 16],
+	crops: 256,
+	steps: 620, // one saved state on the way
+	batchSize: 8,
+	lr: 3e-3,
+	weightDecay: 0.01,
+	classWeight: 0.2,
+	seed: 1,
+};
+const quiet = { emit: () => {}, stop: { requested: false } };
+const job = (
+	name: string,
+	more: Partial<DistillSettings> = {},
+	mode: DistillJob["mode"] = "new",
+): DistillJob => ({
+	settings: { ...settings, ...more },
+	out: join(folder, name),
+	pool,
+	mode,
+	threads: 1,
+});
+const lossesAt = (result: { results: object }) =>
+	(result.results as { heldOut: { patches: number; classes: number } }).heldOut;
+
+/** Blobs and stripes. */
+async function draw(name: string, [h, w]: readonly [number, number]) {
+	const r = random.derive(name);
+	const [fx, fy, phase] = [
+		r.uniform(0.05, 0.6),
+		r.uniform(0.05, 0.6),
+		r.uniform(0, 6),
+	];
+	const colour = [r.uniform(40, 120), r.uniform(40, 120), r.uniform(40, 120)];
+	const image = uint8([h, w, 3]);
+	for (let y = 0; y < h; y++)
+		for (let x = 0; x < w; x++)
+			for (let k = 0; k < 3; k++)
+				image.data[(y * w + x) * 3 + k] =
+					128 + (colour[k] as number) * Math.sin(fx * x + fy * y + phase + k);
+	writeFileSync(join(pictures, name), await encodePng(image));
+}
+
+beforeAll(async () => {
+	mkdirSync(join(pictures, "more"), { recursive: true });
+	mkdirSync(teacher);
+	for (let i = 0; i < 16; i++)
+		await draw(i % 2 ? `${i}.png` : `more/${i}.png`, [40 + 3 * i, 90 - 2 * i]);
+	const weights = initialise(config, random);
+	for (const t of Object.values(weights))
+		for (let i = 0; i < t.data.length; i++)
+			t.data[i] = (t.data[i] as number) * 4;
+	writeFileSync(join(teacher, "model.safetensors"), writeSafetensors(weights));
+	writeFileSync(
+		join(teacher, "config.json"),
+		JSON.stringify({ num_attention_heads: 2, layer_norm_eps: 1e-6 }),
+	);
+	writeFileSync(
+		join(teacher, "preprocessor_config.json"),
+		JSON.stringify({ image_mean: config.mean, image_std: config.std }),
+	);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("a student", () => {
+	it("learns what the teacher says, in a folder that is a backbone; another one shares the pool", async () => {
+		const events: RunEvent[] = [];
+		const result = await distill(job("first"), {
+			...quiet,
+			emit: (e) => events.push(e),
+		});
+		const first = lossesAt(result);
+		expect(result.text).toContain("16 x 3");
+		expect(
+			events.some((e) => e.type === "progress" && e.unit === "crops"),
+		).toBe(true);
+		const drawn = readdirSync(pool).map((name) => [
+			name,
+			statSync(join(pool, name)).mtimeMs,
+		]);
+
+		const short = lossesAt(await distill(job("short", { steps: 1 }), quiet));
+		expect(
+			readdirSync(pool).map((name) => [
+				name,
+				statSync(join(pool, name)).mtimeMs,
+			]),
+		).toEqual(drawn);
+		expect(first.patches).toBeLessThan(0.6 * short.patches);
+		expect(first.classes).toBeLessThan(0.6 * short.classes);
+
+		const { config: read, weights } = readBackbone(
+			join(folder, "first"),
+			[16, 16],
+		);
+		expect(read).toMatchObject({
+			width: 16,
+			depth: 3,
+			heads: 2,
+			patch: 4,
+			mean: [0.485, 0.456, 0.406],
+		});
+		expect(
+			Object.values(weights).every(({ data }) => data.every(Number.isFinite)),
+		).toBe(true);
+		const log = readFileSync(join(folder, "first", "log.jsonl"), "utf8")
+			.trim()
+			.split("\n")
+			.map((line) => JSON.parse(line) as { step: number; heldOut: object });
+		expect(log.map(({ step }) => step)).toEqual([500, 620]);
+		expect(log.at(-1)?.heldOut).toEqual(first);
+	});
+
+	it("stopped and resumed, ends in the same bytes", async () => {
+		const stop = { requested: false };
+		const emit = (event: RunEvent) => {
+			if (
+				event.type === "progress" &&
+				event.unit === "steps" &&
+				event.done === 560
+			)
+				stop.requested = true;
+		};
+		await expect(distill(job("stopped"), { emit, stop })).rejects.toThrow();
+		await distill(job("stopped", {}, "resume"), quiet);
+		for (const name of ["model.safetensors", "config.json"])
+			expect(
+				readFileSync(join(folder, "stopped", name)).equals(
+					readFileSync(join(folder, "first", name)),
+				),
+			).toBe(true);
+		// finished: nothing is left to do
+		const again = await distill(job("stopped", {}, "resume"), quiet);
+		expect(lossesAt(again).patches).toBeLessThan(1);
+	});
+
+	it("goes on from an earlier student", async () => {
+		const on = lossesAt(
+			await distill(
+				job("on", { from: join(folder, "first"), steps: 60, lr: 1e-3 }),
+				quiet,
+			),
+		);
+		const anew = lossesAt(
+			await distill(job("anew", { steps: 60, lr: 1e-3 }), quiet),
+		);
+		expect(on.patches).toBeLessThan(0.8 * anew.patches);
+		await expect(
+			distill(
+				job("other", {
+					from: join(folder, "first"),
+					student: { ...settings.student, width: 8 },
+				}),
+				quiet,
+			),
+		).rejects.toThrow("width is 16, the student's 8");
+	});
+
+	it("does not mix with another in one folder", async () => {
+		await expect(distill(job("first"), quiet)).rejects.toThrow("--resume");
+		await expect(
+			distill(job("first", { lr: 1 }, "resume"), quiet),
+		).rejects.toThrow("other settings (lr)");
+		await expect(distill(job("odd", { seed: 2 }), quiet)).rejects.toThrow(
+			"other settings (seed)",
+		);
+		await distill(job("short", { steps: 2 }, "fresh"), quiet);
+	});
+
+	it("says what it cannot learn from", async () => {
+		await expect(
+			distill(
+				{
+					...job("none", { images: [teacher] }),
+					pool: join(folder, "none-pool"),
+				},
+				quiet,
+			),
+		).rejects.toThrow("0 usable pictures");
+		await expect(
+			distill(job("large", { batchSize: 5000 }), quiet),
+		).rejects.toThrow("--batch-size");
+		await expect(
+			distill(job("uneven", { imageSize: [18, 18] }), quiet),
+		).rejects.toThrow("multiple");
+		await expect(
+			distill(job("wild", { lr: 1e30, steps: 30 }), quiet),
+		).rejects.toThrow("Lower --lr");
+	});
+});
+
+describe("the pool", () => {
+	const opened = () =>
+		Pool.open(
+			pool,
+			JSON.parse(
+				readFileSync(join(pool, "pool.json"), "utf8"),
+			) as Pool["settings"],
+		);
+
+	it("stopped and resumed, holds the same crops; a picture that cannot be read is passed over", async () => {
+		const other = join(folder, "pictures-2");
+		cpSync(pictures, other, { recursive: true });
+		writeFileSync(join(other, "broken.png"), "not a picture");
+		const trunk = new Trunk({
+			backbone: readBackbone(teacher, [16, 16]),
+			from: 4,
+			patchBlocks: [1, 2],
+			threads: 1,
+		});
+		const found = await picturesIn([other]);
+		expect(found.length).toBe(17);
+		const filled = async (name: string, amounts: readonly number[]) => {
+			const problems: string[] = [];
+			const p = Pool.open(join(folder, name), opened().settings);
+			for (const amount of amounts)
+				await p.fill("train", amount, {
+					pictures: found,
+					trunk,
+					stop: quiet.stop,
+					onProgress: () => {},
+					onUnreadable: (problem) => problems.push(problem),
+				});
+			return { p, problems };
+		};
+		const { p: whole, problems } = await filled("whole", [300]);
+		expect(problems.length).toBeGreaterThan(0);
+		expect(problems[0]).toContain("broken.png");
+		const { p: parts } = await filled("parts", [100, 300]);
+		expect(parts.counts("train")).toEqual(whole.counts("train"));
+		for (const i of whole.counts("train").keys())
+			expect(parts.read("train", i)).toEqual(whole.read("train", i));
+		await trunk.release();
+	});
+
+	it("gives every crop once an epoch, the same for the same seed, from any batch on", () => {
+		const size = 8;
+		const sums = (first: number, count: number, seed = 1) => {
+			const out: number[] = [];
+			for (const { pixels } of batches(opened(), size, seed, first)) {
+				if (out.length === count * size) return out;
+				for (let i = 0; i < size; i++)
+					out.push(
+						pixels.data
+							.subarray(i * 768, (i + 1) * 768)
+							.reduce((a, b, k) => a + b * (k % 97), 0),
+					);
+			}
+			return out;
+		};
+		const epoch = Math.floor(total(opened().counts("train")) / size);
+		const all = sums(0, epoch + 5);
+		expect(new Set(all.slice(0, epoch * size)).size).toBe(epoch * size);
+		expect(sums(7, 10)).toEqual(all.slice(7 * size, 17 * size));
+		expect(sums(epoch, 5)).toEqual(all.slice(epoch * size));
+		expect(sums(0, 5, 2)).not.toEqual(all.slice(0, 5 * size));
+	});
+
+	it("with a damaged shard is refused", async () => {
+		const damaged = join(folder, "damaged");
+		const p = Pool.open(damaged, opened().settings);
+		const name = readdirSync(pool).find((n) => n.startsWith("train")) as string;
+		copyFileSync(join(pool, name), join(damaged, name));
+		expect(p.read("train", 0).pixels.shape.slice(1)).toEqual([16, 16, 3]);
+		writeFileSync(
+			join(damaged, name),
+			writeSafetensors({ pixels: uint8([1], Uint8Array.of(1)) }),
+		);
+		expect(() => p.read("train", 0)).toThrow("does not hold");
+	});
+
+	it("projects onto orthonormal directions; a wide student learns the rows as they are", () => {
+		const { patches } = projectionsOf(opened(), 16);
+		expect(patches.shape).toEqual([32, 16]);
+		for (let a = 0; a < 16; a++)
+			for (let b = 0; b <= a; b++) {
+				let dot = 0;
+				for (let i = 0; i < 32; i++)
+					dot +=
+						(patches.data[i * 16 + a] as number) *
+						(patches.data[i * 16 + b] as number);
+				expect(dot).toBeCloseTo(a === b ? 1 : 0, 5);
+			}
+		const wide = projectionsOf(opened(), 40).patches;
+		expect(wide.shape).toEqual([32, 40]);
+		expect(Array.from({ length: 32 }, (_, i) => wide.data[i * 40 + i])).toEqual(
+			Array(32).fill(1),
+		);
+	});
+});
+
+it("a student that says what the teacher says has no loss", async () => {
+	const { config: same, weights } = readBackbone(teacher, [16, 16]);
+	const p = Pool.open(
+		pool,
+		JSON.parse(
+			readFileSync(join(pool, "pool.json"), "utf8"),
+		) as Pool["settings"],
+	);
+	const losses = lossesOf(same, inputsOf(weights), 16, projectionsOf(p, 32), {
+		feed: (name, shape, dtype) => input(`x:${name}`, shape, dtype),
+		constant,
+	});
+	const session = await Session.create(losses, { threads: 1 });
+	for (const { pixels, patches, classes } of validation(p, 16).slice(0, 2)) {
+		const said = await session.run({
+			...weights,
+			"x:pixels": pixels,
+			"x:patches": patches,
+			"x:classes": classes,
+		});
+		expect((said.patches as Tensor).data[0]).toBeLessThan(1e-4); // rounded to 8 bits
+		expect((said.classes as Tensor).data[0]).toBeLessThan(1e-5);
+	}
+	await session.release();
+});
