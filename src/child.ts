@@ -4,6 +4,7 @@
  */
 import { Worker } from "node:worker_threads";
 import { distill } from "./distill.ts";
+import { computeOn } from "./engine/runtime.ts";
 import { Interrupted, KeepsightError } from "./errors.ts";
 import { evaluateRun } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
@@ -26,7 +27,10 @@ if (process.send) {
 	const stop = { requested: false };
 	process.on("message", (message: ToChild) => {
 		if (message.type === "stop") stop.requested = true;
-		else void work(message.job, stop);
+		else {
+			computeOn(message.device);
+			void work(message.job, stop);
+		}
 	});
 }
 

@@ -7,6 +7,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type Document, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
+import { deviceKinds, devicePattern } from "./engine/device.ts";
 import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
 import { pretexts } from "./pretext/index.ts";
@@ -84,6 +85,8 @@ export interface RunConfig {
 	readonly seed: number;
 	readonly out: string;
 	readonly threads: number;
+	/** "auto", or as engine/device.ts names them. */
+	readonly device: string;
 }
 
 /** One row of a comparison. */
@@ -405,6 +408,15 @@ const schema = z.strictObject({
 		.default("results")
 		.describe("relative to the current directory"),
 	threads: count().default(availableParallelism).describe("default: all cores"),
+	device: z
+		.string()
+		.refine((name) => name === "auto" || devicePattern.test(name), {
+			error: `not a device: auto, ${Object.keys(deviceKinds).join(", ")}, or one of several such as cuda:1`,
+		})
+		.default("cpu")
+		.describe(
+			"where to compute: cpu, cuda, webgpu, dml, coreml, one of several such as cuda:1, or auto: the first that works here",
+		),
 });
 
 /** The configuration of a file with its --set values applied. */

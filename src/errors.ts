@@ -133,6 +133,8 @@ const wording = {
 		`The pool holds ${e.crops} crops, and one step takes ${e.batchSize}. Raise --crops or lower --batch-size.`,
 	DISTILL_NOT_FINITE: (e: { step: number; value: number }) =>
 		`The loss became ${e.value} in step ${e.step}; the student after the last saved step is kept. Lower --lr and start over with --fresh.`,
+	DEVICE_UNUSABLE: (e: { device: string; reason: string; remedy: string }) =>
+		`Cannot compute on device ${e.device}: ${e.reason}. ${e.remedy} Or set device: cpu, or device: auto to use whatever works.`,
 	// engine
 	SHAPE_MISMATCH: (e: {
 		op: string;

@@ -29,7 +29,7 @@ export interface JobResult {
 }
 
 export type ToChild =
-	| { readonly type: "start"; readonly job: Job }
+	| { readonly type: "start"; readonly job: Job; readonly device: string }
 	| { readonly type: "stop" };
 export type FromChild =
 	| { readonly type: "event"; readonly event: RunEvent }
@@ -46,6 +46,8 @@ export interface LaunchOptions {
 	readonly onEvent?: (event: RunEvent) => void;
 	/** Aborting asks the child to finish its step and stop; the promise then rejects with `Interrupted`. */
 	readonly signal?: AbortSignal;
+	/** Where the child computes, a usable one (devices.ts). Default: the CPU. */
+	readonly device?: string;
 }
 
 /**
@@ -63,7 +65,7 @@ export const childEnvironment = (): NodeJS.ProcessEnv => ({
 /** Runs a job in a process of its own. Rejects with the child's error, or with CHILD_LOST where it ended without a word. */
 export function launch(
 	job: Job,
-	{ onEvent, signal }: LaunchOptions = {},
+	{ onEvent, signal, device = "cpu" }: LaunchOptions = {},
 ): Promise<JobResult> {
 	return new Promise((resolve, reject) => {
 		// A process group of its own: a terminal's Ctrl-C reaches the parent alone, at whatever moment it comes.
@@ -108,7 +110,7 @@ export function launch(
 			),
 		);
 		signal?.addEventListener("abort", stop);
-		child.send({ type: "start", job } satisfies ToChild);
+		child.send({ type: "start", job, device } satisfies ToChild);
 		if (signal?.aborted) stop();
 	});
 }

@@ -23,7 +23,7 @@ const layers = [
 	"visualise",
 	"evaluate",
 	"train",
-	"launch watchdog",
+	"launch watchdog devices deviceProbe",
 	"child golden",
 	"study",
 	"reports",
@@ -157,7 +157,7 @@ describe("one door", () => {
 		expect(
 			matching(
 				/\bconsole\.\w+|\bprocess\.(exit\b|exitCode\s*=|stdout|stderr)/,
-				/^(cli|child|golden)\.ts$|^commands\//,
+				/^(cli|child|deviceProbe|golden)\.ts$|^commands\//,
 			),
 		).toEqual([]);
 	});

@@ -11,6 +11,7 @@ import {
 } from "../config.ts";
 import { readLearnTasks } from "../data/index.ts";
 import { fail, KeepsightError } from "../errors.ts";
+import { usableDevice } from "../devices.ts";
 import { launch } from "../launch.ts";
 import {
 	comparisonCsv,
@@ -92,9 +93,14 @@ const numbers =
 
 async function compare(flags: CompareFlags): Promise<void> {
 	const loaded = await configOf(flags, name);
+	const notices = [...loaded.notices];
+	const device = await usableDevice(loaded.config.device, (text) =>
+		notices.push(text),
+	);
 	const config: RunConfig = {
 		...loaded.config,
 		...(flags.out !== undefined && { out: flags.out }),
+		device,
 	};
 	const published =
 		flags.published === undefined
@@ -117,14 +123,14 @@ async function compare(flags: CompareFlags): Promise<void> {
 				.join("\n");
 		},
 	);
-	for (const text of loaded.notices) progress.onEvent({ type: "notice", text });
+	for (const text of notices) progress.onEvent({ type: "notice", text });
 	const hint =
 		"What is finished is kept; the same command goes on where this one stopped.";
 	const ledger = await interruptible(hint, (signal) =>
 		runCells(cells, {
 			dir,
 			start: (jobs, { processes, ...options }) =>
-				launch({ kind: "cells", jobs, processes }, options),
+				launch({ kind: "cells", jobs, processes }, { ...options, device }),
 			jobs: flags.jobs,
 			// several at a time are told apart by their names
 			onEvent: (event, cell) =>

@@ -2,14 +2,21 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
+import { usableDevice } from "../devices.ts";
 import type { DistillSettings } from "../distill.ts";
 import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
-import { type ProgressFlags, wholeNumber, withProgressFlags } from "./flags.ts";
+import {
+	type DeviceFlags,
+	type ProgressFlags,
+	wholeNumber,
+	withDeviceFlag,
+	withProgressFlags,
+} from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
 
-interface DistillFlags extends ProgressFlags {
+interface DistillFlags extends ProgressFlags, DeviceFlags {
 	readonly teacher?: string;
 	readonly images: readonly string[];
 	readonly blocks: readonly number[];
@@ -98,6 +105,7 @@ export function addDistill(backbone: Command): void {
 			),
 		)
 		.option("--fresh", "delete the student that is there and start anew");
+	withDeviceFlag(distill, command);
 	withProgressFlags(distill).action(run);
 }
 
@@ -125,6 +133,9 @@ async function run(flags: DistillFlags): Promise<void> {
 		seed: flags.seed,
 	};
 	const progress = createProgress(flags);
+	const device = await usableDevice(flags.device, (text) =>
+		progress.onEvent({ type: "notice", text }),
+	);
 	const { results, text } = await interruptible(
 		"What was saved last is kept; the same command with --resume goes on.",
 		(signal) =>
@@ -137,7 +148,7 @@ async function run(flags: DistillFlags): Promise<void> {
 					mode: flags.resume ? "resume" : flags.fresh ? "fresh" : "new",
 					threads: flags.threads,
 				},
-				{ onEvent: progress.onEvent, signal },
+				{ onEvent: progress.onEvent, signal, device },
 			),
 	).finally(progress.close);
 	console.log(flags.json ? JSON.stringify(results, null, 2) : text);

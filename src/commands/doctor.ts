@@ -1,10 +1,11 @@
 /** keepsight doctor: what this machine has, what is missing, what to run. */
-import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readFile, statfs } from "node:fs/promises";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import type { Command } from "commander";
 import { decodeImage, encodePng, imageEndings } from "../data/image.ts";
+import { probe } from "../devices.ts";
+import { type DeviceKind, deviceKinds, kindsHere } from "../engine/device.ts";
 import { uint8 } from "../engine/tensor.ts";
 
 interface Finding {
@@ -26,7 +27,7 @@ export function addDoctor(program: Command): void {
 			const findings = [
 				await nodeVersion(),
 				machine(),
-				runtime(),
+				...(await Promise.all(kindsHere().reverse().map(device))),
 				await images(),
 				await disk(),
 				demoData(),
@@ -77,34 +78,14 @@ function machine(): Finding {
 	};
 }
 
-/** In a child process: a runtime that does not fit the machine may end the process. */
-function runtime(): Finding {
-	const module = (path: string) =>
-		JSON.stringify(new URL(path, import.meta.url).href);
-	const program = `
-		const { Session } = await import(${module("../engine/runtime.js")});
-		const { input } = await import(${module("../engine/graph.js")});
-		const { add } = await import(${module("../engine/ops/index.js")});
-		const session = await Session.create({ y: add(input("x", [1]), 1) }, { threads: 1 });
-		const { y } = await session.run({ x: { dtype: "float32", shape: [1], data: Float32Array.of(41) } });
-		process.stdout.write(String(y.data[0]));`;
-	const { stdout, stderr, signal } = spawnSync(
-		process.execPath,
-		["--input-type=module", "-e", program],
-		{ encoding: "utf8", timeout: 60_000 },
-	);
-	const works = stdout === "42";
-	const reason = signal
-		? `ended by ${signal}`
-		: (stderr.split("\n").find((line) => /error/i.test(line)) ??
-			`answered "${stdout}"`);
+/** The CPU is needed, the others are offered. */
+async function device(kind: DeviceKind): Promise<Finding> {
+	const reason = await probe(kind);
 	return {
-		what: "onnxruntime-node",
-		state: works ? "ok" : "missing",
-		detail: works ? "loads and computes (CPU)" : reason.trim(),
-		advice: works
-			? null
-			: "Run `npm ci` again. Prebuilt for Linux (glibc) x64 and arm64, Windows x64 and arm64, macOS arm64.",
+		what: `device ${kind}`,
+		state: reason === null ? "ok" : kind === "cpu" ? "missing" : "note",
+		detail: reason ?? "onnxruntime-node loads and computes",
+		advice: reason === null ? null : deviceKinds[kind].remedy,
 	};
 }
 

@@ -1,6 +1,7 @@
 /** keepsight eval: scores every learnt task from the stored memory alone, or computes the metrics of anyone's score files. */
 import { type Command, Option } from "commander";
 import { readTasks } from "../data/index.ts";
+import { usableDevice } from "../devices.ts";
 import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
 import { type PixelResult, pixelResult, storedMap } from "../localise.ts";
@@ -10,12 +11,17 @@ import {
 	type ResultsInput,
 } from "../metrics/results.ts";
 import { metricRow, readScoreFolder, type ScoreStage } from "../run.ts";
-import { type ProgressFlags, withProgressFlags } from "./flags.ts";
+import {
+	type DeviceFlags,
+	type ProgressFlags,
+	withDeviceFlag,
+	withProgressFlags,
+} from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
 import { writeReport } from "./report.ts";
 
-interface EvaluateFlags extends ProgressFlags {
+interface EvaluateFlags extends ProgressFlags, DeviceFlags {
 	readonly memDir?: string;
 	readonly scores?: string;
 	readonly dataRoot?: string;
@@ -58,6 +64,7 @@ export function addEvaluate(program: Command): void {
 			"--maps <dir>",
 			"write every anomaly map as 32-bit TIFF, <dir>/<dataset>/<category>/test/<type>/<stem>.tiff, and over its picture as PNG; with --scores: read such maps, masks from --data_root",
 		);
+	withDeviceFlag(command, "keepsight eval");
 	withProgressFlags(command).action(evaluate);
 }
 
@@ -94,9 +101,12 @@ async function evaluate(flags: EvaluateFlags): Promise<void> {
 		...(flags.maps !== undefined && { maps: flags.maps }),
 	};
 	const progress = createProgress(flags);
+	const device = await usableDevice(flags.device, (text) =>
+		progress.onEvent({ type: "notice", text }),
+	);
 	const { results, text } = await interruptible(
 		"What was learnt is unchanged; run eval again to complete the scores.",
-		(signal) => launch(job, { onEvent: progress.onEvent, signal }),
+		(signal) => launch(job, { onEvent: progress.onEvent, signal, device }),
 	).finally(progress.close);
 	console.log(flags.json ? JSON.stringify(results, null, 2) : text.trimEnd());
 	await writeReport(job.memDir);

@@ -1,6 +1,7 @@
 /** Flags that several commands share. */
 import { type Command, Option } from "commander";
 import { type LoadedConfig, loadConfig } from "../config.ts";
+import { deviceKinds, devicePattern } from "../engine/device.ts";
 import { fail } from "../errors.ts";
 
 export interface ProgressFlags {
@@ -17,6 +18,28 @@ export const withProgressFlags = (command: Command): Command =>
 		.option("--verbose", "also a line for every epoch")
 		.option("--no-color", "no colours (also: environment variable NO_COLOR)")
 		.option("--json", "print the results as JSON");
+
+export interface DeviceFlags {
+	readonly device: string;
+}
+
+/** For every command that computes without a configuration. */
+export const withDeviceFlag = (command: Command, called: string): Command =>
+	command.option(
+		"--device <name>",
+		`where to compute: ${Object.keys(deviceKinds).join(", ")}, one of several such as cuda:1, or auto: the first that works here`,
+		(text: string) => {
+			if (text !== "auto" && !devicePattern.test(text))
+				throw fail("UNKNOWN_NAME", {
+					kind: "device",
+					name: text,
+					where: `--device of ${called}`,
+					known: ["auto", ...Object.keys(deviceKinds)],
+				});
+			return text;
+		},
+		"cpu",
+	);
 
 export interface ConfigFlags {
 	readonly config?: string;

@@ -1,6 +1,7 @@
 /** keepsight train: learns the configured tasks in order, evaluates after each, writes the run folder. */
 import { type Command, Option } from "commander";
 import { runDir } from "../config.ts";
+import { usableDevice } from "../devices.ts";
 import { launch } from "../launch.ts";
 import {
 	type ConfigFlags,
@@ -47,17 +48,20 @@ export function addTrain(program: Command): void {
 
 async function train(flags: TrainFlags): Promise<void> {
 	const { config: loaded, notices } = await configOf(flags, "keepsight train");
-	const config =
+	const wanted =
 		flags.out === undefined ? loaded : { ...loaded, out: flags.out };
-	const dir = runDir(config);
+	const dir = runDir(wanted);
 	const progress = createProgress(flags);
-	for (const text of notices) progress.onEvent({ type: "notice", text });
+	const notice = (text: string) => progress.onEvent({ type: "notice", text });
+	for (const text of notices) notice(text);
+	const device = await usableDevice(wanted.device, notice);
+	const config = { ...wanted, device };
 	const mode = flags.resume ? "resume" : flags.fresh ? "fresh" : "new";
 	const hint = "The state is saved; the same command with --resume goes on.";
 	const { results, text } = await interruptible(hint, (signal) =>
 		launch(
 			{ kind: "train", config, dir, mode, force: flags.force === true },
-			{ onEvent: progress.onEvent, signal },
+			{ onEvent: progress.onEvent, signal, device },
 		),
 	).finally(progress.close);
 	console.log(

@@ -3,6 +3,7 @@
  * Memory patterns and the arena are off: 1.5 x and 1.1 x less memory at the same speed (docs/experiments.md).
  */
 import * as ort from "onnxruntime-node";
+import { providersOf } from "./device.ts";
 import type { Value } from "./graph.ts";
 import { outputName, toOnnx } from "./onnx.ts";
 import type { AnyTensor, Arrays, DType, Tensor } from "./tensor.ts";
@@ -24,6 +25,13 @@ const fromOrt: Record<string, DType> = {
 	float16: "float16",
 	bool: "uint8",
 };
+
+let device = "cpu";
+
+/** Where all sessions of this process compute that are created from now on. */
+export function computeOn(name: string): void {
+	device = name;
+}
 
 export class Session {
 	readonly #session: ort.InferenceSession;
@@ -52,7 +60,7 @@ export class Session {
 	): Promise<Session> {
 		const model = toOnnx(outputs, options.weights);
 		const session = await ort.InferenceSession.create(model.bytes, {
-			executionProviders: ["cpu"],
+			executionProviders: providersOf(device),
 			intraOpNumThreads: options.threads,
 			interOpNumThreads: 1,
 			executionMode: "sequential",
