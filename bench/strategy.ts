@@ -41,6 +41,7 @@ const network = networkOf({ model: "small", last: 3, ...job }, random);
 const trunk = new Trunk(network);
 const settings = {
 	epochs: 1,
+	viewPool: null,
 	batchSize: job.batch,
 	optimizer,
 	schedule: "constant",

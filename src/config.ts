@@ -67,6 +67,7 @@ export interface RunConfig {
 	readonly memory: readonly (Named & { readonly weight: number })[];
 	readonly train: {
 		readonly epochs: number;
+		readonly viewPool: number | null;
 		readonly batchSize: number;
 		readonly optimizer: OptimizerConfig;
 		readonly schedule: "cosine" | "constant";
@@ -323,6 +324,12 @@ const schema = z.strictObject({
 			epochs: count()
 				.default(10)
 				.describe("passes over a task's normal images; the last one counts"),
+			viewPool: count()
+				.nullable()
+				.default(null)
+				.describe(
+					"so many views of an image and no more, of which epochs take turns: what the frozen blocks say of each is computed once and kept in memory; null: every epoch draws new views",
+				),
 			batchSize: count()
 				.default(32)
 				.describe(

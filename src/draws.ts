@@ -7,13 +7,17 @@ import { fail } from "./errors.ts";
 import { Random } from "./random.ts";
 import type { Rehearsal, RehearsalPart } from "./strategies/strategy.ts";
 
-/** The draws of one epoch: the order of images, the partner of each, the key of its views. The last step wraps around. */
+/**
+ * The draws of one epoch: the order of images, the partner of each, the key of its views. The last step wraps around. With a `pool`, an
+ * image's views depend on the image and on the epoch modulo the pool alone.
+ */
 export function epochJobs(
 	seed: number,
 	task: string,
 	epoch: number,
 	images: number,
 	imagesPerStep: number,
+	pool: number | null = null,
 ): AugmentJob[][] {
 	const order = new Random(seed, "order", task, epoch).permutation(images);
 	const steps = Math.ceil(images / imagesPerStep);
@@ -21,15 +25,18 @@ export function epochJobs(
 		Array.from({ length: imagesPerStep }, (_, k): AugmentJob => {
 			const position = s * imagesPerStep + k;
 			const image = order[position % images] as number;
+			const draw =
+				pool === null
+					? ([task, epoch, position] as const)
+					: ([task, "pool", epoch % pool, image] as const);
 			const shift =
 				images > 1
-					? 1 +
-						new Random(seed, "other", task, epoch, position).integer(images - 1)
+					? 1 + new Random(seed, "other", ...draw).integer(images - 1)
 					: 0;
 			return {
 				image,
 				other: (image + shift) % images,
-				key: ["augment", task, epoch, position],
+				key: ["augment", ...draw],
 			};
 		}),
 	);
@@ -91,6 +98,7 @@ export function epochSteps(
 	currentImages: number,
 	{ current, parts }: StepPlan,
 	rehearsal: Rehearsal | null,
+	pool: number | null = null,
 ): Step[] {
 	const perStep = parts.reduce((n, { images }) => n + images, current);
 	const count = Math.ceil(currentImages / perStep);
@@ -99,7 +107,7 @@ export function epochSteps(
 			rehearsal?.images.shape[0] ?? 0,
 		),
 	);
-	return epochJobs(seed, task, epoch, currentImages, current)
+	return epochJobs(seed, task, epoch, currentImages, current, pool)
 		.slice(0, count)
 		.map((jobs, s) => {
 			const entries = parts.map(({ images }, p) => {
@@ -117,13 +125,18 @@ export function epochSteps(
 							(entry, k): AugmentJob => ({
 								image: currentImages + entry,
 								other: currentImages + (rehearsal?.partner(entry) ?? entry),
-								key: part.key?.(entry) ?? [
-									"rehearse",
-									part.name,
-									task,
-									epoch,
-									s * images + k,
-								],
+								key:
+									part.key?.(entry) ??
+									(pool === null
+										? ["rehearse", part.name, task, epoch, s * images + k]
+										: [
+												"rehearse",
+												part.name,
+												task,
+												"pool",
+												epoch % pool,
+												entry,
+											]),
 							}),
 						),
 					),

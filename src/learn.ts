@@ -2,7 +2,7 @@
  * Trains the weights on one task: views from worker threads, states from the frozen trunk, one graph a step, a strategy's hooks in it.
  * Every draw is derived from (seed, purpose, task, epoch, position), so a run resumed after any finished epoch gives the same bytes.
  */
-import { type Augmenter, prefetch } from "./augment.ts";
+import type { Augmenter } from "./augment.ts";
 import type { LearnTask } from "./data/task.ts";
 import { epochJobs, epochSteps, planStep, type Step } from "./draws.ts";
 import type { OptimizerOptions, Schedule } from "./engine/optim.ts";
@@ -12,7 +12,6 @@ import {
 	float32,
 	type Tensor,
 	type TensorDict,
-	uint8,
 } from "./engine/tensor.ts";
 import { fail } from "./errors.ts";
 import { heed, type RunEvent, type Stop } from "./events.ts";
@@ -26,10 +25,13 @@ import type { Random } from "./random.ts";
 import { createStep, oneHot, targetsOf } from "./step.ts";
 import { hashedName, type VersionedFolder } from "./storage.ts";
 import type { Rehearsal, Strategy } from "./strategies/strategy.ts";
+import { States } from "./states.ts";
 import { Embedder, type Network, type Trunk } from "./trunk.ts";
 
 export interface LearnSettings {
 	readonly epochs: number;
+	/** Views of an image of which epochs take turns; null: every epoch draws new ones. */
+	readonly viewPool: number | null;
 	/** Views a step; a step reads batchSize / K images. */
 	readonly batchSize: number;
 	readonly optimizer: OptimizerOptions;
@@ -91,7 +93,6 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 	const start = inOrder(job.start);
 	const classes = training.classes.length;
 	const imagesPerStep = Math.max(1, Math.floor(settings.batchSize / classes));
-	const batch = imagesPerStep * classes;
 	const images = training.images.length - (rehearsal?.images.shape[0] ?? 0);
 	const plan = planStep(imagesPerStep, rehearsal);
 	const stepsPerEpoch = Math.ceil(images / imagesPerStep);
@@ -110,6 +111,12 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 		plan,
 		start,
 	});
+	const states = new States(trunk, training, settings.viewPool);
+	if (settings.viewPool !== null)
+		job.emit({
+			type: "notice",
+			text: `${task.id}: the trunk's states of ${settings.viewPool} views of each of ${images} images take ${(states.bytes(images, settings.viewPool) / 1e6).toFixed(0)} MB.`,
+		});
 	const heldOut = job.heldOut && heldOutMeter(job, job.heldOut);
 	try {
 		const labels = oneHot(imagesPerStep, classes);
@@ -127,12 +134,10 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 				images,
 				plan,
 				rehearsal,
+				settings.viewPool,
 			);
-			for await (const views of prefetch(viewsOf(training, steps), 2)) {
+			for await (const state of states.of(steps)) {
 				await heed(job.stop);
-				const state = await trunk.states(
-					uint8([batch, ...network.backbone.config.imageSize, 3], views),
-				);
 				const at = epoch * stepsPerEpoch + done;
 				const { entries } = steps[done] as Step;
 				const result = await step.run(
@@ -273,13 +278,6 @@ const inOrder = (weights: TensorDict): TensorDict =>
 	Object.fromEntries(
 		Object.entries(weights).sort(([a], [b]) => (a < b ? -1 : 1)),
 	);
-
-function* viewsOf(
-	augmenter: Augmenter,
-	steps: readonly Step[],
-): Generator<Promise<Uint8Array>> {
-	for (const { jobs } of steps) yield augmenter.views(jobs);
-}
 
 function countRight(logits: Tensor, classes: number): number {
 	let right = 0;

@@ -523,6 +523,7 @@ const pretextOf = ({ pretext }: RunConfig) => ({
 function settingsOf({ train: t, pretext, seed }: RunConfig): LearnSettings {
 	return {
 		epochs: t.epochs,
+		viewPool: t.viewPool,
 		batchSize: t.batchSize,
 		optimizer: t.optimizer,
 		schedule: t.schedule,

@@ -254,6 +254,12 @@ export class Trunk {
 		this.#cache = cache;
 	}
 
+	/** [T, D] of an image's state, where not everything trains. */
+	get stateShape(): readonly [number, number] {
+		const { config } = this.network.backbone;
+		return [tokenCount(config), config.width];
+	}
+
 	/** Images that are best seen together. */
 	get together(): number {
 		return imagesTogether(this.network.backbone.config);

@@ -56,6 +56,7 @@ const start: TensorDict = {
 };
 const settings: LearnSettings = {
 	epochs: 2,
+	viewPool: null,
 	batchSize: 8,
 	optimizer: {
 		name: "adam",
