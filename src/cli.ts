@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `keepsight` program: its table of commands, and what an error becomes. Exit codes: 0 done, 1 our fault, 2 the user's, 130/143 interrupted. */
 import { Command, CommanderError } from "commander";
+import { addBackbone } from "./commands/backbone.ts";
 import { addCompare } from "./commands/compare.ts";
 import { addData } from "./commands/data.ts";
 import { addDoctor } from "./commands/doctor.ts";
@@ -16,6 +17,7 @@ const commands = [
 	addEvaluate,
 	addReport,
 	addCompare,
+	addBackbone,
 	addData,
 	addDoctor,
 ];

@@ -32,6 +32,7 @@ import {
 	parsePublished,
 	summarise,
 } from "../study/summary.ts";
+import { pullHint, withBackbone } from "./backbone.ts";
 import {
 	type ConfigFlags,
 	configOf,
@@ -92,15 +93,15 @@ const numbers =
 
 async function compare(flags: CompareFlags): Promise<void> {
 	const loaded = await configOf(flags, name);
-	const config: RunConfig = {
-		...loaded.config,
-		...(flags.out !== undefined && { out: flags.out }),
-	};
 	const published =
 		flags.published === undefined
 			? []
 			: parsePublished(textOf(flags.published), flags.published);
-	const asked = wanted(flags, loaded.compare, config.strategy);
+	const asked = wanted(flags, loaded.compare, loaded.config.strategy);
+	const config = await backboneReady(
+		{ ...loaded.config, ...(flags.out !== undefined && { out: flags.out }) },
+		flags,
+	);
 	const orders = await ordersOf(config, asked.orders, spelledOut(config));
 	const cells = cellsOf(config, asked, orders);
 	const dir = studyDir(config);
@@ -144,6 +145,17 @@ async function compare(flags: CompareFlags): Promise<void> {
 			: `${formatComparison(comparison).trimEnd()}\n\nTables and charts: ${dir}`,
 	);
 	if (comparison.rows.length === 0) process.exitCode = 2;
+}
+
+/** Before the cells are made: their keys hold the commit of a hub's backbone. */
+async function backboneReady(
+	config: RunConfig,
+	flags: CompareFlags,
+): Promise<RunConfig> {
+	const progress = createProgress(flags);
+	return interruptible(pullHint, (signal) =>
+		withBackbone(config, null, { progress, signal }),
+	).finally(progress.close);
 }
 
 const nameOf = ({ label, seed, order }: Cell): string =>

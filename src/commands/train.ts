@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { runDir } from "../config.ts";
 import { launch } from "../launch.ts";
+import { withBackbone } from "./backbone.ts";
 import {
 	type ConfigFlags,
 	configOf,
@@ -54,9 +55,18 @@ async function train(flags: TrainFlags): Promise<void> {
 	for (const text of notices) progress.onEvent({ type: "notice", text });
 	const mode = flags.resume ? "resume" : flags.fresh ? "fresh" : "new";
 	const hint = "The state is saved; the same command with --resume goes on.";
-	const { results, text } = await interruptible(hint, (signal) =>
+	const { results, text } = await interruptible(hint, async (signal) =>
 		launch(
-			{ kind: "train", config, dir, mode, force: flags.force === true },
+			{
+				kind: "train",
+				config: await withBackbone(config, mode === "resume" ? dir : null, {
+					progress,
+					signal,
+				}),
+				dir,
+				mode,
+				force: flags.force === true,
+			},
 			{ onEvent: progress.onEvent, signal },
 		),
 	).finally(progress.close);
