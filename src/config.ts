@@ -10,6 +10,7 @@ import { z } from "zod";
 import { deviceKinds, devicePattern } from "./engine/device.ts";
 import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
+import { nameProblem } from "./models/cache.ts";
 import { pretexts } from "./pretext/index.ts";
 import { strategies } from "./strategies/index.ts";
 import type { StrategyDefinition } from "./strategies/strategy.ts";
@@ -56,6 +57,8 @@ export interface RunConfig {
 	/** The sides are given for `vit` only: a network with random weights. */
 	readonly backbone: {
 		readonly name: string;
+		/** What hub:OWNER/NAME stood for when the run began, 40 hex. Not a key of the file: `name` may end in @REVISION. */
+		readonly commit?: string | undefined;
 		readonly width?: number | undefined;
 		readonly depth?: number | undefined;
 		readonly heads?: number | undefined;
@@ -210,8 +213,12 @@ const backbone = z
 		name: z
 			.string()
 			.min(1)
+			.refine((name) => nameProblem(name) === null, {
+				error: ({ input }) =>
+					`${nameProblem(String(input))}; write hub:OWNER/NAME, hub:OWNER/NAME@REVISION or local:NAME`,
+			})
 			.describe(
-				"a folder with model.safetensors and config.json, or vit: random weights of the sides below",
+				"a model of the hub, hub:OWNER/NAME[@REVISION]; a folder with model.safetensors and config.json, or one that was imported, local:NAME; or vit: random weights of the sides below",
 			),
 		width: count().optional().describe("vit: embedding width D"),
 		depth: count().optional().describe("vit: number of blocks"),

@@ -13,7 +13,7 @@ import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
 import { fail } from "./errors.ts";
 import { heed, type RunEvent, type Stop } from "./events.ts";
 import { type Backbone, readBackbone } from "./models/backbone.ts";
-import { type BackboneChoice, loadBackbone } from "./models/index.ts";
+import { type BackboneChoice, folderOf, loadBackbone } from "./models/index.ts";
 import {
 	readSafetensors,
 	toFloat32,
@@ -42,14 +42,14 @@ import {
 import { blocksAt, Trunk } from "./trunk.ts";
 
 export interface DistillSettings {
-	/** The teacher's folder. */
+	/** The teacher: a folder, or a name in the cache. */
 	readonly teacher: string;
 	/** Folders of pictures; those below count too. */
 	readonly images: readonly string[];
 	/** The teacher's blocks whose patch embedding is learnt, as fractions of its depth. */
 	readonly blocks: readonly number[];
 	readonly student: BackboneChoice;
-	/** Folder of a student to go on from, of the same shape; null: random weights. */
+	/** A student to go on from, of the same shape: a folder, or a name in the cache; null: random weights. */
 	readonly from: string | null;
 	/** Of the student's input; the teacher sees the same crops at as many of its own patches. */
 	readonly imageSize: readonly [number, number];
@@ -86,7 +86,7 @@ export async function distill(
 	const { settings, out, mode } = job;
 	const student = studentOf(settings);
 	const teacher = readBackbone(
-		settings.teacher,
+		folderOf({ name: settings.teacher }),
 		teacherSize(settings, student),
 	);
 	const lock = lockFolder(out);
@@ -102,7 +102,9 @@ export async function distill(
 		begin(job);
 		const pool = Pool.open(job.pool, {
 			teacher: sha256(
-				readFileSync(join(settings.teacher, "model.safetensors")),
+				readFileSync(
+					join(folderOf({ name: settings.teacher }), "model.safetensors"),
+				),
 			),
 			blocks: blocksAt(teacher.config, settings.blocks),
 			teacherSize: teacher.config.imageSize,
@@ -134,7 +136,7 @@ function studentOf(settings: DistillSettings): Backbone {
 	const { student, from, imageSize, seed } = settings;
 	const fresh = loadBackbone(student, imageSize, seed);
 	if (from === null) return fresh;
-	const { config, weights } = readBackbone(from, imageSize);
+	const { config, weights } = readBackbone(folderOf({ name: from }), imageSize);
 	for (const key of ["width", "depth", "heads", "patch"] as const)
 		if (config[key] !== fresh.config[key])
 			throw fail("BACKBONE_UNSUPPORTED", {
@@ -150,7 +152,10 @@ function teacherSize(
 	student: Backbone,
 ): readonly [number, number] {
 	const [rows, columns] = gridOf(student.config);
-	const { config } = readBackbone(teacher, student.config.imageSize);
+	const { config } = readBackbone(
+		folderOf({ name: teacher }),
+		student.config.imageSize,
+	);
 	return [rows * config.patch, columns * config.patch];
 }
 

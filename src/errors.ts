@@ -27,16 +27,16 @@ const shape = (s: readonly number[]) => `[${s.join(", ")}]`;
 /** What the system's error numbers mean for the user, and what to do. */
 const reasons: Readonly<Record<string, string>> = {
 	ENOSPC:
-		"the disk is full (ENOSPC). Free some space there, or choose a folder on another disk, then run the same command with --resume",
+		"the disk is full (ENOSPC). Free some space there, or choose a folder on another disk, then run the same command again (train: with --resume)",
 	EDQUOT:
-		"your disk quota is used up (EDQUOT). Free some space, or choose a folder on another disk, then run the same command with --resume",
+		"your disk quota is used up (EDQUOT). Free some space, or choose a folder on another disk, then run the same command again (train: with --resume)",
 	EACCES:
 		"permission denied (EACCES). Change the permissions, or choose a folder you own",
 	EPERM:
 		"the system does not permit it (EPERM). Change the permissions, or choose a folder you own",
 	EROFS:
 		"the file system is read-only (EROFS). Choose a folder on a writable disk",
-	EIO: "the disk reports an input/output error (EIO). Check the disk and its cable or network, then run the same command with --resume",
+	EIO: "the disk reports an input/output error (EIO). Check the disk and its cable or network, then run the same command again (train: with --resume)",
 	EMFILE:
 		"this process has too many open files (EMFILE). Raise the limit with `ulimit -n 4096`",
 	ENFILE: "the system has too many open files (ENFILE). Close other programs",
@@ -89,7 +89,22 @@ const wording = {
 		`${e.dir} holds no evaluation (no metrics.json), so there is nothing to report. Run "keepsight eval --mem_dir ${e.dir}" first.`,
 	// backbones
 	BACKBONE_MISSING: (e: { name: string; known: readonly string[] }) =>
-		`There is no backbone "${e.name}" (backbone.name): neither a folder nor one of ${e.known.join(", ")}. Give the folder that holds config.json and model.safetensors; relative paths start at the current directory.`,
+		`There is no backbone "${e.name}" (backbone.name): neither a folder nor one of ${e.known.join(", ")}. Give the folder that holds config.json and model.safetensors (relative paths start at the current directory), or a model of the hub as hub:OWNER/NAME${/^[\w-]+\/[\w.-]+$/.test(e.name) ? `, here hub:${e.name}` : ""}.`,
+	BACKBONE_NAME: (e: { name: string; problem: string }) =>
+		`${JSON.stringify(e.name)} cannot name a backbone: ${e.problem}. Write hub:OWNER/NAME or hub:OWNER/NAME@REVISION, such as hub:facebook/dinov2-small, or local:NAME.`,
+	BACKBONE_NOT_CACHED: (e: {
+		name: string;
+		cache: string;
+		folder: string;
+		offline: boolean;
+	}) =>
+		e.name.startsWith("local:")
+			? `There is no backbone ${e.name} in ${e.cache}. "keepsight backbone list" shows those there are; "keepsight backbone import DIR" adds a folder with config.json and model.safetensors.`
+			: `${e.name} is not in ${e.cache}${e.offline ? ", and HF_HUB_OFFLINE is set" : ""}. Run "keepsight backbone pull ${e.name}"${e.offline ? " where there is a network" : ""}. A machine without network gets a copy of ${e.folder}, or any folder with config.json and model.safetensors, named as backbone: { name: FOLDER }.`,
+	BACKBONE_DAMAGED: (e: { dir: string; problem: string; remedy: string }) =>
+		`The backbone in ${e.dir} is damaged: ${e.problem}. ${e.remedy}.`,
+	BACKBONE_EXISTS: (e: { name: string; dir: string }) =>
+		`There is another backbone ${e.name} in ${e.dir}. Give this one another --name, or delete that folder first.`,
 	BACKBONE_INCOMPLETE: (e: { dir: string; file: string }) =>
 		`The backbone folder ${e.dir} has no ${e.file}. It needs config.json and model.safetensors, as the model hub lays them out.`,
 	BACKBONE_UNSUPPORTED: (e: { file: string; problem: string }) =>
@@ -101,6 +116,34 @@ const wording = {
 		wanted: readonly number[] | null;
 	}) =>
 		`${e.file}: tensor ${e.tensor} ${e.found ? `has shape ${shape(e.found)}` : "is missing"}${e.wanted ? `, the network needs ${shape(e.wanted)}` : ", which the network has no place for"}. Check that config.json belongs to these weights.`,
+	// model hub
+	HUB_UNREACHABLE: (e: { url: string; problem: string; kept: number }) =>
+		`Could not get ${e.url}: ${e.problem}. Check the network, HF_ENDPOINT (for a mirror) and the proxy, then run the same command again${e.kept > 0 ? `: it goes on after the ${e.kept} bytes that have arrived` : ""}.`,
+	HUB_NOT_FOUND: (e: {
+		name: string;
+		endpoint: string;
+		what: string;
+		token: boolean;
+	}) =>
+		`${e.endpoint} has no ${e.what} for ${e.name}. Check how it is written${e.token ? " and that your token may read it" : "; if it is private, set HF_TOKEN to a token that may read it"}.`,
+	HUB_DENIED: (e: {
+		name: string;
+		page: string;
+		status: number;
+		gated: boolean;
+		token: boolean;
+	}) =>
+		e.gated
+			? `${e.name} is gated: its owners want you to accept their terms${e.token ? ", and the account of your token has not been given access" : ""}. Accept them on ${e.page}${e.token ? " with that account" : ", then set HF_TOKEN to a token of that account"} and run the command again.`
+			: `${e.page} answered ${e.status}: access denied${e.token ? " with the token given. Check HF_TOKEN, or log in again" : ". If the model is private, set HF_TOKEN to a token that may read it; else ask whoever runs the proxy or mirror"}.`,
+	HUB_SETTING: (e: { variable: string; problem: string }) =>
+		`${e.variable} cannot be used: ${e.problem}. Correct or unset it, then run the command again.`,
+	HUB_REPLY: (e: { url: string; problem: string }) =>
+		`${e.url} does not answer as a model hub does: ${e.problem}. Check HF_ENDPOINT and whether a proxy or login page stands in between.`,
+	HUB_CHECKSUM: (e: { url: string; wanted: string; found: string }) =>
+		`What came from ${e.url} is not the file that the hub lists: ${e.wanted} is listed, ${e.found} came. It was deleted; run the same command again. If it stays so, do not trust that mirror or proxy.`,
+	HUB_NO_SAFETENSORS: (e: { name: string; found: readonly string[] }) =>
+		`${e.name} has no model.safetensors${e.found.length > 0 ? ` (its weights are ${e.found.join(", ")})` : ""}. Pickles can run code and are never loaded. Use another repository or revision of the model, or convert it on a machine you trust (transformers: model.save_pretrained("DIR")) and run "keepsight backbone import DIR".`,
 	BATCH_TOO_SMALL: (e: { images: number; parts: number }) =>
 		`A step has ${e.images} image${e.images === 1 ? "" : "s"}, but the strategy needs ${e.parts + 1}: one of the current task and ${e.parts} of earlier ones. Raise train.batch_size.`,
 	TRAINABLE_TOO_MANY: (e: { last: number; depth: number }) =>

@@ -25,6 +25,12 @@ export { strategies } from "./strategies/index.ts";
 export { pretexts } from "./pretext/index.ts";
 export { memories } from "./memory/index.ts";
 export { backbones } from "./models/index.ts";
+export {
+	type CachedBackbone,
+	importBackbone,
+	listCached as listBackbones,
+} from "./models/cache.ts";
+export { pullBackbone, type PullOptions } from "./models/hub.ts";
 export { readers } from "./data/index.ts";
 
 // errors

@@ -94,6 +94,62 @@ export function appendLine(path: string, text: string): void {
 	});
 }
 
+/**
+ * A file that arrives bit by bit, such as a download. It grows as `<path>.part`, which outlives the process, so that the next one
+ * goes on where this one ended. `finish` gives it its name: only for who has checked what it holds.
+ */
+export class PartFile {
+	readonly path: string;
+	/** Where it grows. */
+	readonly part: string;
+	#fd: number;
+	#bytes: number;
+
+	/** Goes on with what is there. One writer at a time: who opens it holds the folder's lock. */
+	constructor(path: string) {
+		this.path = path;
+		this.part = `${path}.part`;
+		ensureFolder(dirname(path));
+		this.#fd = guarded(this.part, () => files.open(this.part, "a+"));
+		this.#bytes = fstatSync(this.#fd).size;
+	}
+
+	/** How many have arrived. */
+	get bytes(): number {
+		return this.#bytes;
+	}
+
+	append(bytes: Uint8Array): void {
+		guarded(this.part, () => writeAll(this.#fd, bytes));
+		this.#bytes += bytes.byteLength;
+	}
+
+	/** Drops what has arrived. */
+	restart(): void {
+		guarded(this.part, () => {
+			this.close();
+			files.unlink(this.part);
+			this.#fd = files.open(this.part, "a+");
+		});
+		this.#bytes = 0;
+	}
+
+	finish(): void {
+		guarded(this.path, () => {
+			files.fsync(this.#fd);
+			this.close();
+			files.rename(this.part, this.path);
+		});
+		syncFolder(dirname(this.path));
+	}
+
+	/** Leaves what has arrived for the next time. */
+	close(): void {
+		if (this.#fd >= 0) files.close(this.#fd);
+		this.#fd = -1;
+	}
+}
+
 /** Makes the folder and its parents, durably. */
 export function ensureFolder(dir: string): void {
 	if (isFolder(dir)) return;
@@ -134,6 +190,30 @@ export function removeTemporaries(dir: string): void {
 /** SHA-256 in hex. */
 export const sha256 = (bytes: Uint8Array): string =>
 	createHash("sha256").update(bytes).digest("hex");
+
+/** Hash in hex of a file of any size, read bit by bit; `head` is hashed before its bytes. */
+export function hashFile(
+	path: string,
+	algorithm: "sha256" | "sha1" = "sha256",
+	head = "",
+): string {
+	const hash = createHash(algorithm).update(head);
+	const buffer = Buffer.alloc(1 << 20);
+	try {
+		const fd = openSync(path, constants.O_RDONLY);
+		try {
+			for (let n = 1; n > 0; ) {
+				n = readSync(fd, buffer, 0, buffer.length, null);
+				hash.update(buffer.subarray(0, n));
+			}
+		} finally {
+			closeSync(fd);
+		}
+	} catch (error) {
+		throw fail("CANNOT_READ", { path, code: codeOf(error) });
+	}
+	return hash.digest("hex");
+}
 
 /** A name that follows from the content: "<prefix>.<16 hex of SHA-256><ext>", such as "weights.0f3a....safetensors". */
 export const hashedName = (

@@ -40,6 +40,7 @@ import type { Localiser } from "./localise.ts";
 import { patchesOf } from "./maps.ts";
 import type { Features } from "./memory/memory.ts";
 import { formatResults, type Results } from "./metrics/results.ts";
+import { pinned } from "./models/cache.ts";
 import { loadBackbone } from "./models/index.ts";
 import type { VitConfig } from "./models/vit.ts";
 import { createPretext } from "./pretext/index.ts";
@@ -95,7 +96,7 @@ export async function train(
 	{ emit, stop }: Watcher,
 	reuse: Reuse | null = null,
 ): Promise<{ results: Results; text: string }> {
-	const { config } = job;
+	const config = { ...job.config, backbone: pinned(job.config.backbone) }; // run.json says which commit it was
 	const definition = registered<StrategyDefinition>(
 		strategies,
 		config.strategy.name,

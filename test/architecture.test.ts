@@ -153,6 +153,14 @@ describe("one door", () => {
 			),
 		).toEqual([]);
 	});
+	it("to the network: models/hub.ts", () => {
+		expect(
+			matching(
+				/(?<![.#\w])fetch\(|(from|import|require)\s*\(?\s*["'](node:(https?|http2|net|tls|dgram|dns)\b|undici|@huggingface\/)[^"']*["']/,
+				/^models\/hub\.ts$/,
+			),
+		).toEqual([]);
+	});
 	it("to the console and exit codes: cli.ts, commands/ and the entries of processes", () => {
 		expect(
 			matching(

@@ -21,6 +21,7 @@ import {
 	files,
 	hashedName,
 	lockFolder,
+	PartFile,
 	removeTree,
 	sha256,
 	stableJson,
@@ -259,6 +260,49 @@ it("hashedName follows from the content", () => {
 	expect(hashedName("weights", bytes("abc"), ".safetensors")).toBe(
 		"weights.ba7816bf8f01cfea.safetensors",
 	);
+});
+
+describe("a file that arrives bit by bit", () => {
+	it("grows beside its name, outlives who writes it, and gets its name at the end", () => {
+		const path = join(dir, "new/big");
+		const first = new PartFile(path);
+		first.append(bytes("abc"));
+		first.close();
+		expect(existsSync(path)).toBe(false);
+		const second = new PartFile(path);
+		expect(second.bytes).toBe(3);
+		second.append(bytes("def"));
+		expect(second.bytes).toBe(6);
+		second.finish();
+		second.close();
+		expect(readFileSync(path, "utf8")).toBe("abcdef");
+		expect(readdirSync(join(dir, "new"))).toEqual(["big"]);
+	});
+	it("can begin anew", () => {
+		const part = new PartFile(join(dir, "big"));
+		part.append(bytes("wrong"));
+		part.restart();
+		part.append(bytes("right"));
+		part.finish();
+		expect(readFileSync(join(dir, "big"), "utf8")).toBe("right");
+	});
+	it("on a full disk keeps what went in, as the beginning of the whole", () => {
+		const part = new PartFile(join(dir, "big"));
+		let room = 4;
+		files.write = (fd, b) => {
+			if (room === 0) throw systemError("ENOSPC");
+			const n = real.write(fd, b.subarray(0, room));
+			room -= n;
+			return n;
+		};
+		expect(() => part.append(bytes("abcdef"))).toThrow(
+			/big\.part: the disk is full/,
+		);
+		part.close();
+		files.write = real.write;
+		expect(new PartFile(join(dir, "big")).bytes).toBe(4);
+		expect(readFileSync(part.part, "utf8")).toBe("abcd");
+	});
 });
 
 describe("VersionedFolder", () => {

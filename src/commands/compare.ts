@@ -33,6 +33,7 @@ import {
 	parsePublished,
 	summarise,
 } from "../study/summary.ts";
+import { pullHint, withBackbone } from "./backbone.ts";
 import {
 	type ConfigFlags,
 	configOf,
@@ -97,16 +98,19 @@ async function compare(flags: CompareFlags): Promise<void> {
 	const device = await usableDevice(loaded.config.device, (text) =>
 		notices.push(text),
 	);
-	const config: RunConfig = {
-		...loaded.config,
-		...(flags.out !== undefined && { out: flags.out }),
-		device,
-	};
 	const published =
 		flags.published === undefined
 			? []
 			: parsePublished(textOf(flags.published), flags.published);
-	const asked = wanted(flags, loaded.compare, config.strategy);
+	const asked = wanted(flags, loaded.compare, loaded.config.strategy);
+	const config = await backboneReady(
+		{
+			...loaded.config,
+			...(flags.out !== undefined && { out: flags.out }),
+			device,
+		},
+		flags,
+	);
 	const orders = await ordersOf(config, asked.orders, spelledOut(config));
 	const cells = cellsOf(config, asked, orders);
 	const dir = studyDir(config);
@@ -150,6 +154,17 @@ async function compare(flags: CompareFlags): Promise<void> {
 			: `${formatComparison(comparison).trimEnd()}\n\nTables and charts: ${dir}`,
 	);
 	if (comparison.rows.length === 0) process.exitCode = 2;
+}
+
+/** Before the cells are made: their keys hold the commit of a hub's backbone. */
+async function backboneReady(
+	config: RunConfig,
+	flags: CompareFlags,
+): Promise<RunConfig> {
+	const progress = createProgress(flags);
+	return interruptible(pullHint, (signal) =>
+		withBackbone(config, null, { progress, signal }),
+	).finally(progress.close);
 }
 
 const nameOf = ({ label, seed, order }: Cell): string =>

@@ -49,7 +49,10 @@ export function addDistill(backbone: Command): void {
 		.description(
 			"teach a small backbone to say of ordinary pictures what a large one says; writes a backbone's folder",
 		)
-		.option("--teacher <dir>", "the large backbone's folder")
+		.option(
+			"--teacher <name>",
+			"the large backbone: a folder, hub:OWNER/NAME or local:NAME",
+		)
 		.option(
 			"--images <dirs...>",
 			"folders of pictures; those below count too",

@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import { runDir } from "../config.ts";
 import { usableDevice } from "../devices.ts";
 import { launch } from "../launch.ts";
+import { withBackbone } from "./backbone.ts";
 import {
 	type ConfigFlags,
 	configOf,
@@ -58,9 +59,18 @@ async function train(flags: TrainFlags): Promise<void> {
 	const config = { ...wanted, device };
 	const mode = flags.resume ? "resume" : flags.fresh ? "fresh" : "new";
 	const hint = "The state is saved; the same command with --resume goes on.";
-	const { results, text } = await interruptible(hint, (signal) =>
+	const { results, text } = await interruptible(hint, async (signal) =>
 		launch(
-			{ kind: "train", config, dir, mode, force: flags.force === true },
+			{
+				kind: "train",
+				config: await withBackbone(config, mode === "resume" ? dir : null, {
+					progress,
+					signal,
+				}),
+				dir,
+				mode,
+				force: flags.force === true,
+			},
 			{ onEvent: progress.onEvent, signal, device },
 		),
 	).finally(progress.close);

@@ -50,16 +50,26 @@ const renames: readonly (readonly [RegExp, string])[] = [
 const unused =
 	/^(head|head_dist|fc_norm|classifier|pooler|decoder|lm_head)\.|mask_token$/;
 
-/** Reads a backbone folder and fits its positional grid to `imageSize`. */
+/** Kinds of transformers' models whose encoder is this ViT. */
+const modelTypes: readonly unknown[] = [
+	"vit",
+	"vit_mae",
+	"vit_msn",
+	"deit",
+	"dinov2",
+	"dinov2_with_registers",
+];
+
+/** Reads a backbone folder and fits its positional grid to `imageSize` ([H, W] in px; null: the one it was trained at). */
 export function readBackbone(
 	dir: string,
-	imageSize: readonly [number, number],
+	imageSize: readonly [number, number] | null,
 ): Backbone {
 	for (const file of ["config.json", "model.safetensors"])
 		if (!existsSync(join(dir, file)))
 			throw fail("BACKBONE_INCOMPLETE", { dir, file });
 	const weightsPath = join(dir, "model.safetensors");
-	const json = readJson(join(dir, "config.json"));
+	const json = checkArchitecture(join(dir, "config.json"));
 	const tensors = joinQkv(renamed(weightsPath), weightsPath);
 	const config = configFrom(
 		json,
@@ -69,6 +79,30 @@ export function readBackbone(
 		imageSize,
 	);
 	return { config, weights: fit(tensors, config, weightsPath) };
+}
+
+/** The content of a config.json, or why nothing with this configuration can be built, whatever its tensors. */
+export function checkArchitecture(path: string): Json {
+	const json = readJson(path);
+	const unsupported = (problem: string) =>
+		fail("BACKBONE_UNSUPPORTED", { file: path, problem });
+	if (json.use_swiglu_ffn === true)
+		throw unsupported(
+			"it uses SwiGLU layers (DINOv2 giant); use small, base or large",
+		);
+	if (json.model_type === "dinov3_vit")
+		throw unsupported("it uses rotary positions (DINOv3)");
+	const type = json.model_type ?? null;
+	const activation = json.hidden_act ?? "gelu";
+	if (type !== null && !modelTypes.includes(type))
+		throw unsupported(
+			`its model_type is ${JSON.stringify(type)}; known are ${modelTypes.join(", ")}`,
+		);
+	if (activation !== "gelu")
+		throw unsupported(
+			`its activation is ${JSON.stringify(activation)}; only gelu is built`,
+		);
+	return json;
 }
 
 function readJson(path: string): Json {
@@ -150,21 +184,16 @@ function configFrom(
 	preprocessor: Json,
 	tensors: TensorDict,
 	path: string,
-	imageSize: readonly [number, number],
+	wantedSize: readonly [number, number] | null,
 ): VitConfig {
 	const unsupported = (problem: string) =>
 		fail("BACKBONE_UNSUPPORTED", { file: path, problem });
-	// Known relatives first: without this they would be reported by the first tensor they lack.
-	if (json.use_swiglu_ffn === true)
-		throw unsupported(
-			"it uses SwiGLU layers (DINOv2 giant); use small, base or large",
-		);
-	if (json.model_type === "dinov3_vit" || tensors["rope.periods"])
+	// Known relatives first: without this they would be reported by the first tensor they lack or have too much.
+	if (tensors["rope.periods"])
 		throw unsupported("it uses rotary positions (DINOv3)");
-	const activation = json.hidden_act ?? "gelu";
-	if (activation !== "gelu")
+	if (tensors.dist_token || tensors["embeddings.distillation_token"])
 		throw unsupported(
-			`its activation is ${JSON.stringify(activation)}; only gelu is built`,
+			"it has a distillation token (distilled DeiT); use the plain one",
 		);
 	const need = (name: string, rank: number): Shape => {
 		const shape = tensors[name]?.shape;
@@ -196,6 +225,11 @@ function configFrom(
 	if (!Number.isInteger(heads) || width % heads !== 0)
 		throw unsupported(`its width ${width} cannot be split into ${heads} heads`);
 	const positions = need("pos_embed", 3)[1] as number;
+	const classPosition = !Number.isInteger(Math.sqrt(positions));
+	const side = Math.sqrt(positions - Number(classPosition)) * patch;
+	const imageSize = wantedSize ?? ([side, side] as const);
+	if (wantedSize === null && !Number.isInteger(side / patch))
+		throw unsupported(`its ${positions} positions are no square grid`);
 	const [h, w] = imageSize;
 	if (h % patch !== 0 || w % patch !== 0)
 		throw fail("IMAGE_SIZE_NOT_MULTIPLE", { imageSize, patch });
@@ -208,7 +242,7 @@ function configFrom(
 		mlpRatio: hidden / width,
 		registers: tensors.reg_token ? (need("reg_token", 3)[1] as number) : 0,
 		layerScale: "blocks.0.ls1.gamma" in tensors,
-		classPosition: !Number.isInteger(Math.sqrt(positions)),
+		classPosition,
 		layerNormEps:
 			typeof json.layer_norm_eps === "number" ? json.layer_norm_eps : 1e-6,
 		mean: triple(

@@ -1,4 +1,4 @@
-/** Every kind of backbone by the name a config gives it; any other name is a folder. */
+/** Every kind of backbone by the name a config gives it: one of the registry, one of the cache (hub:..., local:...), else a folder. */
 import { existsSync } from "node:fs";
 import { fail } from "../errors.ts";
 import { Random } from "../random.ts";
@@ -8,10 +8,13 @@ import {
 	imagenetStd,
 	readBackbone,
 } from "./backbone.ts";
+import { isCacheName, openCached } from "./cache.ts";
 import { initialise, type VitConfig } from "./vit.ts";
 
 export interface BackboneChoice {
 	readonly name: string;
+	/** hub:...: the commit it is pinned to, 40 hex. */
+	readonly commit?: string | undefined;
 	readonly width?: number | undefined;
 	readonly depth?: number | undefined;
 	readonly heads?: number | undefined;
@@ -53,7 +56,7 @@ const vit: Source = (choice, imageSize, seed) => {
 
 export const backbones = { vit } satisfies Record<string, Source>;
 
-/** Loads a backbone: a name of the registry, or a folder. `seed` is for random weights. */
+/** Loads a backbone: a name of the registry, one of the cache, or a folder. Nothing is downloaded. `seed` is for random weights. */
 export function loadBackbone(
 	choice: BackboneChoice,
 	imageSize: readonly [number, number],
@@ -64,10 +67,16 @@ export function loadBackbone(
 		? known[choice.name]
 		: undefined;
 	if (source) return source(choice, imageSize, seed);
+	return readBackbone(folderOf(choice), imageSize);
+}
+
+/** The folder of pretrained weights: in the cache, or the name itself. */
+export function folderOf(choice: BackboneChoice): string {
+	if (isCacheName(choice.name)) return openCached(choice);
 	if (!existsSync(choice.name))
 		throw fail("BACKBONE_MISSING", {
 			name: choice.name,
 			known: Object.keys(backbones),
 		});
-	return readBackbone(choice.name, imageSize);
+	return choice.name;
 }

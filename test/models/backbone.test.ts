@@ -298,6 +298,18 @@ describe("what does not fit is named", () => {
 			/SwiGLU/,
 		],
 		[
+			"another model_type",
+			weights,
+			{ ...two, model_type: "beit" },
+			/model_type is "beit"; known are vit, /,
+		],
+		[
+			"a distillation token",
+			{ ...weights, "deit.embeddings.distillation_token": extra([1, 1, 64]) },
+			two,
+			/distilled DeiT/,
+		],
+		[
 			"rotary positions",
 			without("pos_embed"),
 			{ model_type: "dinov3_vit" },
@@ -309,6 +321,15 @@ describe("what does not fit is named", () => {
 			expect(() => readBackbone(folder(tensors, json), [24, 24])).toThrow(text);
 		},
 	);
+	it("its own image size, where its positions are no square grid", () => {
+		const odd = { ...weights, pos_embed: extra([1, 12, 64]) };
+		expect(readBackbone(folder(weights, two), null).config.imageSize).toEqual([
+			24, 24,
+		]);
+		expect(() => readBackbone(folder(odd, two), null)).toThrow(
+			/its 12 positions are no square grid/,
+		);
+	});
 	it("an image that is no whole number of patches", () => {
 		expect(() => readBackbone(folder(weights, two), [24, 30])).toThrow(
 			"Use 24 x 32",
