@@ -11,19 +11,13 @@ Prints "ready" once it has learnt, then a number for every line on standard inpu
 import json, os, re, sys, time
 from pathlib import Path
 
+import vision
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.pop(0)  # this folder: this file has the package's name
 
-import torch
-
-try:
-    import torchvision
-except RuntimeError:  # its own operators need CUDA's libraries; AnomalyDINO uses none, so those that its import asks for are only named
-    named = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        named.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
 import timm
+import torch
 from anomalib.data.utils import read_image
 from anomalib.models.image.anomaly_dino.lightning_model import AnomalyDINO
 from anomalib.models.image.anomaly_dino.torch_model import AnomalyDINOModel

@@ -6,16 +6,11 @@ Prints "ready", then a number for every line on standard input. "measure": ms of
 import json, sys, time
 from pathlib import Path
 
+import vision
+
 sys.path.pop(0)  # this folder: a file in it has the package's name
 
 import torch
-
-try:
-    import torchvision
-except RuntimeError:  # its own operators need CUDA's libraries; nothing here uses them
-    named = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        named.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 import numpy as np
 from anomalib.metrics.aupro import _AUPRO

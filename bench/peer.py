@@ -3,29 +3,9 @@
 python3 bench/peer.py '{"model": "small", "batch": 16, "threads": 2, "last": null}'
 Prints "ready", then for every line on standard input the milliseconds of one full training step (forward, backward, clipping, AdamW).
 """
-import importlib.abc, importlib.machinery, json, sys, time, types
+import json, sys, time
 
-class Nothing(type):
-    def __getattr__(cls, name):
-        return f"{cls.__name__}.{name}"
-
-
-class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """timm imports torchvision for parts that no ViT uses: an empty stand-in where it is not installed."""
-
-    def find_spec(self, name, path=None, target=None):
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.split(".")[0] == "torchvision" else None
-
-    def create_module(self, spec):
-        module = types.ModuleType(spec.name)
-        module.__getattr__ = lambda name: Nothing(name, (), {}) if not name.startswith("__") else None
-        return module
-
-    def exec_module(self, module):
-        pass
-
-
-sys.meta_path.append(Absent())
+import vision
 
 import torch
 import torch.nn.functional as F

@@ -469,6 +469,85 @@ async function anomalib(): Promise<Figure[]> {
 	);
 }
 
+/**
+ * Learning a product of 200 drawn images through the program itself (CutPaste on the last three blocks, density, bank), with a pool of
+ * two views an image and with new views in every epoch, against the same protocol in PyTorch. Once each, in turn.
+ */
+async function product(): Promise<Figure[]> {
+	const dir = mkdtempSync(join(tmpdir(), "keepsight-bench-"));
+	const [epochs, batch, last] = [10, 32, 3];
+	try {
+		const data = join(dir, "data");
+		await drawDemo(data, {
+			seed: 3,
+			products: 1,
+			size: 224,
+			train: 200,
+			testGood: 1,
+			perDefect: 1,
+			validation: 2,
+		});
+		const [task] = await findCategories(data);
+		const file = join(dir, "run.yaml");
+		writeFileSync(
+			file,
+			JSON.stringify({
+				name: "product",
+				data: { root: data, tasks: [task] },
+				image_size: 224,
+				backbone: { name: "vit", width: 384, depth: 12, heads: 6, patch: 14 },
+				trainable: { last },
+				pretext: { name: "cutpaste" },
+				strategy: { name: "finetune" },
+				memory: [{ name: "patches" }, { name: "dne" }],
+				train: { epochs, batch_size: batch },
+				out: dir,
+				threads,
+			}),
+		);
+		const seconds = (set: string) => {
+			const { status, stderr } = spawnSync(
+				process.execPath,
+				[
+					root("dist/cli.js"),
+					...["train", "--config", file, "--fresh", "--quiet", "--set", set],
+				],
+				{ encoding: "utf8" },
+			);
+			if (status !== 0) throw new Error(`bench: train failed: ${stderr}`);
+			const run = JSON.parse(
+				readFileSync(join(dir, "product", "Anomaly", "run.json"), "utf8"),
+			) as { tasks: { seconds: number }[] };
+			return run.tasks[0]?.seconds as number;
+		};
+		const folder = join(data, task as string, "train", "good");
+		const peer = await peerOf("product.py", {
+			...{ folder, epochs, batch, last, threads },
+		});
+		const pooled = seconds("train.view_pool=2");
+		const theirs = peer ? await peer.ask("learn") : null;
+		const plain = seconds("train.view_pool=null");
+		peer?.end();
+		return [
+			["with 2 views of each", pooled, 0.5] as const,
+			["new views in every epoch", plain, Number.POSITIVE_INFINITY] as const,
+		].map(([how, value, limit]) => ({
+			name: `learning 200 images, ${how}`,
+			unit: "s",
+			value,
+			peer: theirs,
+			peerName: peer
+				? "PyTorch eager, timm"
+				: "PyTorch or timm not installed: skipped",
+			ratio: theirs === null ? null : value / theirs,
+			limit,
+			spread: [value, value],
+		}));
+	} finally {
+		rmSync(dir, { recursive: true, force: true });
+	}
+}
+
 /** All metrics of LOCO's maps against anomalib's AUPRO alone. MVTec's own script is on no registry. */
 async function pixel(): Promise<Figure[]> {
 	const data = root("../shared/data/loco/juice_bottle");
@@ -517,6 +596,7 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 		step("full step, ViT-Ti/16, batch 16", { ...small, model: "tiny" }, 0.95),
 	top3,
 	detection,
+	product,
 	anomalib,
 	pixel,
 	"memory-16": () => peak(16, 2.5),
