@@ -236,10 +236,10 @@ export function comparisonCsv({ rows, failed, published }: Comparison): string {
 function headline({ exceptions }: Comparison): string {
 	const below = exceptions.belowFrozen;
 	if (below === null)
-		return "Without a row of the frozen backbone, nothing here says whether training pays.";
+		return "Whether training pays is not said here: it takes rows with training and one of the frozen backbone.";
 	return below.length > 0
 		? `Training lowers the average below the frozen backbone for: ${below.join(", ")}.`
-		: "No average is below the frozen backbone's.";
+		: "Training lowers no average below the frozen backbone's.";
 }
 
 /** What is out of the ordinary, a line each. */

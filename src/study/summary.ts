@@ -121,7 +121,7 @@ export interface FailedCell {
 
 /** What does not look as the textbook has it: said in so many words in every table. Each a list of labels. */
 export interface Exceptions {
-	/** Average below the frozen backbone's; null: it was not run. */
+	/** Trained, and the average below the frozen backbone's; null: that was not run, or nothing else was. */
 	readonly belowFrozen: readonly string[] | null;
 	/** Forgetting not below finetuning's. */
 	readonly forgetsLikeFinetune: readonly string[];
@@ -470,6 +470,7 @@ function exceptionsOf(rows: readonly ComparisonRow[]): Exceptions {
 	const baseline = rows.find(({ label }) => label === references.baseline);
 	const forgetting = value(baseline, "forgetting");
 	const average = value(baseline, "average");
+	const isTrained = (row: ComparisonRow) => row.strategy !== references.frozen;
 	/** Labels of the rows whose figure stands so to a number; none if either is unknown. */
 	const labels = (
 		name: FigureName,
@@ -485,7 +486,9 @@ function exceptionsOf(rows: readonly ComparisonRow[]): Exceptions {
 			.map((row) => row.label);
 	return {
 		belowFrozen:
-			frozen === null ? null : labels("average", frozen, (a, b) => a < b),
+			frozen === null || !rows.some(isTrained)
+				? null
+				: labels("average", frozen, (a, b) => a < b, isTrained),
 		forgetsLikeFinetune: labels(
 			"forgetting",
 			forgetting,

@@ -70,11 +70,18 @@ describe("the first line", () => {
 	});
 	test("says so if there is none, or no frozen row", () => {
 		expect(first(summarise([plain("frozen", 0), plain("gpm", 5)], []))[0]).toBe(
-			"No average is below the frozen backbone's.",
+			"Training lowers no average below the frozen backbone's.",
 		);
-		expect(first(summarise([plain("gpm", 5)], []))[0]).toMatch(
-			/^Without a row of the frozen backbone/,
-		);
+		for (const untold of [
+			[plain("gpm", 5)],
+			[
+				plain("frozen", 0),
+				makeCell({ label: "frozen k=2", strategy: "frozen" }),
+			],
+		])
+			expect(first(summarise(untold, []))[0]).toMatch(
+				/^Whether training pays is not said here/,
+			);
 	});
 });
 
