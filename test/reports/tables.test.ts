@@ -74,10 +74,7 @@ describe("the first line", () => {
 		);
 		for (const untold of [
 			[plain("gpm", 5)],
-			[
-				plain("frozen", 0),
-				makeCell({ label: "frozen k=2", strategy: "frozen" }),
-			],
+			[plain("frozen", 0), plain("frozen k=2", 1)],
 		])
 			expect(first(summarise(untold, []))[0]).toMatch(
 				/^Whether training pays is not said here/,
