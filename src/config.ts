@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { type Document, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { deviceKinds, devicePattern } from "./engine/device.ts";
+import { type OptimizerOptions, optimizers } from "./engine/optim.ts";
 import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
 import { nameProblem } from "./models/cache.ts";
@@ -23,18 +24,6 @@ export interface Named {
 
 /** "mvtec/bottle", or several categories learnt as one task. "mvtec/*" means every category found. */
 export type TaskEntry = string | readonly string[];
-
-export interface OptimizerConfig {
-	readonly name: "adam" | "adamw" | "sgd";
-	readonly lr: number;
-	/** adam and adamw. */
-	readonly betas: readonly [number, number];
-	/** adam and adamw. */
-	readonly eps: number;
-	readonly weightDecay: number;
-	/** sgd. */
-	readonly momentum: number;
-}
 
 /** A run with every default filled in: plain JSON, written into run.json. */
 export interface RunConfig {
@@ -72,7 +61,7 @@ export interface RunConfig {
 		readonly epochs: number;
 		readonly viewPool: number | null;
 		readonly batchSize: number;
-		readonly optimizer: OptimizerConfig;
+		readonly optimizer: OptimizerOptions;
 		readonly schedule: "cosine" | "constant";
 		/** Share of a task's steps over which the learning rate rises from 0. */
 		readonly warmup: number;
@@ -187,9 +176,11 @@ const rate = () => z.number().min(0).lt(1);
 const optimizer = z
 	.strictObject({
 		name: z
-			.enum(["adam", "adamw", "sgd"])
+			.enum(Object.keys(optimizers) as [keyof typeof optimizers])
 			.default("adam")
-			.describe("adam: decay as an L2 term in the gradient; adamw: beside it"),
+			.describe(
+				"adam: decay as an L2 term in the gradient; adamw: beside it; muon: matrices by Muon, the rest by adamw",
+			),
 		lr: z
 			.number()
 			.positive()
@@ -198,7 +189,7 @@ const optimizer = z
 		betas: z
 			.tuple([rate(), rate()])
 			.default([0.9, 0.999])
-			.describe("adam and adamw"),
+			.describe("adam and adamw; of muon the first is the momentum's"),
 		eps: z.number().positive().default(1e-8).describe("adam and adamw"),
 		weightDecay: z.number().min(0).default(0),
 		momentum: rate().default(0).describe("sgd"),

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { batches, Pool, picturesIn, total } from "./crops.ts";
 import { toHalf } from "./engine/half.ts";
 import { add, mul } from "./engine/ops/index.ts";
+import type { OptimizerOptions } from "./engine/optim.ts";
 import { TrainingStep } from "./engine/step.ts";
 import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
 import { fail } from "./errors.ts";
@@ -57,6 +58,7 @@ export interface DistillSettings {
 	readonly crops: number;
 	readonly steps: number;
 	readonly batchSize: number;
+	readonly optimizer: OptimizerOptions["name"];
 	readonly lr: number;
 	readonly weightDecay: number;
 	/** Weight of the class token's loss beside the patches' 1. */
@@ -252,7 +254,7 @@ async function teach(
 			]),
 		),
 		optimizer: {
-			name: "adamw",
+			name: settings.optimizer,
 			lr: settings.lr,
 			betas: [0.9, 0.98],
 			eps: 1e-8,

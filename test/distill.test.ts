@@ -62,6 +62,7 @@ const settings: DistillSettings = {
 	crops: 256,
 	steps: 620, // one saved state on the way
 	batchSize: 8,
+	optimizer: "muon",
 	lr: 3e-3,
 	weightDecay: 0.01,
 	classWeight: 0.2,

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { usableDevice } from "../devices.ts";
 import type { DistillSettings } from "../distill.ts";
+import { optimizers } from "../engine/optim.ts";
 import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
 import {
@@ -31,6 +32,7 @@ interface DistillFlags extends ProgressFlags, DeviceFlags {
 	readonly crops: number;
 	readonly steps: number;
 	readonly batchSize: number;
+	readonly optimizer: keyof typeof optimizers;
 	readonly lr: number;
 	readonly weightDecay: number;
 	readonly classWeight: number;
@@ -87,8 +89,18 @@ export function addDistill(backbone: Command): void {
 		)
 		.option("--steps <n>", "steps", whole(1), 20_000)
 		.option("--batch-size <n>", "crops a step", whole(1), 32)
+		.addOption(
+			new Option("--optimizer <name>", "of the student's weights")
+				.choices(Object.keys(optimizers))
+				.default("muon"),
+		)
 		.option("--lr <rate>", "largest learning rate", positive, 1e-3)
-		.option("--weight-decay <rate>", "of AdamW", positive, 0.02)
+		.option(
+			"--weight-decay <rate>",
+			"of the student's weights, beside the gradient",
+			positive,
+			0.02,
+		)
 		.option(
 			"--class-weight <w>",
 			"of the class token's loss beside the patches'",
@@ -130,6 +142,7 @@ async function run(flags: DistillFlags): Promise<void> {
 		crops: flags.crops,
 		steps: flags.steps,
 		batchSize: flags.batchSize,
+		optimizer: flags.optimizer,
 		lr: flags.lr,
 		weightDecay: flags.weightDecay,
 		classWeight: flags.classWeight,

@@ -4,6 +4,9 @@
  */
 import type { Value } from "./graph.ts";
 import { add, div, mul, neg, sqrt } from "./ops/elementwise.ts";
+import { gemm } from "./ops/matmul.ts";
+import { sumSquare } from "./ops/reduce.ts";
+import type { Shape } from "./tensor.ts";
 
 export interface OptimizerOptions {
 	readonly name: keyof typeof optimizers;
@@ -28,7 +31,7 @@ export interface StepScalars {
 
 export interface Optimizer {
 	/** Tensors of the parameter's shape, zero at the start of every task. */
-	readonly states: readonly string[];
+	states(shape: Shape): readonly string[];
 	update(
 		parameter: Value,
 		gradient: Value,
@@ -59,10 +62,50 @@ function adamMove(
 	return { move: mul(div(sum, root), rate), states: { sum, squares } };
 }
 
+/** Beside the gradient, -lr wd θ. Loshchilov & Hutter 2019. */
+const decayed = (
+	move: Value,
+	parameter: Value,
+	{ lr }: StepScalars,
+	{ weightDecay }: OptimizerOptions,
+): Value =>
+	weightDecay > 0 ? add(move, mul(parameter, mul(lr, -weightDecay))) : move;
+
+/** Weights of this many rows and columns at least are matrices to Muon; a head's or a bias are not. */
+const MATRIX = 16;
+const isMatrix = (shape: Shape): boolean =>
+	shape.length === 2 && shape.every((side) => side >= MATRIX);
+
+/**
+ * Nearly the closest matrix with orthonormal rows (or columns): X ← a X + (b A + c A²) X with A = X Xᵀ, five times from X / ‖X‖, which
+ * brings all singular values to between .7 and 1.2 (Jordan et al. 2024, "Muon").
+ */
+function orthogonalised(x: Value): Value {
+	const [a, b, c] = [3.4445, -4.775, 2.0315];
+	const [rows, columns] = x.shape as [number, number];
+	const wide = rows <= columns;
+	let y = div(x, add(sqrt(sumSquare(x)), 1e-7));
+	for (let i = 0; i < 5; i++) {
+		const gram = gemm(y, y, wide ? { transB: true } : { transA: true });
+		const p = add(mul(gram, b), gemm(gram, gram, { alpha: c }));
+		y = add(mul(y, a), wide ? gemm(p, y) : gemm(y, p));
+	}
+	return y;
+}
+
+/** AdamW: weight decay beside the gradient. */
+const adamw: Optimizer = {
+	states: () => ["sum", "squares"],
+	update: (p, g, s, scalars, o) => {
+		const { move, states } = adamMove(g, s, scalars, o);
+		return { move: decayed(move, p, scalars, o), states };
+	},
+};
+
 export const optimizers = {
 	/** Adam; weight decay is an L2 term in the gradient. */
 	adam: {
-		states: ["sum", "squares"],
+		states: () => ["sum", "squares"],
 		update: (p, g, s, scalars, o) =>
 			adamMove(
 				o.weightDecay > 0 ? add(g, mul(p, o.weightDecay)) : g,
@@ -71,26 +114,28 @@ export const optimizers = {
 				o,
 			),
 	},
-	/** AdamW: weight decay beside the gradient, -lr wd θ. Loshchilov & Hutter 2019. */
-	adamw: {
-		states: ["sum", "squares"],
+	adamw,
+	/**
+	 * Muon: m ← β1 m + g with Nesterov's look ahead, u = orthogonalised(β1 m + g), Δ = -lr .2 sqrt(max(rows, columns)) u, which makes its
+	 * moves as large as AdamW's (Liu et al. 2025, "Muon is scalable for LLM training", eq. 4). Decay as AdamW; what is no matrix moves by AdamW.
+	 */
+	muon: {
+		states: (shape) => (isMatrix(shape) ? ["momentum"] : adamw.states(shape)),
 		update: (p, g, s, scalars, o) => {
-			const { move, states } = adamMove(g, s, scalars, o);
-			return {
-				move:
-					o.weightDecay > 0
-						? add(move, mul(p, mul(scalars.lr, -o.weightDecay)))
-						: move,
-				states,
-			};
+			if (!isMatrix(p.shape)) return adamw.update(p, g, s, scalars, o);
+			const momentum = add(mul(s.momentum as Value, o.betas[0]), g);
+			const ahead = orthogonalised(add(mul(momentum, o.betas[0]), g));
+			const scale = -0.2 * Math.sqrt(Math.max(...p.shape));
+			const move = mul(ahead, mul(scalars.lr, scale));
+			return { move: decayed(move, p, scalars, o), states: { momentum } };
 		},
 	},
 	/** SGD with momentum, no dampening, no Nesterov: m ← μ m + g, Δ = -lr m. Weight decay as L2. */
 	sgd: {
-		states: ["m"],
+		states: () => ["m"],
 		update: (p, g, s, { lr }, o) => {
-			const decayed = o.weightDecay > 0 ? add(g, mul(p, o.weightDecay)) : g;
-			const m = add(mul(s.m as Value, o.momentum), decayed);
+			const withDecay = o.weightDecay > 0 ? add(g, mul(p, o.weightDecay)) : g;
+			const m = add(mul(s.m as Value, o.momentum), withDecay);
 			return { move: mul(m, neg(lr)), states: { m } };
 		},
 	},

@@ -164,10 +164,11 @@ export class TrainingStep {
 		let moves: ValueDict = {};
 		for (const n of names) {
 			const now: Record<string, Value> = {};
-			for (const s of optimizer.states) {
+			const { shape } = params[n] as Tensor;
+			for (const s of optimizer.states(shape)) {
 				const key = `${s}:${n}`;
-				states[key] = float32((params[n] as Tensor).shape);
-				now[s] = input(key, (params[n] as Tensor).shape);
+				states[key] = float32(shape);
+				now[s] = input(key, shape);
 			}
 			const update = optimizer.update(
 				values[n] as Value,
@@ -177,8 +178,8 @@ export class TrainingStep {
 				options,
 			);
 			moves[n] = update.move;
-			for (const s of optimizer.states)
-				next[`${s}:${n}`] = update.states[s] as Value; // read by its own update alone: no order needed
+			for (const [s, value] of Object.entries(update.states))
+				next[`${s}:${n}`] = value; // read by its own update alone: no order needed
 		}
 		if (hooks?.moves) moves = hooks.moves(moves);
 		for (const n of names)

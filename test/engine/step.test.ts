@@ -2,9 +2,14 @@
 import { describe, expect, it } from "vitest";
 import { input, type Value } from "../../src/engine/graph.ts";
 import * as o from "../../src/engine/ops/index.ts";
-import { scheduled } from "../../src/engine/optim.ts";
+import { optimizers, scheduled } from "../../src/engine/optim.ts";
 import { type StepDefinition, TrainingStep } from "../../src/engine/step.ts";
-import { float32, type TensorDict } from "../../src/engine/tensor.ts";
+import {
+	float32,
+	type Tensor,
+	type TensorDict,
+} from "../../src/engine/tensor.ts";
+import { symmetricEigen } from "../../src/linalg/eigen.ts";
 import { crossEntropy } from "../../src/engine/ops/index.ts";
 import {
 	embed,
@@ -184,6 +189,103 @@ describe("a training step", () => {
 		expect(
 			(await step.run({ images: bad, labels }, 0, constantRate)).loss,
 		).toBeNaN();
+	});
+});
+
+describe("Muon", () => {
+	/** The same in plain loops: a and b as rows. */
+	const product = (a: number[][], b: number[][]) =>
+		a.map((row) =>
+			(b[0] as number[]).map((_, j) =>
+				row.reduce((sum, x, k) => sum + x * (b[k]?.[j] as number), 0),
+			),
+		);
+	const turned = (a: number[][]) =>
+		(a[0] as number[]).map((_, j) => a.map((row) => row[j] as number));
+	const mixed = (a: number[][], x: number, b: number[][], y: number) =>
+		a.map((row, i) => row.map((v, j) => x * v + y * (b[i]?.[j] as number)));
+	function orthogonalised(x: number[][]): number[][] {
+		if (x.length > (x[0] as number[]).length)
+			return turned(orthogonalised(turned(x)));
+		const norm = Math.sqrt(x.flat().reduce((sum, v) => sum + v * v, 0));
+		let y = x.map((row) => row.map((v) => v / (norm + 1e-7)));
+		for (let i = 0; i < 5; i++) {
+			const a = product(y, turned(y));
+			const p = mixed(a, -4.775, product(a, a), 2.0315);
+			y = mixed(y, 3.4445, product(p, y), 1);
+		}
+		return y;
+	}
+
+	it.each([
+		[16, 24],
+		[40, 16],
+	])(
+		"moves a matrix of %d x %d as its definition says",
+		async (rows, columns) => {
+			const random = new Random("muon", rows);
+			const draw = () =>
+				Array.from({ length: rows }, () =>
+					Array.from({ length: columns }, () => random.normal()),
+				);
+			const tensor = (x: number[][]) =>
+				float32([rows, columns], Float32Array.from(x.flat()));
+			let weight = draw();
+			const [lr, decay, beta] = [0.1, 0.2, 0.9];
+			const step = await TrainingStep.create({
+				params: { w: tensor(weight) },
+				optimizer: {
+					name: "muon",
+					lr,
+					betas: [beta, 0.99],
+					eps: 1e-8,
+					weightDecay: decay,
+					momentum: 0,
+				},
+				clipNorm: null,
+				threads: 1,
+				// the gradient is what is fed
+				build: ({ params, feed }) => ({
+					loss: o.sum(o.mul(params.w as Value, feed("g", [rows, columns]))),
+				}),
+			});
+			let m = weight.map((row) => row.map(() => 0));
+			for (let i = 0; i < 3; i++) {
+				const g = draw();
+				await step.run({ g: tensor(g) }, i, {
+					name: "constant",
+					warmup: 0,
+					total: 3,
+				});
+				m = mixed(m, beta, g, 1);
+				const u = orthogonalised(mixed(m, beta, g, 1));
+				weight = mixed(
+					weight,
+					1 - lr * decay,
+					u,
+					-lr * 0.2 * Math.sqrt(Math.max(rows, columns)),
+				);
+			}
+			const found = (step.params.w as Tensor).data;
+			for (const [i, x] of weight.flat().entries())
+				expect(Math.abs((found[i] as number) - x)).toBeLessThan(1e-4);
+			await step.release();
+		},
+	);
+
+	it("brings singular values near 1, and leaves what is no matrix to AdamW", () => {
+		const random = new Random("muon");
+		const x = Array.from({ length: 16 }, () =>
+			Array.from({ length: 30 }, () => random.normal()),
+		);
+		const y = orthogonalised(x);
+		const gram = product(y, turned(y)).flat();
+		const { values } = symmetricEigen(Float64Array.from(gram), 16);
+		expect(Math.sqrt(values[0] as number)).toBeLessThan(1.25);
+		expect(Math.sqrt(values[15] as number)).toBeGreaterThan(0.3);
+		expect(optimizers.muon.states([16, 16])).toEqual(["momentum"]);
+		for (const shape of [[30], [2, 30], [16, 3, 4, 4]])
+			expect(optimizers.muon.states(shape)).toEqual(["sum", "squares"]);
 	});
 });
 
