@@ -510,7 +510,13 @@ async function product(): Promise<Figure[]> {
 				process.execPath,
 				[
 					root("dist/cli.js"),
-					...["train", "--config", file, "--fresh", "--quiet", "--set", set],
+					"train",
+					"--config",
+					file,
+					"--fresh",
+					"--quiet",
+					"--set",
+					set,
 				],
 				{ encoding: "utf8" },
 			);
@@ -522,7 +528,11 @@ async function product(): Promise<Figure[]> {
 		};
 		const folder = join(data, task as string, "train", "good");
 		const peer = await peerOf("product.py", {
-			...{ folder, epochs, batch, last, threads },
+			folder,
+			epochs,
+			batch,
+			last,
+			threads,
 		});
 		const pooled = seconds("train.view_pool=2");
 		const theirs = peer ? await peer.ask("learn") : null;

@@ -31,6 +31,7 @@ import { Session } from "./engine/runtime.ts";
 import type { StepBuilder } from "./engine/step.ts";
 import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
 import { symmetricEigen } from "./linalg/eigen.ts";
+import { patches as patchMemory } from "./memory/patches.ts";
 import {
 	embed,
 	gridOf,
@@ -43,7 +44,7 @@ import {
 import { blocksAt, imageGroups } from "./trunk.ts";
 
 /** Blocks whose patches are learnt, as fractions of the depth: those the patch memory reads by default. */
-const BLOCKS = [0.5, 0.75];
+const BLOCKS = patchMemory.options.parse({}).blocks;
 /** Crops that the projections are found on. */
 const PROJECTED = 512;
 /** Crops that are measured at a time. */
