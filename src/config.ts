@@ -189,7 +189,9 @@ const optimizer = z
 		betas: z
 			.tuple([rate(), rate()])
 			.default([0.9, 0.999])
-			.describe("adam and adamw; of muon the first is the momentum's"),
+			.describe(
+				"adam and adamw, and what muon leaves to adamw; the first is the momentum of muon's matrices too",
+			),
 		eps: z.number().positive().default(1e-8).describe("adam and adamw"),
 		weightDecay: z.number().min(0).default(0),
 		momentum: rate().default(0).describe("sgd"),

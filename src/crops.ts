@@ -9,7 +9,7 @@ import { type Part, readParts, type Size } from "./data/image.ts";
 import type { Image } from "./data/task.ts";
 import { viewAt } from "./data/turn.ts";
 import { float32, type Tensor, uint8 } from "./engine/tensor.ts";
-import { fail } from "./errors.ts";
+import { fail, KeepsightError } from "./errors.ts";
 import { heed, type Stop } from "./events.ts";
 import { toBytes } from "./memory/bytes.ts";
 import {
@@ -22,6 +22,7 @@ import {
 	ensureFolder,
 	readJsonObject,
 	removeTemporaries,
+	sha256,
 	stableJson,
 	writeAtomic,
 } from "./storage.ts";
@@ -46,10 +47,13 @@ export interface PoolSettings {
 	readonly teacherSize: Size;
 	/** Of the crops as the student sees them. */
 	readonly imageSize: Size;
+	/** SHA-256 of the pictures' names. */
+	readonly pictures: string;
 	readonly seed: number;
 }
 
-export interface Shard {
+/** Crops and what the teacher says of them: a shard of the pool, or a batch. */
+export interface Crops {
 	readonly pixels: Tensor<"uint8">; // [S, H, W, 3]
 	/** The teacher's patches; 128 is 0, and each has a scale of its own, which no direction needs. */
 	readonly patches: Tensor<"uint8">; // [S, N, D]
@@ -64,6 +68,9 @@ interface Picture {
 	readonly path: string;
 	readonly name: string;
 }
+
+export const namesHash = (pictures: readonly Picture[]): string =>
+	sha256(new TextEncoder().encode(pictures.map(({ name }) => name).join("\n")));
 
 /** All pictures in the folders and below. */
 export async function picturesIn(dirs: readonly string[]): Promise<Picture[]> {
@@ -89,10 +96,9 @@ export class Pool {
 		this.settings = settings;
 	}
 
-	/** The pool in the folder, made there if there is none. One of other settings is refused. */
+	/** The pool in the folder, made there if there is none. One of other settings is refused. Who fills it holds the folder's lock. */
 	static open(dir: string, settings: PoolSettings): Pool {
 		ensureFolder(dir);
-		removeTemporaries(dir);
 		const path = join(dir, "pool.json");
 		const known = readJsonObject(path);
 		const wanted = JSON.parse(stableJson(settings)) as typeof known;
@@ -114,7 +120,7 @@ export class Pool {
 		);
 	}
 
-	read(split: Split, shard: number): Shard {
+	read(split: Split, shard: number): Crops {
 		const file = join(this.dir, this.#shards(split)[shard] as string);
 		const { tensors } = readSafetensorsFile(file);
 		const { pixels, patches, classes } = tensors;
@@ -149,12 +155,13 @@ export class Pool {
 		},
 	): Promise<void> {
 		const sources = splitOf(pictures, split, this.settings.seed);
+		removeTemporaries(this.dir);
 		let done = total(this.counts(split));
+		let barren = 0; // looks since the last good one
 		let at = this.#drawn(split);
 		let ahead = this.#crops(sources, at);
 		while (done < wanted) {
 			const crops: [Image, Image][] = [];
-			let barren = 0;
 			while (crops.length < SHARD) {
 				await heed(stop);
 				const drawn = await ahead;
@@ -163,9 +170,13 @@ export class Pool {
 				if (typeof drawn === "string") {
 					onUnreadable(drawn);
 					if (++barren > sources.length)
-						throw fail("PICTURES_MISSING", { dirs: [this.dir], found: 0 });
+						throw fail("PICTURES_MISSING", {
+							dirs: [`the pictures for ${split}`],
+							found: 0,
+						});
 					continue;
 				}
+				barren = 0;
 				crops.push(...drawn);
 				onProgress(Math.min(wanted, done + crops.length));
 			}
@@ -220,7 +231,12 @@ export class Pool {
 				return [change(student as Image), change(teacher as Image)];
 			});
 		} catch (error) {
-			return (error as Error).message;
+			if (
+				error instanceof KeepsightError &&
+				(error.code === "IMAGE_UNREADABLE" || error.code === "IMAGE_TOO_LARGE")
+			)
+				return error.message;
+			throw error;
 		}
 	}
 
@@ -228,7 +244,7 @@ export class Pool {
 		crops: readonly (readonly [Image, Image])[],
 		trunk: Trunk,
 		stop: Stop,
-	): Promise<Shard> {
+	): Promise<Crops> {
 		const [h, w] = this.settings.imageSize;
 		const n = crops.length;
 		const d = trunk.network.backbone.config.width;
@@ -257,19 +273,19 @@ export const total = (counts: readonly number[]): number =>
 
 /** A crop of a shard. */
 interface Row {
-	readonly shard: Shard;
+	readonly shard: Crops;
 	readonly at: number;
 }
 
-const rowsOf = (shard: Shard): Row[] =>
+const rowsOf = (shard: Crops): Row[] =>
 	[...Array(shard.classes.shape[0]).keys()].map((at) => ({ shard, at }));
 
 /** Crops as a batch. */
-function together(rows: readonly Row[]): Shard {
-	const like = rows[0]?.shard as Shard;
+function together(rows: readonly Row[]): Crops {
+	const like = rows[0]?.shard as Crops;
 	const stack = <T extends Tensor | Tensor<"uint8">>(
 		of: T,
-		from: (shard: Shard) => T,
+		from: (shard: Crops) => T,
 	): T => {
 		const shape = [rows.length, ...of.shape.slice(1)];
 		const size = of.data.length / (of.shape[0] as number);
@@ -289,7 +305,7 @@ function together(rows: readonly Row[]): Shard {
 }
 
 /** All crops to validate on, in batches of `size`. */
-export function validation(pool: Pool, size: number): Shard[] {
+export function validation(pool: Pool, size: number): Crops[] {
 	const rows = pool
 		.counts("validation")
 		.flatMap((_, i) => rowsOf(pool.read("validation", i)));
@@ -297,20 +313,29 @@ export function validation(pool: Pool, size: number): Shard[] {
 }
 
 /**
- * Batches to learn from, epoch after epoch without end, from the `first`-th on. Some shards at a time are read and their crops shuffled;
- * what does not fill a batch is left out.
+ * Batches of the pool's first `crops` crops (and what fills their last shard), epoch after epoch without end, from the `first`-th on.
+ * Some shards at a time are read and their crops shuffled; what does not fill a batch is left out.
  */
 export function* batches(
 	pool: Pool,
-	size: number,
-	seed: number,
-	first: number,
-): Generator<Shard> {
-	const counts = pool.counts("train");
+	{
+		crops: wanted,
+		size,
+		seed,
+		first,
+	}: {
+		readonly crops: number;
+		readonly size: number;
+		readonly seed: number;
+		readonly first: number;
+	},
+): Generator<Crops> {
+	const counts = firstOf(pool.counts("train"), wanted);
+	const shardsTogether = Math.max(TOGETHER, Math.ceil(size / SHARD));
 	let skipped = 0;
 	for (let epoch = 0; ; epoch++) {
 		const order = new Random(seed, "shards", epoch).permutation(counts.length);
-		for (const group of inBatches(order, TOGETHER, true)) {
+		for (const group of inBatches(order, shardsTogether, true)) {
 			const crops = total(group.map((i) => counts[i] as number));
 			const here = Math.floor(crops / size);
 			if (skipped + here <= first) {
@@ -327,6 +352,16 @@ export function* batches(
 	}
 }
 
+/** The leading counts that reach `wanted` together. */
+function firstOf(counts: readonly number[], wanted: number): number[] {
+	let sum = 0;
+	return counts.filter((count) => {
+		const missing = sum < wanted;
+		sum += count;
+		return missing;
+	});
+}
+
 /** Runs of `size`; a shorter rest only where it is wanted. */
 function inBatches<T>(items: readonly T[], size: number, rest = false): T[][] {
 	const out: T[][] = [];
@@ -335,15 +370,23 @@ function inBatches<T>(items: readonly T[], size: number, rest = false): T[][] {
 	return out;
 }
 
-/** Every picture belongs to one side, whichever others there are. */
+/** Every picture belongs to one side by its name, whichever others there are; but neither side is empty. */
 function splitOf(
 	pictures: readonly Picture[],
 	split: Split,
 	seed: number,
 ): readonly Picture[] {
-	const order = shuffled(pictures, new Random(seed, "split"));
-	const kept = Math.max(1, Math.round(HELD_OUT * order.length));
-	return split === "validation" ? order.slice(0, kept) : order.slice(kept);
+	const drawn = pictures
+		.map((picture) => ({
+			picture,
+			at: new Random(seed, "split", picture.name).uniform(),
+		}))
+		.sort((a, b) => a.at - b.at);
+	const below = drawn.filter(({ at }) => at < HELD_OUT).length;
+	const kept = Math.min(drawn.length - 1, Math.max(1, below));
+	return (
+		split === "validation" ? drawn.slice(0, kept) : drawn.slice(kept)
+	).map(({ picture }) => picture);
 }
 
 const shuffled = <T>(items: readonly T[], random: Random): T[] =>

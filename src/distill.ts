@@ -1,11 +1,11 @@
 /**
  * Distillation: a small student learns to say of an image what a large teacher says (Hinton et al. 2015; of features instead of
  * classes, Romero et al. 2015), on crops of ordinary pictures (crops.ts). What it learns is what the detector reads (student.ts), so it
- * is used like any other backbone. A killed run goes on to the same bytes.
+ * is used like any other backbone. A killed run goes on to the same bytes, on the same device and with as many threads.
  */
-import { readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { batches, Pool, picturesIn, total } from "./crops.ts";
+import { batches, namesHash, Pool, picturesIn, total } from "./crops.ts";
 import { toHalf } from "./engine/half.ts";
 import { add, mul } from "./engine/ops/index.ts";
 import type { OptimizerOptions } from "./engine/optim.ts";
@@ -20,20 +20,21 @@ import {
 	toFloat32,
 	writeSafetensors,
 } from "./models/safetensors.ts";
-import { gridOf } from "./models/vit.ts";
+import { gridOf, type VitConfig } from "./models/vit.ts";
 import {
 	appendLine,
 	hashedName,
+	hashFile,
 	lockFolder,
 	readJsonObject,
 	removeTemporaries,
 	removeTree,
-	sha256,
 	stableJson,
 	VersionedFolder,
 	writeAtomic,
 } from "./storage.ts";
 import {
+	BLOCKS,
 	type Losses,
 	lossesOf,
 	Meter,
@@ -85,37 +86,25 @@ export async function distill(
 	job: DistillJob,
 	{ emit, stop }: { emit(event: RunEvent): void; stop: Stop },
 ): Promise<{ results: object; text: string }> {
-	const { settings, out, mode } = job;
+	const { settings, out } = job;
 	const student = studentOf(settings);
-	const teacher = readBackbone(
-		folderOf({ name: settings.teacher }),
-		teacherSize(settings, student),
-	);
+	const folder = folderOf({ name: settings.teacher });
+	const teacher = teacherOf(folder, student.config);
+	const pictures = await picturesIn(settings.images);
 	const lock = lockFolder(out);
 	try {
-		if (mode === "fresh")
-			for (const name of [
-				"checkpoint",
-				"distill.json",
-				"log.jsonl",
-				...written,
-			])
-				removeTree(join(out, name));
 		begin(job);
 		const pool = Pool.open(job.pool, {
-			teacher: sha256(
-				readFileSync(
-					join(folderOf({ name: settings.teacher }), "model.safetensors"),
-				),
-			),
+			teacher: hashFile(join(folder, "model.safetensors")),
 			blocks: blocksAt(teacher.config, settings.blocks),
 			teacherSize: teacher.config.imageSize,
 			imageSize: settings.imageSize,
+			pictures: namesHash(pictures),
 			seed: settings.seed,
 		});
-		await fill(pool, teacher, job, { emit, stop });
+		await fill(pool, { pictures, teacher, job, emit, stop });
 		const projections = projectionsOf(pool, student.config.width);
-		const { losses } = await teach(job, {
+		const losses = await teach(job, {
 			student,
 			pool,
 			projections,
@@ -135,8 +124,17 @@ const written = [
 ];
 
 function studentOf(settings: DistillSettings): Backbone {
-	const { student, from, imageSize, seed } = settings;
+	const { student, from, imageSize, seed, crops, batchSize } = settings;
 	const fresh = loadBackbone(student, imageSize, seed);
+	const { depth } = fresh.config;
+	const fits = (d: number) =>
+		blocksAt({ ...fresh.config, depth: d }, BLOCKS).every((i) => i < d - 1);
+	if (!fits(depth)) {
+		let least = depth;
+		while (!fits(least)) least++;
+		throw fail("STUDENT_TOO_SHALLOW", { depth, least });
+	}
+	if (crops < batchSize) throw fail("CROPS_TOO_FEW", { crops, batchSize });
 	if (from === null) return fresh;
 	const { config, weights } = readBackbone(folderOf({ name: from }), imageSize);
 	for (const key of ["width", "depth", "heads", "patch"] as const)
@@ -148,17 +146,11 @@ function studentOf(settings: DistillSettings): Backbone {
 	return { config, weights };
 }
 
-/** As many of the teacher's patches as the student has. */
-function teacherSize(
-	{ teacher }: DistillSettings,
-	student: Backbone,
-): readonly [number, number] {
-	const [rows, columns] = gridOf(student.config);
-	const { config } = readBackbone(
-		folderOf({ name: teacher }),
-		student.config.imageSize,
-	);
-	return [rows * config.patch, columns * config.patch];
+/** At a size that has as many patches as the student sees. */
+function teacherOf(folder: string, student: VitConfig): Backbone {
+	const [rows, columns] = gridOf(student);
+	const { patch } = readBackbone(folder, null).config;
+	return readBackbone(folder, [rows * patch, columns * patch]);
 }
 
 /** Refuses to mix two students in one folder. */
@@ -166,58 +158,83 @@ function begin({ settings, out, mode }: DistillJob): void {
 	removeTemporaries(out);
 	const path = join(out, "distill.json");
 	const known = readJsonObject(path);
-	const wanted = JSON.parse(stableJson(settings)) as Record<string, unknown>;
-	if (known && mode !== "resume") throw fail("DISTILL_EXISTS", { dir: out });
-	if (known && stableJson(known) !== stableJson(wanted))
-		throw fail("DISTILL_DIFFERS", {
-			dir: out,
-			keys: Object.keys(wanted).filter(
-				(key) => stableJson(known[key]) !== stableJson(wanted[key]),
-			),
-		});
-	if (!known) writeAtomic(path, stableJson(settings));
+	const foreign = written.find((name) => existsSync(join(out, name)));
+	if (!known && foreign !== undefined)
+		throw fail("DISTILL_FOREIGN", { dir: out, file: foreign });
+	if (mode === "fresh")
+		for (const name of ["checkpoint", "log.jsonl", ...written, "distill.json"])
+			removeTree(join(out, name));
+	else if (known) {
+		if (mode === "new") throw fail("DISTILL_EXISTS", { dir: out });
+		const wanted = JSON.parse(stableJson(settings)) as Record<string, unknown>;
+		const keys = Object.keys(wanted).filter(
+			(key) => stableJson(known[key]) !== stableJson(wanted[key]),
+		);
+		if (keys.length > 0) throw fail("DISTILL_DIFFERS", { dir: out, keys });
+		return;
+	}
+	writeAtomic(path, stableJson(settings));
 }
 
 async function fill(
 	pool: Pool,
-	teacher: Backbone,
-	{ settings, threads }: DistillJob,
-	{ emit, stop }: { emit(event: RunEvent): void; stop: Stop },
+	{
+		pictures,
+		teacher,
+		job: { settings, threads },
+		emit,
+		stop,
+	}: {
+		readonly pictures: Awaited<ReturnType<typeof picturesIn>>;
+		readonly teacher: Backbone;
+		readonly job: DistillJob;
+		emit(event: RunEvent): void;
+		readonly stop: Stop;
+	},
 ): Promise<void> {
 	const wanted = { train: settings.crops, validation: VALIDATION };
-	const missing = (["validation", "train"] as const).filter(
-		(split) => total(pool.counts(split)) < wanted[split],
-	);
-	if (missing.length === 0) return;
-	const pictures = await picturesIn(settings.images);
-	const trunk = new Trunk({
-		backbone: teacher,
-		from: teacher.config.depth,
-		patchBlocks: pool.settings.blocks,
-		threads,
-	});
-	let unreadable = 0;
-	for (const split of missing)
-		await pool.fill(split, wanted[split], {
-			pictures,
-			trunk,
-			stop,
-			onProgress: (done) =>
-				emit({
-					type: "progress",
-					phase: "read",
-					task: `crops to ${split === "train" ? "learn from" : "validate on"}`,
-					taskIndex: 0,
-					taskCount: 2,
-					done,
-					total: wanted[split],
-					unit: "crops",
-				}),
-			onUnreadable(problem) {
-				if (unreadable++ < 3) emit({ type: "notice", text: problem });
-			},
+	const lock = lockFolder(pool.dir);
+	try {
+		const missing = (["validation", "train"] as const).filter(
+			(split) => total(pool.counts(split)) < wanted[split],
+		);
+		if (missing.length === 0) return;
+		const trunk = new Trunk({
+			backbone: teacher,
+			from: teacher.config.depth,
+			patchBlocks: pool.settings.blocks,
+			threads,
 		});
-	await trunk.release();
+		let unreadable = 0;
+		for (const split of missing)
+			await pool.fill(split, wanted[split], {
+				pictures,
+				trunk,
+				stop,
+				onProgress: (done) =>
+					emit({
+						type: "progress",
+						phase: "read",
+						task: `crops to ${split === "train" ? "learn from" : "validate on"}`,
+						taskIndex: 0,
+						taskCount: 2,
+						done,
+						total: wanted[split],
+						unit: "crops",
+					}),
+				onUnreadable(problem) {
+					if (unreadable++ < 3) emit({ type: "notice", text: problem });
+				},
+			});
+		if (unreadable > 3)
+			emit({
+				type: "notice",
+				text: `${unreadable} looks at pictures failed; those pictures are left out.`,
+			});
+		await trunk.release();
+	} finally {
+		lock.release();
+	}
 }
 
 async function teach(
@@ -235,12 +252,10 @@ async function teach(
 		emit(event: RunEvent): void;
 		readonly stop: Stop;
 	},
-): Promise<{ losses: Losses }> {
+): Promise<Losses> {
 	const { settings, out, threads } = job;
 	const { config } = student;
 	const { batchSize, steps, seed } = settings;
-	const crops = total(pool.counts("train"));
-	if (crops < batchSize) throw fail("CROPS_TOO_FEW", { crops, batchSize });
 	const schedule = {
 		name: "cosine",
 		warmup: Math.round(WARMUP * steps),
@@ -286,7 +301,8 @@ async function teach(
 			classes: Number.NaN,
 		};
 		let recent = Number.NaN;
-		for (const batch of batches(pool, batchSize, seed, done)) {
+		const order = { crops: settings.crops, size: batchSize, seed, first: done };
+		for (const batch of batches(pool, order)) {
 			if (done >= steps) break;
 			await heed(stop);
 			const { loss, outputs } = await step.run({ ...batch }, done, schedule);
@@ -314,7 +330,7 @@ async function teach(
 				JSON.stringify({ step: done, patches: recent, heldOut: losses }),
 			);
 		}
-		return { losses };
+		return losses;
 	} finally {
 		await step.release();
 		await meter.release();
@@ -354,13 +370,6 @@ function save(
 	checkpoint: VersionedFolder,
 	{ done, losses }: { readonly done: number; readonly losses: Losses },
 ): void {
-	const bytes = writeSafetensors(stateOf(step));
-	const file = hashedName("state", bytes, ".safetensors");
-	checkpoint.commit({
-		add: new Map([[file, bytes]]),
-		keep: () => false,
-		meta: { file, done, losses },
-	});
 	writeAtomic(
 		join(out, "model.safetensors"),
 		writeSafetensors(
@@ -393,6 +402,14 @@ function save(
 		join(out, "preprocessor_config.json"),
 		stableJson({ image_mean: config.mean, image_std: config.std }),
 	);
+	// last: what is resumed has its student already
+	const bytes = writeSafetensors(stateOf(step));
+	const file = hashedName("state", bytes, ".safetensors");
+	checkpoint.commit({
+		add: new Map([[file, bytes]]),
+		keep: () => false,
+		meta: { file, done, losses },
+	});
 }
 
 function summary(
@@ -414,7 +431,7 @@ function summary(
 		},
 		text: [
 			`${out}: ViT of ${config.width} x ${config.depth}, ${(parameters / 1e6).toFixed(2)} M parameters, after ${settings.steps} steps of ${settings.batchSize} crops.`,
-			`Cosine to the teacher on crops of pictures it never saw: patches ${cosine(losses.patches)}, class token ${cosine(losses.classes)}.`,
+			`Cosine to the teacher, in the student's dimensions, on crops of pictures it never saw: patches ${cosine(losses.patches)}, class token ${cosine(losses.classes)}.`,
 		].join("\n"),
 	};
 }

@@ -27,16 +27,16 @@ const shape = (s: readonly number[]) => `[${s.join(", ")}]`;
 /** What the system's error numbers mean for the user, and what to do. */
 const reasons: Readonly<Record<string, string>> = {
 	ENOSPC:
-		"the disk is full (ENOSPC). Free some space there, or choose a folder on another disk, then run the same command again (train: with --resume)",
+		"the disk is full (ENOSPC). Free some space there, or choose a folder on another disk, then run the same command again (train and distill: with --resume)",
 	EDQUOT:
-		"your disk quota is used up (EDQUOT). Free some space, or choose a folder on another disk, then run the same command again (train: with --resume)",
+		"your disk quota is used up (EDQUOT). Free some space, or choose a folder on another disk, then run the same command again (train and distill: with --resume)",
 	EACCES:
 		"permission denied (EACCES). Change the permissions, or choose a folder you own",
 	EPERM:
 		"the system does not permit it (EPERM). Change the permissions, or choose a folder you own",
 	EROFS:
 		"the file system is read-only (EROFS). Choose a folder on a writable disk",
-	EIO: "the disk reports an input/output error (EIO). Check the disk and its cable or network, then run the same command again (train: with --resume)",
+	EIO: "the disk reports an input/output error (EIO). Check the disk and its cable or network, then run the same command again (train and distill: with --resume)",
 	EMFILE:
 		"this process has too many open files (EMFILE). Raise the limit with `ulimit -n 4096`",
 	ENFILE: "the system has too many open files (ENFILE). Close other programs",
@@ -143,7 +143,7 @@ const wording = {
 	HUB_CHECKSUM: (e: { url: string; wanted: string; found: string }) =>
 		`What came from ${e.url} is not the file that the hub lists: ${e.wanted} is listed, ${e.found} came. It was deleted; run the same command again. If it stays so, do not trust that mirror or proxy.`,
 	HUB_NO_SAFETENSORS: (e: { name: string; found: readonly string[] }) =>
-		`${e.name} has no model.safetensors${e.found.length > 0 ? ` (its weights are ${e.found.join(", ")})` : ""}. Pickles can run code and are never loaded. Use another repository or revision of the model, or convert it on a machine you trust (transformers: model.save_pretrained("DIR")) and run "keepsight backbone import DIR".`,
+		`${e.name} has no model.safetensors${e.found.length > 0 ? ` (its weights are ${e.found.join(", ")})` : ""}. Weights in several files are not read, and pickles, which can run code, are never loaded. Use another repository or revision of the model, or convert it on a machine you trust (transformers: model.save_pretrained("DIR")) and run "keepsight backbone import DIR".`,
 	BATCH_TOO_SMALL: (e: { images: number; parts: number }) =>
 		`A step has ${e.images} image${e.images === 1 ? "" : "s"}, but the strategy needs ${e.parts + 1}: one of the current task and ${e.parts} of earlier ones. Raise train.batch_size.`,
 	TRAINABLE_TOO_MANY: (e: { last: number; depth: number }) =>
@@ -170,10 +170,14 @@ const wording = {
 		`The pool of crops in ${e.dir} was drawn with other settings (${e.keys.join(", ")}). Use those, or give another folder with --pool.`,
 	DISTILL_EXISTS: (e: { dir: string }) =>
 		`${e.dir} already holds a student. Continue it with --resume, replace it with --fresh, or choose another folder with --out.`,
+	DISTILL_FOREIGN: (e: { dir: string; file: string }) =>
+		`${e.dir} holds a ${e.file} that no distillation wrote, and a student would replace it. Choose an empty folder with --out.`,
 	DISTILL_DIFFERS: (e: { dir: string; keys: readonly string[] }) =>
 		`The student in ${e.dir} was begun with other settings (${e.keys.join(", ")}). Use those, start over with --fresh, or train its weights on into another folder with --from ${e.dir} --out DIR.`,
+	STUDENT_TOO_SHALLOW: (e: { depth: number; least: number }) =>
+		`A student of ${e.depth} blocks has no patches to learn below its last block. Give --depth of at least ${e.least}.`,
 	CROPS_TOO_FEW: (e: { crops: number; batchSize: number }) =>
-		`The pool holds ${e.crops} crops, and one step takes ${e.batchSize}. Raise --crops or lower --batch-size.`,
+		`--crops ${e.crops} is less than a step takes (--batch-size ${e.batchSize}). Raise the one or lower the other.`,
 	DISTILL_NOT_FINITE: (e: { step: number; value: number }) =>
 		`The loss became ${e.value} in step ${e.step}; the student after the last saved step is kept. Lower --lr and start over with --fresh.`,
 	DEVICE_UNUSABLE: (e: { device: string; reason: string; remedy: string }) =>

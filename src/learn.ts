@@ -111,11 +111,16 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 		plan,
 		start,
 	});
-	const states = new States(trunk, training, settings.viewPool);
-	if (settings.viewPool !== null)
+	// a pool that the epochs do not use twice need not be kept
+	const pool =
+		settings.viewPool !== null && settings.viewPool < settings.epochs
+			? settings.viewPool
+			: null;
+	const states = new States(trunk, training, pool);
+	if (pool !== null)
 		job.emit({
 			type: "notice",
-			text: `${task.id}: the trunk's states of ${settings.viewPool} views of each of ${images} images take ${(states.bytes(images, settings.viewPool) / 1e6).toFixed(0)} MB.`,
+			text: `${task.id}: the trunk's states of ${pool} views of each of ${training.images.length} images take up to ${(states.bytes(pool) / 1e6).toFixed(0)} MB.`,
 		});
 	const heldOut = job.heldOut && heldOutMeter(job, job.heldOut);
 	try {

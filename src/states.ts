@@ -19,15 +19,16 @@ export class States {
 		this.#kept = pool === null ? null : new Map();
 	}
 
-	/** Bytes that `images` images take with so many views each. */
-	bytes(images: number, pool: number): number {
+	/** Bytes that all images, rehearsed ones too, take with so many views each. */
+	bytes(pool: number): number {
 		const { backbone, from } = this.#trunk.network;
 		const { config } = backbone;
 		const state =
 			from === 0
 				? sizeOf([...config.imageSize, 3])
 				: 4 * sizeOf(this.#trunk.stateShape);
-		return images * pool * this.#training.classes.length * state;
+		const { images, classes } = this.#training;
+		return images.length * pool * classes.length * state;
 	}
 
 	/** Of each step in turn: [B, T, D], or the views themselves where everything trains. */

@@ -5,7 +5,7 @@
  * The teacher's D dimensions become the student's by the leading eigenvectors of its second moments E[x xᵀ] over the pool's first
  * crops: the projection that keeps most of every inner product. A student as wide as the teacher or wider learns the rows as they are.
  */
-import { type Pool, type Shard, validation } from "./crops.ts";
+import { type Pool, type Crops, validation } from "./crops.ts";
 import {
 	constant,
 	input,
@@ -44,7 +44,7 @@ import {
 import { blocksAt, imageGroups } from "./trunk.ts";
 
 /** Blocks whose patches are learnt, as fractions of the depth: those the patch memory reads by default. */
-const BLOCKS = patchMemory.options.parse({}).blocks;
+export const BLOCKS = patchMemory.options.parse({}).blocks;
 /** Crops that the projections are found on. */
 const PROJECTED = 512;
 /** Crops that are measured at a time. */
@@ -192,9 +192,9 @@ function cosines(a: Value, b: Value): Value {
 /** The student's losses on crops of pictures it never sees. */
 export class Meter {
 	readonly #session: Session;
-	readonly #batches: readonly Shard[];
+	readonly #batches: readonly Crops[];
 
-	private constructor(session: Session, batches: readonly Shard[]) {
+	private constructor(session: Session, batches: readonly Crops[]) {
 		this.#session = session;
 		this.#batches = batches;
 	}

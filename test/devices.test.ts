@@ -42,7 +42,15 @@ describe("a device", () => {
 		expect(config()).toBe("cpu");
 		for (const name of ["auto", "webgpu", "cuda", "cuda:1"])
 			expect(config(name)).toBe(name);
-		for (const name of ["gpu", "cuda:", "cuda:x", "auto:1", ""])
+		for (const name of [
+			"gpu",
+			"cuda:",
+			"cuda:x",
+			"auto:1",
+			"webgpu:1",
+			"cpu:0",
+			"",
+		])
 			expect(() => config(name)).toThrow("device");
 	});
 

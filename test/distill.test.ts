@@ -13,7 +13,14 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { batches, Pool, picturesIn, total, validation } from "../src/crops.ts";
+import {
+	batches,
+	type Crops,
+	Pool,
+	picturesIn,
+	total,
+	validation,
+} from "../src/crops.ts";
 import { encodePng } from "../src/data/image.ts";
 import {
 	type DistillJob,
@@ -30,6 +37,7 @@ import { initialise, type VitConfig } from "../src/models/vit.ts";
 import { Random } from "../src/random.ts";
 import { lossesOf, projectionsOf } from "../src/student.ts";
 import { Trunk } from "../src/trunk.ts";
+import { keepsight } from "./program.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "keepsight-distill-"));
 const pictures = join(folder, "pictures");
@@ -227,7 +235,44 @@ describe("a student", () => {
 		await distill(job("short", { steps: 2 }, "fresh"), quiet);
 	});
 
+	it("replaces no backbone that it did not make", async () => {
+		const before = readFileSync(join(teacher, "model.safetensors"));
+		for (const mode of ["new", "resume", "fresh"] as const)
+			await expect(
+				distill({ ...job("x", {}, mode), out: teacher }, quiet),
+			).rejects.toMatchObject({ code: "DISTILL_FOREIGN" });
+		expect(
+			readFileSync(join(teacher, "model.safetensors")).equals(before),
+		).toBe(true);
+	});
+
+	it("may have patches of another size than its teacher's", async () => {
+		const student = { ...settings.student, patch: 8 };
+		const wide = {
+			imageSize: [32, 32] as const,
+			student,
+			steps: 2,
+			crops: 130,
+		};
+		await distill(
+			{ ...job("wide", wide), pool: join(folder, "wide-pool") },
+			quiet,
+		);
+		expect(
+			JSON.parse(readFileSync(join(folder, "wide-pool", "pool.json"), "utf8")),
+		).toMatchObject({ imageSize: [32, 32], teacherSize: [16, 16] });
+	});
+
 	it("says what it cannot learn from", async () => {
+		await expect(
+			distill(
+				job("flat", { student: { ...settings.student, depth: 2 } }),
+				quiet,
+			),
+		).rejects.toThrow("--depth of at least 3");
+		await expect(
+			distill(job("elsewhere", { images: [join(pictures, "more")] }), quiet),
+		).rejects.toThrow("other settings (pictures)");
 		await expect(
 			distill(
 				{
@@ -297,7 +342,12 @@ describe("the pool", () => {
 		const size = 8;
 		const sums = (first: number, count: number, seed = 1) => {
 			const out: number[] = [];
-			for (const { pixels } of batches(opened(), size, seed, first)) {
+			for (const { pixels } of batches(opened(), {
+				crops: 1e9,
+				size,
+				seed,
+				first,
+			})) {
 				if (out.length === count * size) return out;
 				for (let i = 0; i < size; i++)
 					out.push(
@@ -314,6 +364,24 @@ describe("the pool", () => {
 		expect(sums(7, 10)).toEqual(all.slice(7 * size, 17 * size));
 		expect(sums(epoch, 5)).toEqual(all.slice(epoch * size));
 		expect(sums(0, 5, 2)).not.toEqual(all.slice(0, 5 * size));
+	});
+
+	it("gives the first crops alone where it holds more, and batches larger than the shards read together", () => {
+		const counts = opened().counts("train");
+		expect(counts.length).toBe(2);
+		const order = { crops: 100, size: counts[0] as number, seed: 1, first: 0 };
+		const [only] = batches(opened(), order);
+		const sum = ({ data }: { data: Uint8Array }) =>
+			data.reduce((a, b) => a + b, 0);
+		expect(sum((only as Crops).pixels)).toBe(
+			sum(opened().read("train", 0).pixels),
+		);
+		const [large] = batches(opened(), {
+			...order,
+			crops: 1e9,
+			size: total(counts),
+		});
+		expect(large?.pixels.shape[0]).toBe(total(counts));
 	});
 
 	it("with a damaged shard is refused", async () => {
@@ -348,6 +416,32 @@ describe("the pool", () => {
 		);
 	});
 });
+
+it("from the command line", () => {
+	const all = [
+		...["backbone", "distill", "--teacher", teacher, "--images", pictures],
+		...["--width", "16", "--depth", "3", "--heads", "2", "--patch", "4"],
+		...["--image-size", "16", "--crops", "130", "--steps", "3"],
+		...["--batch-size", "8", "--threads", "1", "--out", join(folder, "cli")],
+	];
+	const first = keepsight(...all, "--json");
+	expect(first).toMatchObject({ status: 0 });
+	expect(JSON.parse(first.stdout)).toMatchObject({
+		steps: 3,
+		student: join(folder, "cli"),
+	});
+	const failing = (text: string, ...more: string[]) =>
+		expect(keepsight(...all, ...more)).toMatchObject({
+			status: 2,
+			stderr: expect.stringContaining(text),
+		});
+	failing("--resume");
+	failing("above 0", "--fresh", "--lr", "0");
+	failing("fractions", "--fresh", "--blocks", "7");
+	expect(keepsight(...all, "--resume").stdout).toContain("16 x 3");
+	expect(keepsight("backbone", "distill")).toMatchObject({ status: 2 });
+	expect(keepsight(...all, "--fresh", "--quiet").status).toBe(0);
+}, 60_000);
 
 it("a student that says what the teacher says has no loss", async () => {
 	const { config: same, weights } = readBackbone(teacher, [16, 16]);

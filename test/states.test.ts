@@ -99,7 +99,7 @@ it("epochs of a pool take turns, in orders of their own", () => {
 
 it("says how much memory the pool takes", () => {
 	const trunk = new Trunk({ backbone, from: 2, patchBlocks: [], threads: 1 });
-	expect(new States(trunk, counting().training, 3).bytes(7, 3)).toBe(
+	expect(new States(trunk, counting().training, 3).bytes(3)).toBe(
 		7 * 3 * 2 * 17 * 32 * 4,
 	);
 });

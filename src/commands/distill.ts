@@ -83,7 +83,7 @@ export function addDistill(backbone: Command): void {
 		.option("--image-size <px>", "side of the student's input", whole(1), 224)
 		.option(
 			"--crops <n>",
-			"crops in the pool: about 250 kB each",
+			"crops to learn from; each takes 250 kB of disk with DINOv2-small at 224 px",
 			whole(1),
 			20_000,
 		)
@@ -98,13 +98,13 @@ export function addDistill(backbone: Command): void {
 		.option(
 			"--weight-decay <rate>",
 			"of the student's weights, beside the gradient",
-			positive,
+			notNegative,
 			0.02,
 		)
 		.option(
 			"--class-weight <w>",
 			"of the class token's loss beside the patches'",
-			positive,
+			notNegative,
 			0.2,
 		)
 		.option("--seed <n>", "of weights, crops and their order", whole(0), 0)
@@ -180,12 +180,13 @@ function fractions(text: string): number[] {
 	return found;
 }
 
-function positive(text: string): number {
-	const x = Number(text);
-	if (text.trim() === "" || !Number.isFinite(x) || x < 0)
-		throw fail("USAGE", {
-			problem: `"${text}" is not a number of at least 0.`,
-			command,
-		});
-	return x;
-}
+const numeric =
+	(what: string, holds: (x: number) => boolean) =>
+	(text: string): number => {
+		const x = Number(text);
+		if (text.trim() === "" || !Number.isFinite(x) || !holds(x))
+			throw fail("USAGE", { problem: `"${text}" is not ${what}.`, command });
+		return x;
+	};
+const positive = numeric("a number above 0", (x) => x > 0);
+const notNegative = numeric("a number of at least 0", (x) => x >= 0);

@@ -58,9 +58,11 @@ export const kindsHere = (
 		.filter(([, { platforms }]) => platforms.includes(platform))
 		.map(([kind]) => kind);
 
-/** "cpu", "cuda", "cuda:1": a kind, and which of several. */
+/** Of these a machine may have several, which are told apart by a number: "cuda:1". */
+const numbered: readonly DeviceKind[] = ["cuda", "dml"];
+
 export const devicePattern = new RegExp(
-	`^(${Object.keys(deviceKinds).join("|")})(:\\d{1,2})?$`,
+	`^(${Object.keys(deviceKinds).join("|")}|(${numbered.join("|")}):\\d{1,2})$`,
 );
 
 /** Kind and number of a device that matches `devicePattern`. */

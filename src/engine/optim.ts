@@ -78,7 +78,7 @@ const isMatrix = (shape: Shape): boolean =>
 
 /**
  * Nearly the closest matrix with orthonormal rows (or columns): X ← a X + (b A + c A²) X with A = X Xᵀ, five times from X / ‖X‖, which
- * brings all singular values to between .7 and 1.2 (Jordan et al. 2024, "Muon").
+ * brings most singular values near 1 and leaves the smallest below (Jordan et al. 2024, "Muon").
  */
 function orthogonalised(x: Value): Value {
 	const [a, b, c] = [3.4445, -4.775, 2.0315];

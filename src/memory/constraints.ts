@@ -6,8 +6,8 @@ import { float32, type Tensor } from "../engine/tensor.ts";
 import { dot, momentsOf } from "../linalg/covariance.ts";
 import { symmetricEigen } from "../linalg/eigen.ts";
 
-/** What no similarity of two rows of length 1 outweighs. */
-export const EXCLUDED = -1000;
+/** What no similarity outweighs, in the units of the search (nearest.ts): up to 63 times the square root of the width. */
+export const EXCLUDED = -1e6;
 
 /** Added to the similarities [n, M] of patches in these cells of the grid: 0 up to `window` cells away, down and across, else EXCLUDED. */
 export function windowBias(

@@ -372,9 +372,11 @@ export function importBackbone(
 	if (earlier && stableJson(earlier.files) !== stableJson(files))
 		throw fail("BACKBONE_EXISTS", { name: full, dir });
 	if (earlier && damage(earlier) === null) return earlier;
-	removeTree(dir);
-	for (const file of Object.keys(files))
-		writeAtomic(join(dir, file), readBytes(join(from, file)));
+	if (resolve(from) !== resolve(dir)) {
+		removeTree(dir);
+		for (const file of Object.keys(files))
+			writeAtomic(join(dir, file), readBytes(join(from, file)));
+	}
 	return writeRecord(dir, {
 		name: full,
 		commit: null,

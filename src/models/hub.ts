@@ -210,11 +210,14 @@ class Hub {
 			for await (const entry of entries) found.set(entry.path, entry);
 		};
 		await this.#understood(collect());
-		const pickles = [...found.keys()].filter((path) =>
+		const otherWeights = [...found.keys()].filter((path) =>
 			/\.(bin|pth?|ckpt|pkl|h5|msgpack)$|^model-.*\.safetensors$/.test(path),
 		);
 		if (!found.has("model.safetensors"))
-			throw fail("HUB_NO_SAFETENSORS", { name: this.#name, found: pickles });
+			throw fail("HUB_NO_SAFETENSORS", {
+				name: this.#name,
+				found: otherWeights,
+			});
 		if (!found.has("config.json"))
 			throw fail("BACKBONE_INCOMPLETE", {
 				dir: this.#name,
@@ -457,7 +460,7 @@ class Hub {
 				if (!(error instanceof Broken)) throw error;
 				if (signal?.aborted) throw new Interrupted();
 				if (progress() > reached) tries = 1;
-				reached = progress();
+				reached = Math.max(reached, progress());
 				if (tries >= triesAtMost)
 					throw fail("HUB_UNREACHABLE", {
 						url,

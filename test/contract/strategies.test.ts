@@ -226,32 +226,37 @@ describe.each(trained)("strategy %s", (_name, definition) => {
 		expect(difference(a.weights, b.weights)).toBe(0);
 		expect(b.learning).toEqual(a.learning);
 	});
-	it("resumes the second task after an epoch to the same bytes", async () => {
-		const make = () => definition.create(definition.options.parse({}));
-		const first = make();
-		const one = await trainOn(0, first, start);
-		/** As a run restores it: from what was kept of the first task. */
-		const restored = () => {
-			const strategy = make();
-			for (const [name, t] of Object.entries(first.tensors ?? {}))
-				(strategy.tensors as Record<string, AnyTensor>)[name] = {
-					...t,
-					data: t.data.slice(),
-				} as AnyTensor;
-			return strategy;
-		};
-		const from = definition.startsFrom === "initial" ? start : one.weights;
-		const epochs = { epochs: 3 };
-		const whole = await trainOn(1, restored(), from, epochs);
-		const checkpoint = VersionedFolder.open(join(work, String(folders++)));
-		await expect(
-			trainOn(1, restored(), from, epochs, { checkpoint, stopAfter: 2 }),
-		).rejects.toThrow("interrupted");
-		const resumed = await trainOn(1, restored(), from, epochs, { checkpoint });
-		expect(resumed.events.filter((e) => e.type === "epoch")).toHaveLength(1);
-		expect(difference(resumed.weights, whole.weights)).toBe(0);
-		expect(resumed.learning).toEqual(whole.learning);
-	});
+	it.each([null, 1])(
+		"resumes the second task after an epoch to the same bytes, pool of views: %s",
+		async (viewPool) => {
+			const make = () => definition.create(definition.options.parse({}));
+			const first = make();
+			const one = await trainOn(0, first, start);
+			/** As a run restores it: from what was kept of the first task. */
+			const restored = () => {
+				const strategy = make();
+				for (const [name, t] of Object.entries(first.tensors ?? {}))
+					(strategy.tensors as Record<string, AnyTensor>)[name] = {
+						...t,
+						data: t.data.slice(),
+					} as AnyTensor;
+				return strategy;
+			};
+			const from = definition.startsFrom === "initial" ? start : one.weights;
+			const epochs = { epochs: 3, viewPool };
+			const whole = await trainOn(1, restored(), from, epochs);
+			const checkpoint = VersionedFolder.open(join(work, String(folders++)));
+			await expect(
+				trainOn(1, restored(), from, epochs, { checkpoint, stopAfter: 2 }),
+			).rejects.toThrow("interrupted");
+			const resumed = await trainOn(1, restored(), from, epochs, {
+				checkpoint,
+			});
+			expect(resumed.events.filter((e) => e.type === "epoch")).toHaveLength(1);
+			expect(difference(resumed.weights, whole.weights)).toBe(0);
+			expect(resumed.learning).toEqual(whole.learning);
+		},
+	);
 });
 
 /** Options that leave nothing of a method. */
@@ -423,6 +428,29 @@ describe("gpm", () => {
 			own.one.learning.freeRank as number,
 		);
 	});
+});
+
+it("with a pool, what was computed once is what would be computed again", async () => {
+	const trained = (epochs: number, checkpoint?: VersionedFolder) =>
+		trainOn(
+			0,
+			{},
+			start,
+			{ epochs, viewPool: 2, schedule: "constant" },
+			checkpoint && { checkpoint },
+		);
+	const notices = ({ events }: Awaited<ReturnType<typeof trained>>) =>
+		events.flatMap((e) => (e.type === "notice" ? e.text : []));
+	// two epochs fill the pool, the third uses it; resumed after two, the third computes it anew
+	const whole = await trained(3);
+	const checkpoint = VersionedFolder.open(join(work, "pool"));
+	const two = await trained(2, checkpoint);
+	const resumed = await trained(3, checkpoint);
+	expect(difference(resumed.weights, whole.weights)).toBe(0);
+	expect(notices(whole).join()).toMatch(
+		/2 views of each of 12 images take up to \d+ MB/,
+	);
+	expect(notices(two)).toEqual([]); // nothing would be used again
 });
 
 it("a gradient that is not finite stops the run and leaves the last epoch's state", async () => {

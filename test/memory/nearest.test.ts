@@ -1,6 +1,7 @@
 /** Distances to the nearest centre against plain loops in float64. */
 import { afterAll, describe, expect, it } from "vitest";
 import { float32, type Tensor } from "../../src/engine/tensor.ts";
+import { EXCLUDED } from "../../src/memory/constraints.ts";
 import { Centres, Nearest } from "../../src/memory/nearest.ts";
 import { Random } from "../../src/random.ts";
 import { directions, unit } from "./synthetic.ts";
@@ -67,6 +68,26 @@ it.each([
 		);
 	},
 );
+
+it("what is excluded stays so in wide embeddings, however flat their rows", async () => {
+	const wide = 1024;
+	const flat = float32(
+		[3, wide],
+		Float32Array.from(
+			{ length: 3 * wide },
+			(_, i) => (i % 3 === 0 ? 1 : -1) / Math.sqrt(wide),
+		),
+	);
+	const same = new Centres(flat);
+	expect(await two.distances(flat, same, { except: [0, 3] })).toEqual(
+		Float32Array.of(2, 2, 2),
+	);
+	const window = float32([3, 3]);
+	window.data.fill(EXCLUDED);
+	expect(await two.distances(flat, same, { window })).toEqual(
+		Float32Array.of(2, 2, 2),
+	);
+});
 
 describe("the mean of two", () => {
 	it.each([
