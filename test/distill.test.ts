@@ -418,11 +418,18 @@ describe("the pool", () => {
 });
 
 it("from the command line", () => {
+	const given =
+		"--width 16 --depth 3 --heads 2 --patch 4 --image-size 16 --crops 130 --steps 3 --batch-size 8 --threads 1";
 	const all = [
-		...["backbone", "distill", "--teacher", teacher, "--images", pictures],
-		...["--width", "16", "--depth", "3", "--heads", "2", "--patch", "4"],
-		...["--image-size", "16", "--crops", "130", "--steps", "3"],
-		...["--batch-size", "8", "--threads", "1", "--out", join(folder, "cli")],
+		"backbone",
+		"distill",
+		"--teacher",
+		teacher,
+		"--images",
+		pictures,
+		"--out",
+		join(folder, "cli"),
+		...given.split(" "),
 	];
 	const first = keepsight(...all, "--json");
 	expect(first).toMatchObject({ status: 0 });

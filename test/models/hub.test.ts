@@ -561,7 +561,7 @@ describe("what is refused", () => {
 		const { [weights]: _, ...rest } = timmFiles(1);
 		model.files = rest;
 		expect(await problem(pull())).toMatch(
-			/^HUB_NO_SAFETENSORS: .*its weights are pytorch_model\.bin\)\. Pickles can run code and are never loaded.*backbone import DIR/,
+			/^HUB_NO_SAFETENSORS: .*its weights are pytorch_model\.bin\)\. .*pickles, which can run code, are never loaded.*backbone import DIR/,
 		);
 		expect(hub.asked(/resolve/)).toEqual([]);
 	});
