@@ -8,6 +8,7 @@ import {
 	imagenetStd,
 	readBackbone,
 } from "./backbone.ts";
+import type { Precision } from "./quantise.ts";
 import { initialise, type VitConfig } from "./vit.ts";
 
 export interface BackboneChoice {
@@ -16,6 +17,8 @@ export interface BackboneChoice {
 	readonly depth?: number | undefined;
 	readonly heads?: number | undefined;
 	readonly patch?: number | undefined;
+	/** Default float32. */
+	readonly precision?: Precision | undefined;
 }
 
 type Source = (
@@ -60,14 +63,15 @@ export function loadBackbone(
 	seed: number,
 ): Backbone {
 	const known: Readonly<Record<string, Source>> = backbones;
+	const { precision = "float32" } = choice;
 	const source = Object.hasOwn(known, choice.name)
 		? known[choice.name]
 		: undefined;
-	if (source) return source(choice, imageSize, seed);
+	if (source) return { ...source(choice, imageSize, seed), precision };
 	if (!existsSync(choice.name))
 		throw fail("BACKBONE_MISSING", {
 			name: choice.name,
 			known: Object.keys(backbones),
 		});
-	return readBackbone(choice.name, imageSize);
+	return { ...readBackbone(choice.name, imageSize), precision };
 }
