@@ -12,6 +12,7 @@ import { type OptimizerOptions, optimizers } from "./engine/optim.ts";
 import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
 import { nameProblem } from "./models/cache.ts";
+import { type Precision, precisions } from "./models/quantise.ts";
 import { pretexts } from "./pretext/index.ts";
 import { strategies } from "./strategies/index.ts";
 import type { StrategyDefinition } from "./strategies/strategy.ts";
@@ -52,6 +53,8 @@ export interface RunConfig {
 		readonly depth?: number | undefined;
 		readonly heads?: number | undefined;
 		readonly patch?: number | undefined;
+		/** In what the frozen blocks compute. */
+		readonly precision: Precision;
 	};
 	readonly trainable: { readonly last: number } | "all" | "none";
 	readonly pretext: Named & { readonly head: "shared" | "firstTask" };
@@ -217,9 +220,15 @@ const backbone = z
 		depth: count().optional().describe("vit: number of blocks"),
 		heads: count().optional().describe("vit: attention heads; divides width"),
 		patch: count().optional().describe("vit: side of a patch in pixels"),
+		precision: z
+			.enum(precisions)
+			.default("float32")
+			.describe(
+				"in what the frozen blocks compute; int8: more than twice as fast, features almost the same",
+			),
 	})
 	.refine(
-		({ name, ...sides }) =>
+		({ name, precision: _precision, ...sides }) =>
 			name === RANDOM_VIT.name || Object.keys(sides).length === 0,
 		{
 			error:
@@ -248,7 +257,7 @@ const memory = z
 		{ error: "a memory is named twice; each can be given once" },
 	);
 
-const schema = z.strictObject({
+const fields = z.strictObject({
 	name: z
 		.string()
 		.regex(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/, {
@@ -302,7 +311,7 @@ const schema = z.strictObject({
 		)
 		.default([224, 224])
 		.describe("pixels; the whole image is resized to it, without a crop"),
-	backbone: backbone.default(RANDOM_VIT),
+	backbone: backbone.prefault(RANDOM_VIT),
 	trainable: z
 		.union([z.strictObject({ last: count() }), z.enum(["all", "none"])], {
 			error: "expected { last: k }, all or none",
@@ -425,6 +434,15 @@ const schema = z.strictObject({
 			"where to compute: cpu, cuda, webgpu, dml, coreml, one of several such as cuda:1, or auto: the first that works here",
 		),
 });
+const schema = fields.refine(
+	({ backbone, trainable }) =>
+		backbone.precision === "float32" || trainable !== "all",
+	{
+		path: ["backbone", "precision"],
+		error:
+			"int8 is for blocks that do not train, and with `trainable: all` there are none; use float32",
+	},
+);
 
 /** The configuration of a file with its --set values applied. */
 export async function loadConfig(

@@ -112,8 +112,7 @@ export class Eyes {
 		this.#latest = new Map(
 			samples.map(({ path }, i) => [path, sights[i] as Sight]),
 		);
-		for (const [path, { state: all, frozen, patches }] of this.#latest) {
-			const state = this.#trains ? all : frozen; // nobody asks for it then
+		for (const [path, { state, frozen, patches }] of this.#latest) {
 			const bytes = bytesOf({ state, patches });
 			const keep = this.#keeps && this.#bytes + bytes <= STATE_BUDGET;
 			if (keep) this.#bytes += bytes;

@@ -24,6 +24,7 @@ import type {
 } from "./memory/memory.ts";
 import { Router } from "./memory/routing.ts";
 import type { Backbone } from "./models/backbone.ts";
+import { precisions } from "./models/quantise.ts";
 import {
 	readSafetensors,
 	toTensor,
@@ -90,6 +91,8 @@ const vitSchema = z.strictObject({
 
 const metaSchema = z.strictObject({
 	vit: vitSchema,
+	/** In what the frozen blocks compute; memories only fit what they were learnt with. */
+	precision: z.enum(precisions).default("float32"),
 	from: z.int().min(0),
 	falseAlarms: z.number().gt(0).lt(1),
 	memories: z
@@ -270,6 +273,7 @@ export class Knowledge {
 		};
 		const meta: z.input<typeof metaSchema> = {
 			vit: this.backbone.config as z.input<typeof vitSchema>,
+			precision: this.backbone.precision ?? "float32",
 			from: this.setup.from,
 			falseAlarms: this.setup.falseAlarms,
 			memories: this.setup.memories.map((memory) => ({
@@ -344,7 +348,7 @@ export class Knowledge {
 				});
 		}
 		const knowledge = new Knowledge(
-			{ config, weights },
+			{ config, weights, precision: meta.precision },
 			{
 				memories: meta.memories,
 				from: meta.from,

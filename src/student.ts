@@ -41,7 +41,7 @@ import {
 	top,
 	type VitConfig,
 } from "./models/vit.ts";
-import { blocksAt, imageGroups } from "./trunk.ts";
+import { blocksAt, imageGroups, imagesTogether } from "./trunk.ts";
 
 /** Blocks whose patches are learnt, as fractions of the depth: those the patch memory reads by default. */
 export const BLOCKS = patchMemory.options.parse({}).blocks;
@@ -144,7 +144,7 @@ export function lossesOf(
 		classes: fixed(projections.classes),
 	};
 	const keep = blocksAt(config, BLOCKS);
-	const parts = imageGroups(config, batch).map(([from, to]) => {
+	const parts = imageGroups(batch, imagesTogether(config)).map(([from, to]) => {
 		const part = (x: Value) =>
 			to - from === batch ? x : slice(x, 0, from, to);
 		const seen = top(

@@ -40,6 +40,7 @@ import type { Localiser } from "./localise.ts";
 import { patchesOf } from "./maps.ts";
 import type { Features } from "./memory/memory.ts";
 import { formatResults, type Results } from "./metrics/results.ts";
+import type { Backbone } from "./models/backbone.ts";
 import { pinned } from "./models/cache.ts";
 import { loadBackbone } from "./models/index.ts";
 import type { VitConfig } from "./models/vit.ts";
@@ -173,8 +174,8 @@ export async function train(
 				: new Knowledge(backbone, setup, config.threads);
 
 		const other = differences(
-			{ ...knowledge.setup, network: knowledge.backbone.config },
-			{ ...setup, network: backbone.config },
+			{ ...knowledge.setup, ...described(knowledge.backbone) },
+			{ ...setup, ...described(backbone) },
 		);
 		if (other.length > 0)
 			throw fail("SETUP_DIFFERS", { dir: job.dir, differences: other });
@@ -377,6 +378,12 @@ async function evaluateStage(
 }
 
 /** Patches must come from blocks that no training touches, or every bank would go stale. */
+/** What of a backbone a memory depends on beside its weights. */
+const described = ({ config, precision = "float32" }: Backbone) => ({
+	network: config,
+	precision,
+});
+
 function checkBlocks(
 	vit: VitConfig,
 	setups: readonly MemorySetup[],

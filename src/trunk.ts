@@ -1,6 +1,6 @@
 /**
  * The network in two parts. The trunk is what no training touches: the blocks below the first trained one, as a forward-only
- * graph with its weights inside. The top is the rest, as a function of weights that move. What passes between them is a "state":
+ * graph with its weights inside, in float32 or int8. The top is the rest, as a function of weights that move. What passes between them is a "state":
  * the tokens before the first trained block, or the image itself where everything trains.
  */
 import { createHash } from "node:crypto";
@@ -17,6 +17,7 @@ import {
 import type { Image } from "./data/task.ts";
 import { fail } from "./errors.ts";
 import type { Backbone } from "./models/backbone.ts";
+import { type Quantised, quantise } from "./models/quantise.ts";
 import {
 	embed,
 	gridOf,
@@ -90,18 +91,18 @@ export function stateInput(
  */
 const CACHED_BYTES = 7e6;
 
-/** Images that go through a graph together. */
-function imagesTogether(config: VitConfig): number {
+/** Images that go through a graph together in float32. */
+export function imagesTogether(config: VitConfig): number {
 	const bytes = tokenCount(config) * config.width * config.mlpRatio * 4;
 	return Math.max(1, Math.floor(CACHED_BYTES / bytes));
 }
 
-/** The images of a batch in runs, as equal in length as they can be and few enough for the cache: [start, end). */
+/** The images of a batch in runs, as equal in length as they can be and none longer than `together`: [start, end). */
 export function imageGroups(
-	config: VitConfig,
 	batch: number,
+	together: number,
 ): (readonly [number, number])[] {
-	const groups = Math.ceil(batch / imagesTogether(config));
+	const groups = Math.ceil(batch / together);
 	const start = (i: number) => Math.round((i * batch) / groups);
 	return Array.from({ length: groups }, (_, i) => [start(i), start(i + 1)]);
 }
@@ -113,14 +114,15 @@ export function topOf(
 	state: Value,
 	options: { forwardOnly?: boolean } = {},
 ): Pick<Top, "embedding" | "layerInputs"> {
-	const parts = imageGroups(config, state.shape[0] as number).map(
-		([start, end]) => {
-			const part = taken(state, start, end);
-			const tokens =
-				from === 0 ? embed(config, params, normalise(config, part)) : part;
-			return top(config, params, tokens, from, { read: "class", ...options });
-		},
-	);
+	const parts = imageGroups(
+		state.shape[0] as number,
+		imagesTogether(config),
+	).map(([start, end]) => {
+		const part = taken(state, start, end);
+		const tokens =
+			from === 0 ? embed(config, params, normalise(config, part)) : part;
+		return top(config, params, tokens, from, { read: "class", ...options });
+	});
 	return {
 		embedding: joined(parts.map((part) => part.embedding)),
 		layerInputs: Object.fromEntries(
@@ -147,7 +149,7 @@ export const headOf = (params: ValueDict, embedding: Value): Value =>
 
 /** What the frozen network says about an image. */
 export interface Sight {
-	/** For the top: [1, T, D], or the image where everything trains. */
+	/** For the top: [1, T, D], the image where everything trains, or the class token where nothing does. */
 	readonly state: AnyTensor;
 	/** The pretrained network's class token after its own final norm: for routing, and the embedding where nothing trains. */
 	readonly frozen: Tensor; // [1, D]
@@ -248,6 +250,9 @@ export class Trunk {
 	/** By the number of images: 1, and as many as go together. */
 	readonly #sights = new Map<number, Promise<Session>>();
 	readonly #groups = new Map<number, Promise<Session>>();
+	/** What the graphs hold, made when first needed. */
+	#weights: Quantised | { weights: TensorDict; layers?: undefined } | null =
+		null;
 
 	constructor(network: Network, cache: StateCache | null = null) {
 		this.network = network;
@@ -260,9 +265,25 @@ export class Trunk {
 		return [tokenCount(config), config.width];
 	}
 
-	/** Images that are best seen together. */
+	/**
+	 * Images that are best seen together. In int8 one by one: activations are rounded by the range of an image, not of what is beside it
+	 * (and a quarter of the bytes leaves the cache room enough).
+	 */
 	get together(): number {
-		return imagesTogether(this.network.backbone.config);
+		return this.#int8 ? 1 : imagesTogether(this.network.backbone.config);
+	}
+
+	get #int8(): boolean {
+		const { backbone, from } = this.network;
+		return backbone.precision === "int8" && from > 0;
+	}
+
+	#frozen() {
+		const { backbone, from } = this.network;
+		this.#weights ??= this.#int8
+			? quantise(backbone.config, backbone.weights, from)
+			: { weights: backbone.weights };
+		return this.#weights;
 	}
 
 	/** One image: its state and its frozen class token. */
@@ -288,7 +309,7 @@ export class Trunk {
 				state:
 					this.network.from === 0
 						? uint8([1, ...image.shape], image.data)
-						: (state as Tensor),
+						: (state ?? (frozen as Tensor)),
 				frozen: frozen as Tensor,
 				patches: patches ? float32(patches.shape.slice(1), patches.data) : null,
 			};
@@ -345,24 +366,33 @@ export class Trunk {
 		const known = this.#sights.get(length);
 		if (known) return known;
 		const { backbone, from, patchBlocks, threads } = this.network;
-		const { config, weights } = backbone;
+		const { config } = backbone;
+		const { weights, layers } = this.#frozen();
 		const params = inputsOf(weights);
 		const images = input("images", [length, ...config.imageSize, 3], "uint8");
+		const trains = from < config.depth;
+		// where nothing trains, only the class row of the last block is read, unless its patches are
+		const split =
+			trains || patchBlocks.includes(config.depth - 1)
+				? from
+				: config.depth - 1;
 		const { state, hidden } = trunk(
 			config,
 			params,
-			normalise(config, images),
-			from,
+			layers ? images : normalise(config, images),
+			split,
 			patchBlocks,
+			layers,
 		);
-		const frozen = top(config, params, state, from, {
+		const frozen = top(config, params, state, split, {
 			read: "class",
 			forwardOnly: true,
+			layers: trains ? undefined : layers, // what trains is float32, before it has trained too
 		}).embedding;
 		const made = Session.create(
 			{
 				frozen,
-				...(from > 0 && { state }),
+				...(from > 0 && trains && { state }),
 				...(hidden.length > 0 && {
 					patches: patchEmbedding(config, params, hidden),
 				}),
@@ -381,7 +411,7 @@ export class Trunk {
 		const pixels = images.data.length / batch;
 		const state = float32([batch, tokenCount(config), config.width]);
 		const tokens = state.data.length / batch;
-		for (const [start, end] of imageGroups(config, batch)) {
+		for (const [start, end] of imageGroups(batch, this.together)) {
 			const part = images.data.subarray(start * pixels, end * pixels);
 			const compute = async () => [
 				await (await this.#groupSession(end - start)).run({
@@ -398,15 +428,17 @@ export class Trunk {
 
 	#groupSession(length: number): Promise<Session> {
 		const { backbone, from, threads } = this.network;
-		const { config, weights } = backbone;
+		const { config } = backbone;
 		let session = this.#groups.get(length);
 		if (!session) {
-			const pixels = normalise(
-				config,
-				input("images", [length, ...config.imageSize, 3], "uint8"),
-			);
+			const { weights, layers } = this.#frozen();
+			const images = input("images", [length, ...config.imageSize, 3], "uint8");
+			const pixels = layers ? images : normalise(config, images);
 			session = Session.create(
-				{ state: trunk(config, inputsOf(weights), pixels, from).state },
+				{
+					state: trunk(config, inputsOf(weights), pixels, from, [], layers)
+						.state,
+				},
 				{ threads, weights },
 			);
 			this.#groups.set(length, session);

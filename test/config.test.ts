@@ -78,6 +78,7 @@ describe("a configuration", () => {
 			depth: 6,
 			heads: 3,
 			patch: 16,
+			precision: "float32",
 		});
 		expect(notices).toEqual([expect.stringContaining("RANDOM weights")]);
 		expect(
@@ -254,6 +255,18 @@ describe("errors name file, key and what is near", () => {
 			`${minimal}backbone: { name: hub:a/b, depth: 3 }`,
 			[],
 			"CONFIG_VALUE: Wrong value at backbone in t.yaml line 6: width, depth",
+		],
+		[
+			"an unknown precision",
+			`${minimal}backbone: { name: vit, precision: int4 }`,
+			[],
+			'CONFIG_VALUE: Wrong value at backbone.precision in t.yaml line 6: expected one of "float32"|"int8"',
+		],
+		[
+			"int8 where everything trains",
+			`${minimal}trainable: all\nbackbone: { name: vit, precision: int8 }`,
+			[],
+			"CONFIG_VALUE: Wrong value at backbone.precision in t.yaml line 7: int8 is for blocks that do not train",
 		],
 		[
 			"momentum for adam",

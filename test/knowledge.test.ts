@@ -133,6 +133,7 @@ describe.each([
 		expect(read.tasks).toEqual(taught.tasks);
 		expect(read.setup).toEqual(setup);
 		expect(read.backbone.config).toEqual(backbone.config);
+		expect(read.backbone.precision).toBe("float32");
 		expect(read.current).toEqual(taught.current);
 		expect(read.strategyTensors).toEqual(taught.strategyTensors);
 		expect(read.bytes()).toEqual(taught.bytes());

@@ -19,6 +19,7 @@ import {
 } from "vitest";
 import { parseConfig, runDir } from "../src/config.ts";
 import type { Tensor } from "../src/engine/tensor.ts";
+import { evaluateRun } from "../src/evaluate.ts";
 import { memories } from "../src/memory/index.ts";
 import type { Entry, Features, Memory } from "../src/memory/memory.ts";
 import { train } from "../src/train.ts";
@@ -68,6 +69,7 @@ async function run(
 	return { dir, metrics };
 }
 interface Metrics {
+	readonly matrices: unknown;
 	readonly staleness: Record<string, Record<string, number>>;
 	readonly pixel?: readonly {
 		readonly after: number;
@@ -102,6 +104,39 @@ const rowsOf = ({ shape, data }: Tensor): string[] =>
 	Array.from({ length: shape[0] as number }, (_, i) =>
 		data.subarray(i * 24, (i + 1) * 24).join(),
 	);
+
+describe("precision", () => {
+	const sets = ["memory=[{ name: patches, blocks: [0.3] }, { name: dne }]"];
+	const int8 = [...sets, "backbone.precision=int8"];
+
+	it("is part of what is learnt: the stored memory is scored with it, and goes on with no other", async () => {
+		const { dir, metrics } = await run("int8", int8);
+		const again = await evaluateRun(
+			{ memDir: dir, oracleTask: false, trivial: false },
+			{ emit: () => {}, stop: { requested: false } },
+		);
+		expect(JSON.parse(JSON.stringify(again.results.matrices))).toEqual(
+			metrics.matrices,
+		);
+		const rounded = scores(dir);
+		expect(scores((await run("float32", sets)).dir)).not.toEqual(rounded);
+		const other = configOf("int8", sets);
+		await expect(
+			train(
+				{ config: other, dir, mode: "resume", force: true },
+				{ emit: () => {}, stop: { requested: false } },
+			),
+		).rejects.toMatchObject({
+			code: "SETUP_DIFFERS",
+			message: expect.stringContaining("precision"),
+		});
+	});
+
+	const scores = (dir: string) =>
+		["a", "b"].map((c) =>
+			readFileSync(join(dir, `scores/after-02/mvtec.${c}.csv`), "utf8"),
+		);
+});
 
 describe("drift: ldc", () => {
 	const ldc = "memory=[{ name: dne, drift: ldc }]";

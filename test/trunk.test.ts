@@ -62,13 +62,13 @@ function expectClose(a: ArrayLike<number>, b: ArrayLike<unknown> | undefined) {
 }
 
 describe("groups of images", () => {
-	it("cover the batch once, in order, none larger than the cache holds", () => {
-		expect(imageGroups(config, batch)).toEqual([
+	it("cover the batch once, in order, none larger than is asked for", () => {
+		expect(imageGroups(batch, 4)).toEqual([
 			[0, 4],
 			[4, 7],
 		]);
 		for (const n of [1, 2, 6, 12, 13, 32]) {
-			const groups = imageGroups(config, n);
+			const groups = imageGroups(n, 4);
 			expect(groups[0]?.[0]).toBe(0);
 			expect(groups.at(-1)?.[1]).toBe(n);
 			for (const [i, [start, end]] of groups.entries()) {
@@ -81,10 +81,10 @@ describe("groups of images", () => {
 
 	it("one image too large for the cache still goes through", () => {
 		const huge = { ...config, width: 8192 };
-		expect(imageGroups(huge, 2)).toEqual([
-			[0, 1],
-			[1, 2],
-		]);
+		const backbone = { config: huge, weights };
+		expect(
+			new Trunk({ backbone, from: 1, patchBlocks: [], threads: 1 }).together,
+		).toBe(1);
 	});
 
 	for (const from of [0, 1])

@@ -78,10 +78,15 @@ export const input = (
 
 /** An input for every tensor, by its name. */
 export const inputsOf = (
-	tensors: Readonly<Record<string, { readonly shape: Shape }>>,
+	tensors: Readonly<
+		Record<string, { readonly shape: Shape; readonly dtype?: DType }>
+	>,
 ): ValueDict =>
 	Object.fromEntries(
-		Object.entries(tensors).map(([name, t]) => [name, input(name, t.shape)]),
+		Object.entries(tensors).map(([name, { shape, dtype }]) => [
+			name,
+			input(name, shape, dtype),
+		]),
 	);
 
 /** A small tensor written into the graph. Large ones belong to `input`: they would be copied into the model's bytes. */

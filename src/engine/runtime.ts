@@ -4,9 +4,18 @@
  */
 import * as ort from "onnxruntime-node";
 import { providersOf } from "./device.ts";
-import type { Value } from "./graph.ts";
+import { input, type Value } from "./graph.ts";
 import { outputName, toOnnx } from "./onnx.ts";
-import type { AnyTensor, Arrays, DType, Tensor } from "./tensor.ts";
+import { integerLinear } from "./ops/index.ts";
+import {
+	type AnyTensor,
+	type Arrays,
+	type DType,
+	float32,
+	int8,
+	type Tensor,
+	uint8,
+} from "./tensor.ts";
 
 export interface SessionOptions {
 	/** Threads inside an operator. Always stated: the default starves other processes. */
@@ -59,6 +68,10 @@ export class Session {
 		options: SessionOptions,
 	): Promise<Session> {
 		const model = toOnnx(outputs, options.weights);
+		const inInt8 = Object.values(options.weights ?? {}).some(
+			({ dtype }) => dtype === "int8",
+		);
+		const exact = inInt8 && (await saturates());
 		const session = await ort.InferenceSession.create(model.bytes, {
 			executionProviders: providersOf(device),
 			intraOpNumThreads: options.threads,
@@ -73,6 +86,7 @@ export class Session {
 					// idle threads of one session that spin would keep another session from their core (docs/experiments.md)
 					intra_op: { allow_spinning: "0" },
 					set_denormal_as_zero: "1",
+					...(exact && { x64quantprecision: "1" }),
 				},
 			},
 		});
@@ -138,6 +152,40 @@ export class Session {
 	async release(): Promise<void> {
 		await this.#session.release();
 	}
+}
+
+let saturating: Promise<boolean> | null = null;
+/**
+ * Whether this processor's fast product of uint8 and int8 is wrong for large numbers: those without VNNI add pairs of products in 16
+ * bits, which saturate. The runtime then has a slower exact one, for weights that are constants of the graph; on other processors that
+ * one would take twice the time for the same numbers.
+ */
+export function saturates(): Promise<boolean> {
+	saturating ??= (async () => {
+		const [rows, n, out] = [8, 64, 32] as const;
+		const ones = float32([out]);
+		ones.data.fill(1);
+		const product = await Session.create(
+			{
+				y: integerLinear(
+					input("x", [rows, n], "uint8"),
+					input("w", [n, out], "int8"),
+					input("ones", [out]),
+					null,
+					0,
+				),
+			},
+			{ threads: 1 },
+		);
+		const x = uint8([rows, n]);
+		const w = int8([n, out]);
+		x.data.fill(255);
+		w.data.fill(127);
+		const { y } = await product.run({ x, w, ones });
+		await product.release();
+		return y?.data.some((sum) => sum !== n * 255 * 127) ?? true;
+	})();
+	return saturating;
 }
 
 /** The runtime's version, for run.json. */

@@ -12,6 +12,7 @@ import {
 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import { isObject } from "../storage.ts";
+import type { Precision } from "./quantise.ts";
 import { resizeGrid } from "./resize.ts";
 import { readSafetensorsFile, toFloat32 } from "./safetensors.ts";
 import { gridOf, parameterShapes, type VitConfig } from "./vit.ts";
@@ -19,6 +20,8 @@ import { gridOf, parameterShapes, type VitConfig } from "./vit.ts";
 export interface Backbone {
 	readonly config: VitConfig;
 	readonly weights: TensorDict;
+	/** In what its frozen blocks compute; default float32. */
+	readonly precision?: Precision;
 }
 
 /** ImageNet's, which every published ViT here was trained with unless its files say otherwise. */

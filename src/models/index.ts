@@ -9,6 +9,7 @@ import {
 	readBackbone,
 } from "./backbone.ts";
 import { isCacheName, openCached } from "./cache.ts";
+import type { Precision } from "./quantise.ts";
 import { initialise, type VitConfig } from "./vit.ts";
 
 export interface BackboneChoice {
@@ -19,6 +20,8 @@ export interface BackboneChoice {
 	readonly depth?: number | undefined;
 	readonly heads?: number | undefined;
 	readonly patch?: number | undefined;
+	/** Default float32. */
+	readonly precision?: Precision | undefined;
 }
 
 type Source = (
@@ -63,11 +66,12 @@ export function loadBackbone(
 	seed: number,
 ): Backbone {
 	const known: Readonly<Record<string, Source>> = backbones;
+	const { precision = "float32" } = choice;
 	const source = Object.hasOwn(known, choice.name)
 		? known[choice.name]
 		: undefined;
-	if (source) return source(choice, imageSize, seed);
-	return readBackbone(folderOf(choice), imageSize);
+	if (source) return { ...source(choice, imageSize, seed), precision };
+	return { ...readBackbone(folderOf(choice), imageSize), precision };
 }
 
 /** The folder of pretrained weights: in the cache, or the name itself. */

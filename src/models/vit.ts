@@ -10,6 +10,8 @@ import {
 	div,
 	expand,
 	gelu,
+	headScores,
+	headSums,
 	layerNorm,
 	linear,
 	matmul,
@@ -174,7 +176,7 @@ export function normalise(
 	); // [B, 3, H, W]
 }
 
-/** Patches to tokens, with class token, registers and positions. */
+/** Pixels to tokens: patches through their layer, with class token, registers and positions. */
 export function embed(
 	c: VitConfig,
 	params: ValueDict,
@@ -192,14 +194,23 @@ export function embed(
 		d,
 		3 * p * p,
 	]);
-	let x = reshape(
+	return tokensOf(
+		c,
+		params,
 		linear(
 			reshape(patches, [b * h * w, 3 * p * p]),
 			weight,
 			get(params, "patch_embed.proj.bias"),
 		),
-		[b, h * w, d],
 	);
+}
+
+/** Class token, registers, and embedded patches [B*N, D] with their positions. */
+function tokensOf(c: VitConfig, params: ValueDict, patches: Value): Value {
+	const [h, w] = gridOf(c);
+	const d = c.width;
+	const b = (patches.shape[0] as number) / (h * w);
+	let x = reshape(patches, [b, h * w, d]);
 	const position = get(params, "pos_embed");
 	const token = (value: Value, n: number) => expand(value, [b, n, d]);
 	let first = get(params, "cls_token");
@@ -256,6 +267,21 @@ function attend(
 	};
 }
 
+/** The same of one image, forward only, without copies that lie by head: qkv [T, 3D] to [T, D]. */
+function attendAlone(qkv: Value, heads: number): Value {
+	const t = qkv.shape[0] as number;
+	const d = (qkv.shape[1] as number) / 3 / heads;
+	const rows = reshape(qkv, [t, 3 * heads, d]);
+	const [q, k, v] = [0, 1, 2].map((i) =>
+		slice(rows, 1, i * heads, (i + 1) * heads),
+	) as [Value, Value, Value]; // [T, h, d]
+	const probabilities = softmax(headScores(q, k, 1 / Math.sqrt(d))); // [h, T, T]
+	return reshape(transpose(headSums(probabilities, v), [1, 0, 2]), [
+		t,
+		heads * d,
+	]);
+}
+
 /** The i-th group of n heads: queries, keys or values. */
 const heads = (x: Value, i: number, n: number): Value =>
 	slice(x, 1, i * n, (i + 1) * n);
@@ -263,9 +289,35 @@ const heads = (x: Value, i: number, n: number): Value =>
 /** One layer: where its input is noted for `layerInputs`. */
 type Note = (layer: string, input: Value, rows: "class" | "all") => void;
 
+/** x wᵀ + b of a layer by its name, for x [rows, in]; of the outputs [from, to) alone where a range is given. */
+export type Linear = (
+	x: Value,
+	layer: string,
+	range?: readonly [from: number, to: number],
+) => Value /* [rows, out] */;
+
+/** What a forward pass computes otherwise than in float32. */
+export interface Layers {
+	readonly linear: Linear;
+	/** Pixels uint8 [B, H, W, 3] to embedded patches, positions not added. */
+	patches(c: VitConfig, images: Value): Value /* [B*N, D] */;
+}
+
+/** In float32, weight [out, in] and bias [out] read from `params`. */
+const float32Linear =
+	(params: ValueDict): Linear =>
+	(x, layer, range) => {
+		const weight = get(params, `${layer}.weight`);
+		const bias = get(params, `${layer}.bias`);
+		return range
+			? linear(x, slice(weight, 0, ...range), slice(bias, 0, ...range))
+			: linear(x, weight, bias);
+	};
+
 interface BlockContext {
 	readonly c: VitConfig;
 	readonly params: ValueDict;
+	readonly linear: Linear;
 	readonly batch: number;
 	readonly tokens: number;
 	readonly note: Note;
@@ -300,15 +352,11 @@ const scaledParams = new WeakMap<ValueDict, ValueDict>();
 
 /** x + f wᵀ + b */
 const residual = (
-	{ params }: BlockContext,
+	context: BlockContext,
 	x: Value,
 	f: Value,
 	layer: string,
-): Value =>
-	add(
-		x,
-		linear(f, get(params, `${layer}.weight`), get(params, `${layer}.bias`)),
-	);
+): Value => add(x, context.linear(f, layer));
 
 function mlp(
 	context: BlockContext,
@@ -325,22 +373,14 @@ function mlp(
 		c.layerNormEps,
 	);
 	note(`${p}mlp.fc1`, y, rows);
-	const hidden = gelu(
-		linear(
-			y,
-			get(params, `${p}mlp.fc1.weight`),
-			get(params, `${p}mlp.fc1.bias`),
-		),
-		context,
-	);
+	const hidden = gelu(context.linear(y, `${p}mlp.fc1`), context);
 	note(`${p}mlp.fc2`, hidden, rows);
 	return residual(context, x, hidden, `${p}mlp.fc2`);
 }
 
 /** A whole block on all rows: [B*T, D] to [B*T, D]. */
 function block(context: BlockContext, x: Value, i: number): Value {
-	const { c, params, batch: b, tokens: t, note } = context;
-	const d = c.width;
+	const { c, params, note } = context;
 	const p = `blocks.${i}.`;
 	const y = layerNorm(
 		x,
@@ -349,13 +389,23 @@ function block(context: BlockContext, x: Value, i: number): Value {
 		c.layerNormEps,
 	);
 	note(`${p}attn.qkv`, y, "all");
-	const qkv = linear(
-		y,
-		get(params, `${p}attn.qkv.weight`),
-		get(params, `${p}attn.qkv.bias`),
-	);
+	const qkv = context.linear(y, `${p}attn.qkv`);
+	const attended =
+		context.forwardOnly && context.batch === 1
+			? attendAlone(qkv, c.heads)
+			: attendTogether(qkv, context);
+	note(`${p}attn.proj`, attended, "all");
+	const after = residual(context, x, attended, `${p}attn.proj`);
+	return mlp(context, after, i, "all");
+}
+
+/** Attention of whole images, [B*T, 3D] to [B*T, D], with its gradient. */
+function attendTogether(
+	qkv: Value,
+	{ c, batch: b, tokens: t }: BlockContext,
+): Value {
 	const split = transpose(
-		reshape(qkv, [b, t, 3 * c.heads, d / c.heads]),
+		reshape(qkv, [b, t, 3 * c.heads, c.width / c.heads]),
 		[0, 2, 1, 3],
 	); // [B, 3h, T, d]
 	const attention = attend(
@@ -363,13 +413,10 @@ function block(context: BlockContext, x: Value, i: number): Value {
 		heads(split, 1, c.heads),
 		heads(split, 2, c.heads),
 	);
-	const merged = withGradient(attention.output, [split], (dy) => {
+	return withGradient(attention.output, [split], (dy) => {
 		const { dq, dk, dv } = attention.gradient(dy);
 		return [concat([dq, dk, dv], 1)];
 	});
-	note(`${p}attn.proj`, merged, "all");
-	const after = residual(context, x, merged, `${p}attn.proj`);
-	return mlp(context, after, i, "all");
 }
 
 /** The last block where only its class row is read: [B*T, D] to [B, D]. Keys and values of all rows, the query of one. */
@@ -384,14 +431,14 @@ function classBlock(context: BlockContext, x: Value, i: number): Value {
 		c.layerNormEps,
 	);
 	note(`${p}attn.qkv`, y, "all");
-	const weight = get(params, `${p}attn.qkv.weight`);
-	const bias = get(params, `${p}attn.qkv.bias`);
 	const first = reshape(slice(reshape(y, [b, t, d]), 1, 0, 1), [b, d]);
-	const q = reshape(
-		linear(first, slice(weight, 0, 0, d), slice(bias, 0, 0, d)),
-		[b, c.heads, 1, d / c.heads],
-	);
-	const kv = linear(y, slice(weight, 0, d, 3 * d), slice(bias, 0, d, 3 * d));
+	const q = reshape(context.linear(first, `${p}attn.qkv`, [0, d]), [
+		b,
+		c.heads,
+		1,
+		d / c.heads,
+	]);
+	const kv = context.linear(y, `${p}attn.qkv`, [d, 3 * d]);
 	const split = transpose(
 		reshape(kv, [b, t, 2 * c.heads, d / c.heads]),
 		[0, 2, 1, 3],
@@ -413,26 +460,32 @@ function classBlock(context: BlockContext, x: Value, i: number): Value {
 
 /**
  * The tokens before block `upTo` and, on the way, those after each block of `keep` (counted from 0), without the final norm.
- * Forward only.
+ * Forward only, and in float32 without `layers`.
  */
 export function trunk(
 	c: VitConfig,
 	params: ValueDict,
-	pixels: Value,
+	pixels: Value /* [B, 3, H, W]; with `layers` as they are, uint8 [B, H, W, 3] */,
 	upTo: number,
 	keep: readonly number[] = [],
+	layers?: Layers,
 ): { state: Value; hidden: readonly Value[] } {
 	const batch = pixels.shape[0] as number;
 	const tokens = tokenCount(c);
+	const all = scaled(c, params);
 	const context: BlockContext = {
 		c,
-		params: scaled(c, params),
+		params: all,
+		linear: layers?.linear ?? float32Linear(all),
 		batch,
 		tokens,
 		note: () => {},
 		forwardOnly: true,
 	};
-	let x = reshape(embed(c, params, pixels), [batch * tokens, c.width]);
+	const embedded = layers
+		? tokensOf(c, params, layers.patches(c, pixels))
+		: embed(c, params, pixels);
+	let x = reshape(embedded, [batch * tokens, c.width]);
 	const hidden = new Map<number, Value>();
 	for (let i = 0; i < upTo; i++) {
 		x = block(context, x, i);
@@ -454,6 +507,7 @@ export function top(
 		read: Read;
 		forwardOnly?: boolean;
 		keep?: readonly number[];
+		layers?: Layers | undefined;
 	},
 ): Top {
 	const [batch, tokens] = state.shape as [number, number, number];
@@ -465,9 +519,11 @@ export function top(
 				? value
 				: reshape(value, [batch, tokens, value.shape.at(-1) as number]);
 	};
+	const all = scaled(c, params);
 	const context: BlockContext = {
 		c,
-		params: scaled(c, params),
+		params: all,
+		linear: options.layers?.linear ?? float32Linear(all),
 		batch,
 		tokens,
 		note,

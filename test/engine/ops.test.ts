@@ -118,6 +118,10 @@ const cases: Readonly<
 		})),
 	),
 	integerLinear: "no gradient",
+	dynamicLinear: "no gradient",
+	headProduct: "no gradient",
+	quantiseRows: "no gradient",
+	reduceMax: "no gradient",
 	linear: [
 		{
 			shapes: [[3, 4], [5, 4], [5]],
@@ -290,6 +294,117 @@ describe("a linear layer of integers", () => {
 		expect(() =>
 			o.integerLinear(x, input("v", [2, 2], "int8"), two, two, 64),
 		).toThrow("[2, 2]");
+	});
+});
+
+describe("a linear layer that rounds its input", () => {
+	it("has a step and a zero for all its rows", async () => {
+		const session = await Session.create(
+			{
+				y: o.dynamicLinear(
+					input("x", [2, 2]),
+					input("w", [2, 2], "int8"),
+					input("scale", [2]),
+					input("b", [2]),
+				),
+			},
+			{ threads: 1 },
+		);
+		const w = int8([2, 2], Int8Array.of(1, 127, 2, -127));
+		const scale = float32([2], Float32Array.of(1, 0.5));
+		const b = float32([2], Float32Array.of(0, 10));
+		const of = async (...x: number[]) => {
+			const fed = float32([2, 2], Float32Array.from(x));
+			return [...((await session.run({ x: fed, w, scale, b })).y?.data ?? [])];
+		};
+		// -1 to 254: steps of 1
+		expect(await of(-1, 254, 7.4, 0)).toEqual([
+			-1 + 508,
+			(-127 - 254 * 127) / 2 + 10,
+			7,
+			(7 * 127) / 2 + 10,
+		]);
+		expect(await of(0, 0, 0, 0)).toEqual([0, 10, 0, 10]);
+		await session.release();
+	});
+
+	it("wants inputs that fit", () => {
+		const [two, three] = [input("two", [2]), input("three", [3])];
+		const w = input("w", [3, 2], "int8");
+		expect(() => o.dynamicLinear(input("x", [2, 3]), w, two, three)).toThrow(
+			"a scale",
+		);
+		expect(() => o.dynamicLinear(input("x", [2, 2]), w, two, two)).toThrow(
+			"[2, 2]",
+		);
+	});
+});
+
+describe("rows in 8 bits", () => {
+	it("have a step each; what is out of reach stops at the ends", async () => {
+		const x = float32(
+			[3, 3],
+			Float32Array.of(-0.5, 1, 2.5, -20, 0, 2000, 0.25, -0.25, 0.5),
+		);
+		const row = input("x", [3, 3]);
+		const session = await Session.create(
+			{
+				codes: o.quantiseRows(row, input("steps", [3, 1]), 16),
+				largest: o.reduceMax(row),
+			},
+			{ threads: 1 },
+		);
+		const out = await session.run({
+			x,
+			steps: float32([3, 1], Float32Array.of(1, 1, 0.25)),
+		});
+		await session.release();
+		expect([...(out.codes?.data ?? [])]).toEqual([
+			16, 17, 18, 0, 16, 255, 17, 15, 18,
+		]);
+		expect(out.largest).toMatchObject({ shape: [3, 1] });
+		expect([...(out.largest?.data ?? [])]).toEqual([2.5, 2000, 0.5]);
+		expect(() => o.quantiseRows(row, input("steps", [2, 1]), 16)).toThrow();
+	});
+});
+
+describe("products by head", () => {
+	it("are those of transposed copies, bit for bit", async () => {
+		const [t, h, d] = [37, 3, 16];
+		const r = new Random("heads");
+		const draw = (...shape: number[]) =>
+			float32(
+				shape,
+				Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () =>
+					r.normal(),
+				),
+			);
+		const [a, b] = [input("a", [t, h, d]), input("b", [t, h, d])];
+		const p = input("p", [h, t, t]);
+		const byHead = (x: Value) => o.transpose(x, [1, 0, 2]);
+		const session = await Session.create(
+			{
+				scores: o.headScores(a, b, 0.25),
+				sums: o.headSums(p, b),
+				scores2: o.matmul(byHead(a), byHead(b), { transB: true, alpha: 0.25 }),
+				sums2: o.matmul(p, byHead(b)),
+			},
+			{ threads: 1 },
+		);
+		const out = await session.run({
+			a: draw(t, h, d),
+			b: draw(t, h, d),
+			p: draw(h, t, t),
+		});
+		await session.release();
+		expect(out.scores).toEqual(out.scores2);
+		expect(out.sums).toEqual(out.sums2);
+		expect(() => o.headScores(a, input("c", [t, 2, d]), 1)).toThrow(
+			"equal heads",
+		);
+		expect(() => o.headSums(p, input("c", [t - 1, h, d]))).toThrow(
+			"inner sizes",
+		);
 	});
 });
 

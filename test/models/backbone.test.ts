@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { halfToNumber, numberToHalf } from "../../src/engine/half.ts";
 import {
 	type AnyTensor,
 	float32,
@@ -364,6 +365,20 @@ describe("positions at another image size", () => {
 		);
 		for (const x of fitted.pos_embed?.data.subarray(64) ?? [])
 			expect(x).toBeCloseTo(0.25, 6);
+	});
+});
+
+describe("weights stored in half precision", () => {
+	it("are those numbers in float32", () => {
+		const halves: Record<string, AnyTensor> = {};
+		const rounded: TensorDict = {};
+		for (const [name, { shape, data }] of Object.entries(dinoWeights)) {
+			const bits = Uint16Array.from(data, numberToHalf);
+			halves[name] = { dtype: "float16", shape, data: bits };
+			rounded[name] = float32(shape, Float32Array.from(bits, halfToNumber));
+		}
+		const dir = folder(halves, { num_attention_heads: 2 });
+		expect(readBackbone(dir, [24, 24]).weights).toEqual(rounded);
 	});
 });
 

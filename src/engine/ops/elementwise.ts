@@ -2,11 +2,14 @@
 import {
 	apply,
 	broadcast,
+	constant,
 	type GradientContext,
+	mismatch,
 	type Op,
 	scalar,
 	type Value,
 } from "../graph.ts";
+import { uint8 } from "../tensor.ts";
 import { reduceSum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
 
@@ -108,6 +111,26 @@ export const elementwise = {
 			];
 		},
 	},
+	/** round(x / step) + zero in 0..255, halves to even, a step a row: x [rows, n], steps [rows]. */
+	quantiseRows: {
+		onnx: "QuantizeLinear",
+		shape: (inputs) => {
+			const [x, steps] = inputs as [Value, Value];
+			if (x.shape.length !== 2 || steps.shape.join() !== `${x.shape[0]}`)
+				throw mismatch(
+					"quantiseRows",
+					inputs,
+					"Needs x [rows, n] and a step a row.",
+				);
+			return [x.shape];
+		},
+		dtype: () => "uint8",
+		emit: (inputs, { zero }) => {
+			const zeros = uint8((inputs[1] as Value).shape);
+			zeros.data.fill(zero as number);
+			return { inputs: [...inputs, constant(zeros)], attributes: { axis: 0 } };
+		},
+	},
 	/** uint8 or int to float32; no gradient. */
 	toFloat: {
 		onnx: "Cast",
@@ -140,4 +163,9 @@ export const lessOrEqual = (a: Operand, b: Operand): Value =>
 	apply(elementwise.lessOrEqual, [value(a), value(b)]);
 export const where = (c: Value, a: Operand, b: Operand): Value =>
 	apply(elementwise.where, [c, value(a), value(b)]);
+/** round(x / step) + zero in 0..255 with a step a row: x [rows, n], steps [rows, 1] or [rows]. */
+export const quantiseRows = (x: Value, steps: Value, zero: number): Value =>
+	apply(elementwise.quantiseRows, [x, reshape(steps, x.shape.slice(0, 1))], {
+		zero,
+	});
 export const toFloat = (x: Value): Value => apply(elementwise.toFloat, [x]);

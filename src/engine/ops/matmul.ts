@@ -8,7 +8,7 @@ import {
 	scalar,
 	type Value,
 } from "../graph.ts";
-import { int8, uint8 } from "../tensor.ts";
+import { int8, type Shape, uint8 } from "../tensor.ts";
 import { mul } from "./elementwise.ts";
 import { reduceSum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
@@ -23,6 +23,24 @@ const read = (a: Attributes): MatMulAttributes => ({
 	transB: a.transB === 1,
 	alpha: (a.alpha as { float: number }).float,
 });
+
+/** Of a product with weight [in, out], a scale [out], and a bias [out] where there is one. */
+function integerShape(op: string, inputs: readonly Value[]): readonly Shape[] {
+	const [x, w, ...perOutput] = inputs as [Value, Value, ...Value[]];
+	const out = w.shape[1] as number;
+	if (
+		x.shape.length !== 2 ||
+		w.shape.length !== 2 ||
+		x.shape[1] !== w.shape[0] ||
+		perOutput.some(({ shape }) => shape.length !== 1 || shape[0] !== out)
+	)
+		throw mismatch(
+			op,
+			inputs,
+			"Needs x [rows, in], weight [in, out], and a scale and a bias an output.",
+		);
+	return [[x.shape[0] as number, out]];
+}
 
 export const products = {
 	/**
@@ -76,6 +94,38 @@ export const products = {
 		},
 	},
 	/**
+	 * The product by head of operands that lie token by token: a [M, h, K] (or by head already, [h, M, K]) and b [N, h, K] with
+	 * `transB`, [K, h, N] without, to [h, M, N]. The same numbers as `matmul` of transposed copies, without the copies; forward only.
+	 */
+	headProduct: {
+		onnx: "FusedMatMul",
+		domain: "com.microsoft",
+		shape: (inputs, { byHead, transB }) => {
+			const [a, b] = inputs as [Value, Value];
+			const [m, h, k] = (
+				byHead ? [a.shape[1], a.shape[0], a.shape[2]] : a.shape
+			) as [number, number, number];
+			const [n, h2, k2] = (
+				transB ? b.shape : [b.shape[2], b.shape[1], b.shape[0]]
+			) as [number, number, number];
+			if (a.shape.length !== 3 || b.shape.length !== 3 || h !== h2 || k !== k2)
+				throw mismatch(
+					"headProduct",
+					inputs,
+					"Needs equal heads and inner sizes.",
+				);
+			return [[h, m, n]];
+		},
+		emit: (_, { byHead, transB, alpha }) => ({
+			attributes: {
+				transBatchA: byHead ? 0 : 1,
+				transBatchB: 1,
+				transB: transB as number,
+				alpha: alpha as { float: number },
+			},
+		}),
+	},
+	/**
 	 * y = alpha x wᵀ + beta b with timm's weight [out, in]; x [rows, in].
 	 * dx = alpha dy w, dw = alpha dyᵀ x, db = beta (sum of dy over the rows).
 	 */
@@ -126,28 +176,13 @@ export const products = {
 		},
 	},
 	/**
-	 * y = (x − zero) diag-scaled w + b in integers: x uint8 [rows, in], weight int8 [in, out], scale and bias float32 [out].
+	 * y = (x − zero) diag-scaled w + b in integers: x uint8 [rows, in], weight int8 [in, out], scale and bias float32 [out], the bias optional.
 	 * Processors without VNNI add pairs of products in 16 bits, which saturate: x of 7 bits is exact everywhere.
 	 */
 	integerLinear: {
 		onnx: "MatMulIntegerToFloat",
 		domain: "com.microsoft",
-		shape: (inputs) => {
-			const [x, w, scale, b] = inputs as [Value, Value, Value, Value];
-			const out = w.shape[1] as number;
-			if (
-				x.shape.length !== 2 ||
-				w.shape.length !== 2 ||
-				x.shape[1] !== w.shape[0] ||
-				[scale, b].some(({ shape }) => shape.length !== 1 || shape[0] !== out)
-			)
-				throw mismatch(
-					"integerLinear",
-					inputs,
-					"Needs x [rows, in], weight [in, out], and a scale and a bias an output.",
-				);
-			return [[x.shape[0] as number, out]];
-		},
+		shape: (inputs) => integerShape("integerLinear", inputs),
 		dtype: () => "float32",
 		emit: ([x, w, scale, b], { zero }) => ({
 			inputs: [
@@ -156,6 +191,26 @@ export const products = {
 				scalar(1),
 				scale as Value,
 				constant(uint8([], Uint8Array.of(zero as number))),
+				constant(int8([])),
+				...(b ? [b] : []),
+			],
+			attributes: {},
+		}),
+	},
+	/**
+	 * y = step (q − zero) diag-scaled w + b in integers: x float32 [rows, in] becomes q in 8 bits with a step and a zero of its own,
+	 * those of all its rows together, from its smallest number (or 0) to its largest (or 0). Weight int8 [in, out], scale and bias
+	 * float32 [out]. Exact sums wherever the session's weights are known to it (runtime.ts).
+	 */
+	dynamicLinear: {
+		onnx: "DynamicQuantizeMatMul",
+		domain: "com.microsoft",
+		shape: (inputs) => integerShape("dynamicLinear", inputs),
+		emit: ([x, w, scale, b]) => ({
+			inputs: [
+				x as Value,
+				w as Value,
+				scale as Value,
 				constant(int8([])),
 				b as Value,
 			],
@@ -213,20 +268,44 @@ export const matmul = (
 	b: Value,
 	options: Partial<MatMulAttributes> = {},
 ): Value => apply(products.matmul, [a, b], attributes(options));
+/** alpha a bᵀ by head: a [M, h, K] and b [N, h, K] to [h, M, N]. */
+export const headScores = (a: Value, b: Value, alpha: number): Value =>
+	apply(products.headProduct, [a, b], {
+		byHead: 0,
+		transB: 1,
+		alpha: { float: alpha },
+	});
+/** p b by head: p [h, M, K] and b [K, h, N] to [h, M, N]. */
+export const headSums = (p: Value, b: Value): Value =>
+	apply(products.headProduct, [p, b], {
+		byHead: 1,
+		transB: 0,
+		alpha: { float: 1 },
+	});
 /** alpha op(a) op(b) of two matrices. */
 export const gemm = (
 	a: Value,
 	b: Value,
 	options: Partial<MatMulAttributes> = {},
 ): Value => apply(products.gemm, [a, b], attributes(options));
-/** (x − zero) w · scale + b, computed in integers: x uint8 [rows, in], weight int8 [in, out], scale and bias [out]. */
+/** (x − zero) w · scale + b, computed in integers: x uint8 [rows, in], weight int8 [in, out], scale and bias [out]; null: no bias. */
 export const integerLinear = (
 	x: Value,
 	weight: Value,
 	scale: Value,
-	bias: Value,
+	bias: Value | null,
 	zero: number,
-): Value => apply(products.integerLinear, [x, weight, scale, bias], { zero });
+): Value =>
+	apply(products.integerLinear, [x, weight, scale, ...(bias ? [bias] : [])], {
+		zero,
+	});
+/** x w · scale + b, computed in integers, with x float32 [rows, in] rounded to 8 bits from its smallest to its largest number; weight int8 [in, out], scale and bias [out]. */
+export const dynamicLinear = (
+	x: Value,
+	weight: Value,
+	scale: Value,
+	bias: Value,
+): Value => apply(products.dynamicLinear, [x, weight, scale, bias]);
 /** alpha x wᵀ + beta b: x [rows, in], weight [out, in], bias [out]. */
 export const linear = (
 	x: Value,

@@ -38,6 +38,12 @@ export const reduce = {
 		}),
 		gradient: ({ dy, inputs }) => [mul(mul(inputs[0] as Value, 2), dy)],
 	},
+	/** The largest along the last axis, which stays as a side of 1. */
+	reduceMax: {
+		onnx: "ReduceMax",
+		shape: ([x]) => [[...(x as Value).shape.slice(0, -1), 1]],
+		emit: () => ({ attributes: { axes: [-1], keepdims: 1 } }),
+	},
 	/** The k largest along the last axis, falling, and their positions (int64). */
 	topK: {
 		onnx: "TopK",
@@ -92,6 +98,8 @@ export const reduceSum = (x: Value, axes: readonly number[]): Value =>
 		: apply(reduce.reduceSum, [x], {
 				axes: axes.map((a) => axisOf(a, x.shape.length)),
 			});
+/** The largest along the last axis, kept as a side of 1. */
+export const reduceMax = (x: Value): Value => apply(reduce.reduceMax, [x]);
 export const argMax = (x: Value, axis: number): Value =>
 	apply(reduce.argMax, [x], { axis: axisOf(axis, x.shape.length) });
 /** The k largest along the last axis, falling, and their positions (int64); the first of equals first. */
