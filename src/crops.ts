@@ -12,6 +12,7 @@ import { float32, type Tensor, uint8 } from "./engine/tensor.ts";
 import { fail, KeepsightError } from "./errors.ts";
 import { heed, type Stop } from "./events.ts";
 import { toBytes } from "./memory/bytes.ts";
+import type { Precision } from "./models/quantise.ts";
 import {
 	readSafetensorsFile,
 	toFloat32,
@@ -40,8 +41,9 @@ const HELD_OUT = 0.05;
 const GREY = 0.3;
 
 export interface PoolSettings {
-	/** SHA-256 of the teacher's weights. */
+	/** SHA-256 of the teacher's weights, and in what it computed. */
 	readonly teacher: string;
+	readonly precision: Precision;
 	/** Teacher's blocks whose patches are learnt, counted from 0. */
 	readonly blocks: readonly number[];
 	readonly teacherSize: Size;

@@ -20,6 +20,7 @@ import {
 	toFloat32,
 	writeSafetensors,
 } from "./models/safetensors.ts";
+import type { Precision } from "./models/quantise.ts";
 import { gridOf, type VitConfig } from "./models/vit.ts";
 import {
 	appendLine,
@@ -46,6 +47,8 @@ import { blocksAt, Trunk } from "./trunk.ts";
 export interface DistillSettings {
 	/** The teacher: a folder, or a name in the cache. */
 	readonly teacher: string;
+	/** In what the teacher computes. */
+	readonly precision: Precision;
 	/** Folders of pictures; those below count too. */
 	readonly images: readonly string[];
 	/** The teacher's blocks whose patch embedding is learnt, as fractions of its depth. */
@@ -89,13 +92,17 @@ export async function distill(
 	const { settings, out } = job;
 	const student = studentOf(settings);
 	const folder = folderOf({ name: settings.teacher });
-	const teacher = teacherOf(folder, student.config);
+	const teacher = {
+		...teacherOf(folder, student.config),
+		precision: settings.precision,
+	};
 	const pictures = await picturesIn(settings.images);
 	const lock = lockFolder(out);
 	try {
 		begin(job);
 		const pool = Pool.open(job.pool, {
 			teacher: hashFile(join(folder, "model.safetensors")),
+			precision: settings.precision,
 			blocks: blocksAt(teacher.config, settings.blocks),
 			teacherSize: teacher.config.imageSize,
 			imageSize: settings.imageSize,

@@ -62,6 +62,7 @@ const config: VitConfig = {
 
 const settings: DistillSettings = {
 	teacher,
+	precision: "float32",
 	images: [pictures],
 	blocks: [0.5, 0.75],
 	student: { name: "vit", width: 16, depth: 3, heads: 2, patch: 4 },

@@ -7,6 +7,7 @@ import type { DistillSettings } from "../distill.ts";
 import { optimizers } from "../engine/optim.ts";
 import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
+import { type Precision, precisions } from "../models/quantise.ts";
 import {
 	type DeviceFlags,
 	type ProgressFlags,
@@ -19,6 +20,7 @@ import { createProgress } from "./progress.ts";
 
 interface DistillFlags extends ProgressFlags, DeviceFlags {
 	readonly teacher?: string;
+	readonly precision: Precision;
 	readonly images: readonly string[];
 	readonly blocks: readonly number[];
 	readonly out?: string;
@@ -54,6 +56,11 @@ export function addDistill(backbone: Command): void {
 		.option(
 			"--teacher <name>",
 			"the large backbone: a folder, hub:OWNER/NAME or local:NAME",
+		)
+		.addOption(
+			new Option("--precision <name>", "in what the teacher computes")
+				.choices(precisions)
+				.default("int8"),
 		)
 		.option(
 			"--images <dirs...>",
@@ -134,6 +141,7 @@ async function run(flags: DistillFlags): Promise<void> {
 	const { width, depth, heads, patch, imageSize } = flags;
 	const settings: DistillSettings = {
 		teacher,
+		precision: flags.precision,
 		images,
 		blocks: flags.blocks,
 		student: { name: "vit", width, depth, heads, patch },
