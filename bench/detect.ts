@@ -13,7 +13,6 @@ import { loadConfig, memoriesOf } from "../src/config.ts";
 import { drawDemo } from "../src/data/demo.ts";
 import { findCategories, readTestCategory } from "../src/data/index.ts";
 import type { Sample } from "../src/data/task.ts";
-import { uint8 } from "../src/engine/tensor.ts";
 import { Eyes, joinFeatures, localiserOf } from "../src/evaluate.ts";
 import { Knowledge, patchesRead } from "../src/knowledge.ts";
 import type { Features } from "../src/memory/memory.ts";
@@ -120,14 +119,9 @@ const timed = async (work: () => Promise<unknown>): Promise<number> => {
 	await work();
 	return performance.now() - began;
 };
-const batch = uint8(
-	[16, 224, 224, 3],
-	Uint8Array.from(
-		Array.from({ length: 16 }, () => [...picture(random).data]).flat(),
-	),
-);
+const batch = Array.from({ length: 16 }, () => picture(random));
 await answerLines({
-	bare: async () => (await timed(() => bare.states(batch))) / 16,
+	bare: async () => (await timed(() => bare.seeAll(batch))) / 16,
 	score: async () => {
 		const fresh = new Eyes(trunk);
 		const ms = await timed(async () => {

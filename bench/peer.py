@@ -1,7 +1,8 @@
 """The peer: timm's Vision Transformer in PyTorch eager, fused attention, the same work as bench/step.ts.
 
 python3 bench/peer.py '{"model": "small", "batch": 16, "threads": 2, "last": null}'
-Prints "ready", then for every line on standard input the milliseconds of one full training step (forward, backward, clipping, AdamW).
+Prints "ready", then for every line on standard input the milliseconds of one full training step (forward, backward, clipping, AdamW), or of
+one forward pass where the line is "forward".
 """
 import json, sys, time
 
@@ -36,7 +37,17 @@ def step():
     return (time.perf_counter() - began) * 1000
 
 
+def forward():
+    net.eval()
+    with torch.no_grad():
+        began = time.perf_counter()
+        net(x)
+        ms = (time.perf_counter() - began) * 1000
+    net.train()
+    return ms
+
+
 step(); step()
 print("ready", torch.__version__, flush=True)
-for _ in sys.stdin:
-    print(step(), flush=True)
+for line in sys.stdin:
+    print(forward() if line.strip() == "forward" else step(), flush=True)

@@ -161,6 +161,47 @@ async function step(
 	];
 }
 
+/** The frozen forward pass in int8 against our own in float32 and against PyTorch's in float32, which the limits are for. */
+async function forward(): Promise<Figure[]> {
+	const a = await talkerOf("forward.js", { threads });
+	const figures: Figure[] = [];
+	for (const batch of [16, 1]) {
+		const b = await pytorch({ model: "small", batch, threads, last: null });
+		const [x, y, z]: [number[], number[], number[]] = [[], [], []];
+		for (let i = 0; i < ROUNDS; i++) {
+			x.push(await a.warm(`int8 ${batch}`));
+			y.push(await a.warm(`float32 ${batch}`));
+			if (b) z.push((await b.warm("forward")) / batch);
+		}
+		b?.end();
+		const against = (
+			peers: readonly number[],
+			peerName: string,
+			limit: number,
+		): Figure => ({
+			name: `forward int8, ViT-S/14, batch ${batch}`,
+			unit: "ms/image",
+			value: median(x),
+			peer: peers.length > 0 ? median(peers) : null,
+			peerName,
+			ratio:
+				peers.length > 0
+					? median(x.map((v, i) => v / (peers[i] as number)))
+					: null,
+			limit,
+			spread: spread(x),
+		});
+		figures.push(
+			against(y, "our own float32", 0.42),
+			b
+				? against(z, "PyTorch eager float32, timm", 0.45)
+				: against([], "PyTorch or timm not installed: skipped", 0.45),
+		);
+	}
+	a.end();
+	return figures;
+}
+
 async function top3(): Promise<Figure[]> {
 	const base = { model: "small", batch: 16, threads } as const;
 	const [a, b] = [
@@ -605,6 +646,7 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	"step-ti": () =>
 		step("full step, ViT-Ti/16, batch 16", { ...small, model: "tiny" }, 0.95),
 	top3,
+	forward,
 	detection,
 	product,
 	anomalib,

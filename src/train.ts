@@ -377,13 +377,13 @@ async function evaluateStage(
 	});
 }
 
-/** Patches must come from blocks that no training touches, or every bank would go stale. */
 /** What of a backbone a memory depends on beside its weights. */
 const described = ({ config, precision = "float32" }: Backbone) => ({
 	network: config,
 	precision,
 });
 
+/** Patches must come from blocks that no training touches, or every bank would go stale. */
 function checkBlocks(
 	vit: VitConfig,
 	setups: readonly MemorySetup[],
