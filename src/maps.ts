@@ -68,8 +68,28 @@ function cell(i: number, cells: number, pixels: number): [number, number] {
 	return [start, Math.max(start + 1, Math.floor(((i + 1) * pixels) / cells))];
 }
 
+/** Kept, the newest: pictures of a product mostly have one size. */
+const KEPT = 64;
+const kept = new Map<string, readonly Blend[]>();
+
 /** For each of `pixels` along an axis, what the `cells` count. */
-function blends(cells: number, pixels: number, smoothing: number): Blend[] {
+function blends(
+	cells: number,
+	pixels: number,
+	smoothing: number,
+): readonly Blend[] {
+	const key = `${cells} ${pixels} ${smoothing}`;
+	const known = kept.get(key) ?? blended(cells, pixels, smoothing);
+	kept.delete(key);
+	kept.set(key, known);
+	for (const oldest of kept.keys()) {
+		if (kept.size <= KEPT) break;
+		kept.delete(oldest);
+	}
+	return known;
+}
+
+function blended(cells: number, pixels: number, smoothing: number): Blend[] {
 	const reach = Math.ceil(3 * smoothing * 8);
 	return Array.from({ length: pixels }, (_, x) => {
 		const centre = ((x + 0.5) * cells) / pixels - 0.5; // in cells, 0 = middle of the first
