@@ -85,6 +85,8 @@ const CLIP_NORM = 1;
 const VALIDATION = 256;
 /** Steps between two saved states. */
 const SAVE_EVERY = 500;
+
+/** Fills the pool, teaches the student, writes its folder; says how close it came on pictures it never saw. */
 export async function distill(
 	job: DistillJob,
 	{ emit, stop }: { emit(event: RunEvent): void; stop: Stop },
@@ -124,6 +126,7 @@ export async function distill(
 	}
 }
 
+/** The student as a backbone. */
 const written = [
 	"config.json",
 	"preprocessor_config.json",
@@ -183,6 +186,7 @@ function begin({ settings, out, mode }: DistillJob): void {
 	writeAtomic(path, stableJson(settings));
 }
 
+/** As many crops as the student wants; holds the pool's lock, since several students may share one. */
 async function fill(
 	pool: Pool,
 	{
@@ -244,6 +248,7 @@ async function fill(
 	}
 }
 
+/** All steps that are left, saved on the way. */
 async function teach(
 	job: DistillJob,
 	{
