@@ -293,6 +293,28 @@ async function augmentation(last: number | null): Promise<Figure[]> {
 	];
 }
 
+/** A configuration run anew by the program itself: the seconds each task took to learn. */
+function learnt(file: string, run: string, ...more: string[]): number[] {
+	const { status, stderr } = spawnSync(
+		process.execPath,
+		[
+			root("dist/cli.js"),
+			"train",
+			"--config",
+			file,
+			"--fresh",
+			"--quiet",
+			...more,
+		],
+		{ encoding: "utf8" },
+	);
+	if (status !== 0) throw new Error(`bench: train failed: ${stderr}`);
+	const { tasks } = JSON.parse(
+		readFileSync(join(run, "Anomaly", "run.json"), "utf8"),
+	) as { tasks: { seconds: number }[] };
+	return tasks.map(({ seconds }) => seconds);
+}
+
 /** Ten drawn products in a row, through the program itself; seconds to learn the tenth against the second. */
 async function taskGrowth(strategy: string): Promise<Figure[]> {
 	const dir = mkdtempSync(join(tmpdir(), "keepsight-bench-"));
@@ -328,17 +350,9 @@ async function taskGrowth(strategy: string): Promise<Figure[]> {
 		const second: number[] = [];
 		const tenth: number[] = [];
 		for (let round = 0; round < 3; round++) {
-			const { status, stderr } = spawnSync(
-				process.execPath,
-				[root("dist/cli.js"), "train", "--config", file, "--fresh", "--quiet"],
-				{ encoding: "utf8" },
-			);
-			if (status !== 0) throw new Error(`bench: train failed: ${stderr}`);
-			const run = JSON.parse(
-				readFileSync(join(dir, "growth", "Anomaly", "run.json"), "utf8"),
-			) as { tasks: { seconds: number }[] };
-			second.push(run.tasks[1]?.seconds as number);
-			tenth.push(run.tasks[9]?.seconds as number);
+			const seconds = learnt(file, join(dir, "growth"));
+			second.push(seconds[1] as number);
+			tenth.push(seconds[9] as number);
 		}
 		return [
 			{
@@ -546,27 +560,8 @@ async function product(): Promise<Figure[]> {
 				threads,
 			}),
 		);
-		const seconds = (set: string) => {
-			const { status, stderr } = spawnSync(
-				process.execPath,
-				[
-					root("dist/cli.js"),
-					"train",
-					"--config",
-					file,
-					"--fresh",
-					"--quiet",
-					"--set",
-					set,
-				],
-				{ encoding: "utf8" },
-			);
-			if (status !== 0) throw new Error(`bench: train failed: ${stderr}`);
-			const run = JSON.parse(
-				readFileSync(join(dir, "product", "Anomaly", "run.json"), "utf8"),
-			) as { tasks: { seconds: number }[] };
-			return run.tasks[0]?.seconds as number;
-		};
+		const seconds = (set: string) =>
+			learnt(file, join(dir, "product"), "--set", set)[0] as number;
 		const folder = join(data, task as string, "train", "good");
 		const peer = await peerOf("product.py", {
 			folder,

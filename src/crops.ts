@@ -11,7 +11,7 @@ import { viewAt } from "./data/turn.ts";
 import { float32, type Tensor, uint8 } from "./engine/tensor.ts";
 import { fail, KeepsightError } from "./errors.ts";
 import { heed, type Stop } from "./events.ts";
-import { toBytes } from "./memory/bytes.ts";
+import { toBytes } from "./engine/bytes.ts";
 import type { Precision } from "./models/quantise.ts";
 import {
 	readSafetensorsFile,
@@ -20,6 +20,7 @@ import {
 } from "./models/safetensors.ts";
 import { Random } from "./random.ts";
 import {
+	differingKeys,
 	ensureFolder,
 	readJsonObject,
 	removeTemporaries,
@@ -103,14 +104,8 @@ export class Pool {
 		ensureFolder(dir);
 		const path = join(dir, "pool.json");
 		const known = readJsonObject(path);
-		const wanted = JSON.parse(stableJson(settings)) as typeof known;
-		if (known && stableJson(known) !== stableJson(wanted))
-			throw fail("POOL_DIFFERS", {
-				dir,
-				keys: Object.keys(settings).filter(
-					(key) => stableJson(known[key]) !== stableJson(wanted?.[key]),
-				),
-			});
+		const keys = known ? differingKeys(known, settings) : [];
+		if (keys.length > 0) throw fail("POOL_DIFFERS", { dir, keys });
 		if (!known) writeAtomic(path, stableJson(settings));
 		return new Pool(dir, settings);
 	}

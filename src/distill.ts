@@ -24,6 +24,7 @@ import type { Precision } from "./models/quantise.ts";
 import { gridOf, type VitConfig } from "./models/vit.ts";
 import {
 	appendLine,
+	differingKeys,
 	hashedName,
 	hashFile,
 	lockFolder,
@@ -176,10 +177,7 @@ function begin({ settings, out, mode }: DistillJob): void {
 			removeTree(join(out, name));
 	else if (known) {
 		if (mode === "new") throw fail("DISTILL_EXISTS", { dir: out });
-		const wanted = JSON.parse(stableJson(settings)) as Record<string, unknown>;
-		const keys = Object.keys(wanted).filter(
-			(key) => stableJson(known[key]) !== stableJson(wanted[key]),
-		);
+		const keys = differingKeys(known, settings);
 		if (keys.length > 0) throw fail("DISTILL_DIFFERS", { dir: out, keys });
 		return;
 	}

@@ -241,6 +241,17 @@ export function stableJson(value: unknown): string {
 	return `${JSON.stringify(sorted(value), null, "\t")}\n`;
 }
 
+/** Keys by which a stored object and the wanted one differ. */
+export const differingKeys = (
+	stored: Readonly<Record<string, unknown>>,
+	wanted: object,
+): string[] => {
+	const now = wanted as typeof stored;
+	return Object.keys({ ...stored, ...now }).filter(
+		(key) => stableJson(stored[key]) !== stableJson(now[key]),
+	);
+};
+
 /** Reads a whole file; one clear error if it is missing or unreadable. */
 export function readBytes(path: string): Uint8Array {
 	try {

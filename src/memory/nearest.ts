@@ -2,11 +2,11 @@
  * Distance of every patch to its nearest centres. They are found by one product of 8-bit matrices, whose graph takes the bank as an
  * input, whichever product's it is; the distances of the found are then computed from the numbers themselves.
  */
+import { toBytes, toInt8 } from "../engine/bytes.ts";
 import { input } from "../engine/graph.ts";
 import { add, integerLinear, topK } from "../engine/ops/index.ts";
 import { Session } from "../engine/runtime.ts";
-import { float32, int8, type Tensor } from "../engine/tensor.ts";
-import { toBytes } from "./bytes.ts";
+import { float32, type Tensor } from "../engine/tensor.ts";
 import { EXCLUDED } from "./constraints.ts";
 
 /** Kept, the newest: products differ in the size of their banks, and each size is a session of its own. */
@@ -26,14 +26,10 @@ export class Centres {
 	readonly scale: Tensor; // [M]
 
 	constructor(rows: Tensor) {
-		const [m, d] = rows.shape as [number, number];
-		const { codes, scale } = toBytes(rows);
+		const { codes, scale } = toInt8(rows);
 		this.rows = rows;
-		this.codes = int8([d, m]);
+		this.codes = codes;
 		this.scale = scale;
-		for (let r = 0; r < m; r++)
-			for (let i = 0; i < d; i++)
-				this.codes.data[i * m + r] = (codes.data[r * d + i] as number) - 128;
 	}
 }
 

@@ -24,7 +24,7 @@ import {
 import { fail } from "../errors.ts";
 import { quantile } from "../metrics/interval.ts";
 import type { Random } from "../random.ts";
-import { fromBytes, toBytes } from "./bytes.ts";
+import { fromBytes, toBytes } from "../engine/bytes.ts";
 import {
 	type Foreground,
 	foregroundOf,

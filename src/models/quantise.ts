@@ -10,6 +10,7 @@
  * norm's own weight and bias take the division. The paper takes a channel's range from pictures, here it is the norm's |bias| + 4 |weight|,
  * four deviations of a normalised number: docs/experiments.md has both.
  */
+import { toInt8 } from "../engine/bytes.ts";
 import { inputsOf, type Value } from "../engine/graph.ts";
 import {
 	add,
@@ -26,7 +27,6 @@ import {
 import {
 	type AnyTensor,
 	float32,
-	int8,
 	type Tensor,
 	type TensorDict,
 } from "../engine/tensor.ts";
@@ -177,26 +177,6 @@ function scaled(all: Tensors, layer: string, gamma: string): Layer {
 			bias.data.map((x, o) => x * of(o)),
 		),
 	};
-}
-
-/** codes [in, out] · scale [out] ≈ the weight [out, in] the other way round; an output without weights has scale 1. */
-export function toInt8({ shape, data }: Tensor): {
-	codes: Tensor<"int8">;
-	scale: Tensor;
-} {
-	const [out, width] = shape as [number, number];
-	const codes = int8([width, out]);
-	const scale = float32([out]);
-	for (let o = 0; o < out; o++) {
-		const row = data.subarray(o * width, (o + 1) * width);
-		let largest = 0;
-		for (const x of row) largest = Math.max(largest, Math.abs(x));
-		const step = Math.fround(largest / 127) || 1;
-		scale.data[o] = step;
-		for (const [j, x] of row.entries())
-			codes.data[j * out + o] = Math.round(x / step);
-	}
-	return { codes, scale };
 }
 
 function layersOf(weights: Readonly<Tensors>): Layers {

@@ -1,6 +1,7 @@
 /** The frozen blocks in 8-bit integers: near float32, bit for bit independent of what is seen beside, whole where weights are degenerate. */
 import { existsSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { toInt8 } from "../../src/engine/bytes.ts";
 import { saturates, Session } from "../../src/engine/runtime.ts";
 import { input } from "../../src/engine/graph.ts";
 import { dynamicLinear } from "../../src/engine/ops/index.ts";
@@ -8,7 +9,7 @@ import { float32, int8, type Tensor, uint8 } from "../../src/engine/tensor.ts";
 import type { Image } from "../../src/data/task.ts";
 import { type Backbone, readBackbone } from "../../src/models/backbone.ts";
 import { loadBackbone } from "../../src/models/index.ts";
-import { quantise, toInt8 } from "../../src/models/quantise.ts";
+import { quantise } from "../../src/models/quantise.ts";
 import { initialise, type VitConfig } from "../../src/models/vit.ts";
 import { Random } from "../../src/random.ts";
 import { StateCache, Trunk } from "../../src/trunk.ts";
