@@ -1,12 +1,17 @@
 /**
- * One process that looks at images with ViT-S/14 at 224 px as frozen detection does (patches of blocks 6 and 9, class token), random
- * weights: a line on standard input, a line of JSON back, ms an image.
+ * One process that looks at images as frozen detection does: with ViT-S/14 at 224 px (patches of blocks 6 and 9, class token; random
+ * weights), and with what is shipped. A line on standard input, a line of JSON back, ms an image.
  * node forward.js '{"threads":2}'
  */
 import { answerLines } from "./answers.ts";
+import { flops, gemmRate } from "./floor.ts";
 import { networkOf, picture } from "./network.ts";
+import type { Backbone } from "../src/models/backbone.ts";
+import { loadBackbone } from "../src/models/index.ts";
+import { type Precision, precisions } from "../src/models/quantise.ts";
+import { DEFAULT_BACKBONE } from "../src/models/shipped.ts";
 import { Random } from "../src/random.ts";
-import { Trunk } from "../src/trunk.ts";
+import { blocksAt, Trunk } from "../src/trunk.ts";
 
 const { threads } = JSON.parse(process.argv[2] as string) as {
 	threads: number;
@@ -18,11 +23,17 @@ const { backbone } = networkOf(
 );
 const images = Array.from({ length: 16 }, () => picture(random));
 
-function seeing(precision: "float32" | "int8", batch: number) {
+const shipped = loadBackbone(
+	{ name: `models/${DEFAULT_BACKBONE}` },
+	[224, 224],
+	0,
+);
+
+function seeing(of: Backbone, precision: Precision, batch: number) {
 	const trunk = new Trunk({
-		backbone: { ...backbone, precision },
-		from: backbone.config.depth,
-		patchBlocks: [5, 8],
+		backbone: { ...of, precision },
+		from: of.config.depth,
+		patchBlocks: blocksAt(of.config, of.config.patchBlocks ?? [0.5, 0.75]),
 		threads,
 	});
 	return async () => {
@@ -32,9 +43,18 @@ function seeing(precision: "float32" | "int8", batch: number) {
 	};
 }
 
+const ofBoth = (precision: Precision, batch: number) => [
+	[`${precision} ${batch}`, seeing(backbone, precision, batch)] as const,
+	[`shipped ${precision} ${batch}`, seeing(shipped, precision, batch)] as const,
+];
+const { embedding, whole, last } = flops(backbone.config);
+
 await answerLines({
-	"float32 16": seeing("float32", 16),
-	"int8 16": seeing("int8", 16),
-	"float32 1": seeing("float32", 1),
-	"int8 1": seeing("int8", 1),
+	...Object.fromEntries(
+		precisions.flatMap((precision) =>
+			[16, 1].flatMap((batch) => ofBoth(precision, batch)),
+		),
+	),
+	gemm: () => gemmRate(backbone.config, { batch: 16, threads }, random),
+	flops: async () => embedding + (backbone.config.depth - 1) * whole + last,
 });

@@ -161,41 +161,68 @@ async function step(
 	];
 }
 
-/** The frozen forward pass in int8 against our own in float32 and against PyTorch's in float32, which the limits are for. */
+/**
+ * The frozen forward pass: ViT-S/14 in float32 and in int8, each against PyTorch's in float32, int8 also against OpenVINO's, float32 also
+ * against the floor of its matrix products; and what is shipped against ViT-S/14.
+ */
 async function forward(): Promise<Figure[]> {
 	const a = await talkerOf("forward.js", { threads });
 	const figures: Figure[] = [];
 	for (const batch of [16, 1]) {
-		const b = await pytorch({ model: "small", batch, threads, last: null });
-		const [x, y, z]: [number[], number[], number[]] = [[], [], []];
+		const peers = {
+			pytorch: await pytorch({ model: "small", batch, threads, last: null }),
+			openvino: await peerOf("ov.py", { batch, threads }),
+		};
+		const ms: Record<string, number[]> = {};
+		const note = (name: string, value: number) => {
+			(ms[name] ??= []).push(value);
+		};
+		const names = ["int8", "float32", "shipped int8", "shipped float32"];
 		for (let i = 0; i < ROUNDS; i++) {
-			x.push(await a.warm(`int8 ${batch}`));
-			y.push(await a.warm(`float32 ${batch}`));
-			if (b) z.push((await b.warm("forward")) / batch);
+			for (const name of names) note(name, await a.warm(`${name} ${batch}`));
+			for (const [name, peer] of Object.entries(peers))
+				if (peer) note(name, (await peer.warm("forward")) / batch);
+			note("floor", ((await a.ask("flops")) / (await a.ask("gemm"))) * 1000);
 		}
-		b?.end();
+		for (const peer of Object.values(peers)) peer?.end();
 		const against = (
-			peers: readonly number[],
+			name: string,
+			peer: string,
 			peerName: string,
 			limit: number,
-		): Figure => ({
-			name: `forward int8, ViT-S/14, batch ${batch}`,
-			unit: "ms/image",
-			value: median(x),
-			peer: peers.length > 0 ? median(peers) : null,
-			peerName,
-			ratio:
-				peers.length > 0
-					? median(x.map((v, i) => v / (peers[i] as number)))
-					: null,
-			limit,
-			spread: spread(x),
-		});
+		): Figure => {
+			const x = ms[name] as number[];
+			const y = ms[peer];
+			return {
+				name: `forward ${name}, ${name.startsWith("shipped") ? "keepsight-tiny" : "ViT-S/14"}, batch ${batch}`,
+				unit: "ms/image",
+				value: median(x),
+				peer: y ? median(y) : null,
+				peerName: y ? peerName : `${peerName}: not installed, skipped`,
+				ratio: y ? median(x.map((v, i) => v / (y[i] as number))) : null,
+				limit,
+				spread: spread(x),
+			};
+		};
+		const eager = "PyTorch eager float32, timm";
 		figures.push(
-			against(y, "our own float32", 0.42),
-			b
-				? against(z, "PyTorch eager float32, timm", 0.45)
-				: against([], "PyTorch or timm not installed: skipped", 0.45),
+			against("float32", "pytorch", eager, 0.95),
+			against("float32", "floor", "its matrix products alone", 1 / 0.85),
+			against("int8", "pytorch", eager, 0.45),
+			against("int8", "openvino", "OpenVINO int8", 1.25),
+			against("int8", "float32", "our own float32", Number.POSITIVE_INFINITY),
+			against(
+				"shipped float32",
+				"float32",
+				"ViT-S/14 in float32",
+				Number.POSITIVE_INFINITY,
+			),
+			against(
+				"shipped int8",
+				"shipped float32",
+				"the same in float32",
+				Number.POSITIVE_INFINITY,
+			),
 		);
 	}
 	a.end();

@@ -4,14 +4,11 @@
  */
 import { readFileSync } from "node:fs";
 import { createAugmenter, prefetch } from "../src/augment.ts";
-import { input } from "../src/engine/graph.ts";
-import { crossEntropy, gemm } from "../src/engine/ops/index.ts";
-import { Session } from "../src/engine/runtime.ts";
+import { crossEntropy } from "../src/engine/ops/index.ts";
 import { TrainingStep } from "../src/engine/step.ts";
 import { float32, uint8 } from "../src/engine/tensor.ts";
 import { epochJobs } from "../src/draws.ts";
 import { initialHead } from "../src/learn.ts";
-import { tokenCount } from "../src/models/vit.ts";
 import { Random } from "../src/random.ts";
 import {
 	headOf,
@@ -21,13 +18,14 @@ import {
 	trainableWeights,
 } from "../src/trunk.ts";
 import { answerLines } from "./answers.ts";
+import { flops, gemmRate } from "./floor.ts";
 import { networkOf, optimizer, picture, type StepJob } from "./network.ts";
 
 const job = JSON.parse(process.argv[2] as string) as StepJob;
 const random = new Random("bench");
 const network = networkOf(job, random);
 const { config } = network.backbone;
-const { width, patch } = config;
+const { width } = config;
 const trunk = new Trunk(network);
 const { batch } = job;
 const step = await TrainingStep.create({
@@ -89,63 +87,9 @@ async function augmentedSteps(steps: number): Promise<number> {
 	return ms;
 }
 
-/** The runtime's highest rate on plain products: 2048 cubed and the model's shapes for a whole batch; FLOP per second. */
-async function gemmRate(): Promise<number> {
-	const rows = batch * tokenCount(config);
-	let best = 0;
-	for (const [m, k, n] of [
-		[2048, 2048, 2048],
-		[rows, width, 4 * width],
-		[rows, 4 * width, width],
-		[rows, width, 3 * width],
-	] as const) {
-		const session = await Session.create(
-			{
-				y: gemm(input("a", [m, k]), input("b", [k, n])),
-			},
-			{ threads: job.threads },
-		);
-		const feeds = {
-			a: float32(
-				[m, k],
-				Float32Array.from({ length: m * k }, () => random.uniform()),
-			),
-			b: float32(
-				[k, n],
-				Float32Array.from({ length: k * n }, () => random.uniform()),
-			),
-		};
-		for (let i = 0; i < 6; i++) {
-			const ms = await timed(async () => {
-				await session.run(feeds);
-			});
-			if (i > 0) best = Math.max(best, (2 * m * k * n) / (ms / 1000));
-		}
-		await session.release();
-	}
-	return best;
-}
-
-/**
- * FLOPs of the step's matrix products as built: forward once, backward twice; no gradient of the image;
- * in the last block queries, projection and MLP of the class row alone.
- */
+/** FLOPs of the step's matrix products as built: forward once, backward twice; no gradient of the image. */
 function stepFlops(): number {
-	const t = tokenCount(config);
-	const d = width;
-	const linear = (rows: number, i: number, o: number) => 2 * rows * i * o;
-	const attention = (queries: number) => 2 * 2 * queries * t * d;
-	const whole =
-		linear(t, d, 3 * d) +
-		linear(t, d, d) +
-		2 * linear(t, d, 4 * d) +
-		attention(t);
-	const last =
-		linear(t, d, 2 * d) +
-		2 * linear(1, d, d) +
-		2 * linear(1, d, 4 * d) +
-		attention(1);
-	const embedding = linear(t - 1, 3 * patch * patch, d);
+	const { embedding, whole, last } = flops(config);
 	const trained = job.last ?? config.depth;
 	const frozen = config.depth - trained;
 	const backward = 3 * ((trained - 1) * whole + last);
@@ -167,7 +111,7 @@ const memory = (key: string) =>
 const answers: Record<string, () => Promise<number>> = {
 	step: () => timed(() => oneStep(ready)),
 	augmented: () => augmentedSteps(4),
-	gemm: gemmRate,
+	gemm: () => gemmRate(config, job, random),
 	flops: async () => stepFlops(),
 	peak: async () => memory("VmHWM"),
 	resident: async () => memory("VmRSS"),

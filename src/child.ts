@@ -3,7 +3,7 @@
  * since a running session blocks its process. It leaves terminal signals to the parent, and dies within a second of it.
  */
 import { Worker } from "node:worker_threads";
-import { distill } from "./distill.ts";
+import { distill } from "./distill/distill.ts";
 import { computeOn } from "./engine/runtime.ts";
 import { Interrupted, KeepsightError } from "./errors.ts";
 import { evaluateRun } from "./evaluate.ts";

@@ -13,6 +13,7 @@ import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
 import { nameProblem } from "./models/cache.ts";
 import { type Precision, precisions } from "./models/quantise.ts";
+import { DEFAULT_BACKBONE } from "./models/shipped.ts";
 import { pretexts } from "./pretext/index.ts";
 import { strategies } from "./strategies/index.ts";
 import type { StrategyDefinition } from "./strategies/strategy.ts";
@@ -102,11 +103,9 @@ export interface CompareConfig {
 export interface LoadedConfig {
 	readonly config: RunConfig;
 	readonly compare: CompareConfig;
-	/** What the user should be told about defaults. */
-	readonly notices: string[];
 }
 
-/** Stands in until a pretrained backbone is shipped; loadConfig says so. */
+/** `name: vit` without sides. */
 const RANDOM_VIT = { name: "vit", width: 192, depth: 6, heads: 3, patch: 16 };
 
 /** Options of one entry alone, as its `create` takes them. */
@@ -214,7 +213,7 @@ const backbone = z
 					`${nameProblem(String(input))}; write hub:OWNER/NAME, hub:OWNER/NAME@REVISION or local:NAME`,
 			})
 			.describe(
-				"a model of the hub, hub:OWNER/NAME[@REVISION]; a folder with model.safetensors and config.json, or one that was imported, local:NAME; or vit: random weights of the sides below",
+				"keepsight-tiny, which is shipped; a model of the hub, hub:OWNER/NAME[@REVISION]; a folder with model.safetensors and config.json, or one that was imported, local:NAME; or vit: random weights of the sides below",
 			),
 		width: count().optional().describe("vit: embedding width D"),
 		depth: count().optional().describe("vit: number of blocks"),
@@ -311,7 +310,7 @@ const fields = z.strictObject({
 		)
 		.default([224, 224])
 		.describe("pixels; the whole image is resized to it, without a crop"),
-	backbone: backbone.prefault(RANDOM_VIT),
+	backbone: backbone.prefault({ name: DEFAULT_BACKBONE }),
 	trainable: z
 		.union([z.strictObject({ last: count() }), z.enum(["all", "none"])], {
 			error: "expected { last: k }, all or none",
@@ -497,13 +496,7 @@ export function parseConfig(
 		file,
 		locate,
 	);
-	const given = typeof tree === "object" && tree !== null && "backbone" in tree;
-	const notices = given
-		? []
-		: [
-				`No backbone given: using a small ViT with RANDOM weights (width ${RANDOM_VIT.width}, depth ${RANDOM_VIT.depth}). Its scores are far below those of pretrained weights.`,
-			];
-	return { config, compare, notices };
+	return { config, compare };
 }
 
 /** The JSON Schema of the YAML file, for editors. */

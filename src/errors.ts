@@ -175,7 +175,9 @@ const wording = {
 	DISTILL_DIFFERS: (e: { dir: string; keys: readonly string[] }) =>
 		`The student in ${e.dir} was begun with other settings (${e.keys.join(", ")}). Use those, start over with --fresh, or train its weights on into another folder with --from ${e.dir} --out DIR.`,
 	STUDENT_TOO_SHALLOW: (e: { depth: number; least: number }) =>
-		`A student of ${e.depth} blocks has no patches to learn below its last block. Give --depth of at least ${e.least}.`,
+		`A student of ${e.depth} blocks has no block for its patches: the last is the class token's. Give --depth of at least ${e.least}.`,
+	STUDENT_NO_PART: (e: { why: string }) =>
+		`This student cannot begin as a part of its teacher: ${e.why}. Give it another shape, or --from random.`,
 	CROPS_TOO_FEW: (e: { crops: number; batchSize: number }) =>
 		`--crops ${e.crops} is less than a step takes (--batch-size ${e.batchSize}). Raise the one or lower the other.`,
 	DISTILL_NOT_FINITE: (e: { step: number; value: number }) =>

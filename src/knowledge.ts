@@ -85,6 +85,7 @@ const vitSchema = z.strictObject({
 	layerScale: z.boolean(),
 	classPosition: z.boolean(),
 	layerNormEps: z.number().positive(),
+	patchBlocks: z.array(z.number().gt(0).max(1)).min(1).optional(),
 	mean: z.tuple([z.number(), z.number(), z.number()]),
 	std: z.tuple([z.number(), z.number(), z.number()]),
 });
@@ -391,6 +392,9 @@ function createMemory(setup: MemorySetup, context: MemoryContext): Memory {
 	return definition.create(options, context);
 }
 
+/** Whose patches detect best in networks that were made for something else (docs/experiments.md). */
+const MIDDLE = [0.5, 0.75];
+
 /** The patches that a run looks at. */
 export interface PatchesRead {
 	/** Counted from 0; empty: no memory reads patches. */
@@ -419,7 +423,7 @@ export function patchesRead(
 	};
 	const [h, w] = gridOf(config);
 	return {
-		blocks: blocksAt(config, blocks),
+		blocks: blocksAt(config, blocks ?? config.patchBlocks ?? MIDDLE),
 		tiles,
 		augment,
 		grid: [h * tiles, w * tiles],

@@ -1,7 +1,7 @@
 /** The parent's side of child.ts: starts the process, passes events on, turns its end into a result or an error. */
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { DistillJob } from "./distill.ts";
+import type { DistillJob } from "./distill/distill.ts";
 import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
 import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";

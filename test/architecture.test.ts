@@ -14,8 +14,8 @@ const layers = [
 	"models data calibration maps",
 	"pretext strategies memory",
 	"config trunk augment", // augment.worker is part of augment
-	"knowledge draws probe reuse crops",
-	"step student states",
+	"knowledge draws probe reuse",
+	"step states",
 	"learn distill",
 	"detector",
 	"run",

@@ -20,13 +20,13 @@ import {
 	picturesIn,
 	total,
 	validation,
-} from "../src/crops.ts";
+} from "../src/distill/crops.ts";
 import { encodePng } from "../src/data/image.ts";
 import {
 	type DistillJob,
 	type DistillSettings,
 	distill,
-} from "../src/distill.ts";
+} from "../src/distill/distill.ts";
 import { constant, input, inputsOf } from "../src/engine/graph.ts";
 import { Session } from "../src/engine/runtime.ts";
 import { type Tensor, uint8 } from "../src/engine/tensor.ts";
@@ -35,7 +35,7 @@ import { readBackbone } from "../src/models/backbone.ts";
 import { writeSafetensors } from "../src/models/safetensors.ts";
 import { initialise, type VitConfig } from "../src/models/vit.ts";
 import { Random } from "../src/random.ts";
-import { lossesOf, projectionsOf } from "../src/student.ts";
+import { lossesOf, projectionOf } from "../src/distill/student.ts";
 import { Trunk } from "../src/trunk.ts";
 import { keepsight } from "./program.ts";
 
@@ -64,9 +64,9 @@ const settings: DistillSettings = {
 	teacher,
 	precision: "float32",
 	images: [pictures],
-	blocks: [0.5, 0.75],
+	blocks: [0.75],
 	student: { name: "vit", width: 16, depth: 3, heads: 2, patch: 4 },
-	from: null,
+	from: "random",
 	imageSize: [16, 16],
 	crops: 256,
 	steps: 620, // one saved state on the way
@@ -167,7 +167,8 @@ describe("a student", () => {
 			depth: 3,
 			heads: 2,
 			patch: 4,
-			mean: [0.485, 0.456, 0.406],
+			mean: config.mean,
+			patchBlocks: [2 / 3],
 		});
 		expect(
 			Object.values(weights).every(({ data }) => data.every(Number.isFinite)),
@@ -176,7 +177,7 @@ describe("a student", () => {
 			.trim()
 			.split("\n")
 			.map((line) => JSON.parse(line) as { step: number; heldOut: object });
-		expect(log.map(({ step }) => step)).toEqual([500, 620]);
+		expect(log.map(({ step }) => step)).toEqual([0, 500, 620]);
 		expect(log.at(-1)?.heldOut).toEqual(first);
 	});
 
@@ -267,10 +268,10 @@ describe("a student", () => {
 	it("says what it cannot learn from", async () => {
 		await expect(
 			distill(
-				job("flat", { student: { ...settings.student, depth: 2 } }),
+				job("flat", { student: { ...settings.student, depth: 1 } }),
 				quiet,
 			),
-		).rejects.toThrow("--depth of at least 3");
+		).rejects.toThrow("--depth of at least 2");
 		await expect(
 			distill(job("elsewhere", { images: [join(pictures, "more")] }), quiet),
 		).rejects.toThrow("other settings (pictures)");
@@ -311,7 +312,7 @@ describe("the pool", () => {
 		const trunk = new Trunk({
 			backbone: readBackbone(teacher, [16, 16]),
 			from: 4,
-			patchBlocks: [1, 2],
+			patchBlocks: [2],
 			threads: 1,
 		});
 		const found = await picturesIn([other]);
@@ -398,23 +399,98 @@ describe("the pool", () => {
 		expect(() => p.read("train", 0)).toThrow("does not hold");
 	});
 
-	it("projects onto orthonormal directions; a wide student learns the rows as they are", () => {
-		const { patches } = projectionsOf(opened(), 16);
-		expect(patches.shape).toEqual([32, 16]);
+	it("projects onto orthonormal directions, in coordinates that add up to 0; a wide student learns the rows as they are", () => {
+		const rows = { classWeight: 0.2 };
+		const narrow = projectionOf(opened(), 16, rows);
+		expect(narrow.shape).toEqual([32, 16]);
 		for (let a = 0; a < 16; a++)
 			for (let b = 0; b <= a; b++) {
 				let dot = 0;
 				for (let i = 0; i < 32; i++)
 					dot +=
-						(patches.data[i * 16 + a] as number) *
-						(patches.data[i * 16 + b] as number);
-				expect(dot).toBeCloseTo(a === b ? 1 : 0, 5);
+						(narrow.data[i * 16 + a] as number) *
+						(narrow.data[i * 16 + b] as number);
+				expect(dot).toBeCloseTo((a === b ? 1 : 0) - 1 / 16, 5);
 			}
-		const wide = projectionsOf(opened(), 40).patches;
+		const wide = projectionOf(opened(), 40, rows);
 		expect(wide.shape).toEqual([32, 40]);
 		expect(Array.from({ length: 32 }, (_, i) => wide.data[i * 40 + i])).toEqual(
 			Array(32).fill(1),
 		);
+	});
+});
+
+describe("a student that begins as a part of its teacher", () => {
+	const firstLosses = async (name: string, more: Partial<DistillSettings>) => {
+		await distill(
+			job(name, { from: "teacher", steps: 1, lr: 1e-9, ...more }),
+			quiet,
+		);
+		const [line] = readFileSync(join(folder, name, "log.jsonl"), "utf8").split(
+			"\n",
+		);
+		return (
+			JSON.parse(line as string) as {
+				step: number;
+				heldOut: { patches: number; classes: number };
+			}
+		).heldOut;
+	};
+
+	it("as large as the teacher, is the teacher", async () => {
+		const { patches, classes } = await firstLosses("whole-part", {
+			student: { ...settings.student, width: 32, depth: 4 },
+		});
+		expect(patches).toBeLessThan(2e-3);
+		expect(classes).toBeLessThan(2e-3);
+	});
+
+	it("narrower and with fewer blocks, is much closer to it than one of random weights", async () => {
+		const shape = { ...settings.student, width: 24 };
+		const part = await firstLosses("part", { student: shape });
+		const noise = await firstLosses("noise", {
+			student: shape,
+			from: "random",
+		});
+		expect(part.patches).toBeLessThan(0.3 * noise.patches);
+		expect(part.classes).toBeLessThan(0.5 * noise.classes);
+	});
+
+	it("goes on with the projection it began with, whichever pool it learns from", async () => {
+		const other = { images: [join(pictures, "more")], steps: 1, lr: 1e-9 };
+		const shape = { ...settings.student, width: 24 };
+		await distill(
+			{
+				...job("part-on", {
+					...other,
+					student: shape,
+					from: join(folder, "part"),
+				}),
+				pool: join(folder, "more-pool"),
+			},
+			quiet,
+		);
+		const bytes = (name: string) =>
+			readFileSync(join(folder, name, "projection.safetensors"));
+		expect(bytes("part-on").equals(bytes("part"))).toBe(true);
+	});
+
+	it("must fit into it", async () => {
+		for (const [student, why] of [
+			[{ patch: 8 }, "patches are 8 px"],
+			[{ width: 40 }, "width is 40"],
+			[{ heads: 4 }, "has 4 heads"],
+			[{ depth: 5 }, "4 of its blocks"],
+		] as const)
+			await expect(
+				distill(
+					job("misfit", {
+						from: "teacher",
+						student: { ...settings.student, ...student },
+					}),
+					quiet,
+				),
+			).rejects.toThrow(why);
 	});
 });
 
@@ -459,10 +535,16 @@ it("a student that says what the teacher says has no loss", async () => {
 			readFileSync(join(pool, "pool.json"), "utf8"),
 		) as Pool["settings"],
 	);
-	const losses = lossesOf(same, inputsOf(weights), 16, projectionsOf(p, 32), {
-		feed: (name, shape, dtype) => input(`x:${name}`, shape, dtype),
-		constant,
-	});
+	const losses = lossesOf(
+		same,
+		inputsOf(weights),
+		16,
+		projectionOf(p, 32, { classWeight: 0.2 }),
+		{
+			feed: (name, shape, dtype) => input(`x:${name}`, shape, dtype),
+			constant,
+		},
+	);
 	const session = await Session.create(losses, { threads: 1 });
 	for (const { pixels, patches, classes } of validation(p, 16).slice(0, 2)) {
 		const said = await session.run({

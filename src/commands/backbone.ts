@@ -11,6 +11,7 @@ import {
 	parseHubName,
 } from "../models/cache.ts";
 import { pullBackbone } from "../models/hub.ts";
+import { listShipped } from "../models/shipped.ts";
 import { holdsRun, openRun } from "../run.ts";
 import { isObject } from "../storage.ts";
 import { addDistill } from "./distill.ts";
@@ -25,7 +26,9 @@ export function addBackbone(program: Command): void {
 	const json = "print it as JSON";
 	backbone
 		.command("list")
-		.description("what is in the cache: size, licence, where it is from")
+		.description(
+			"those that are shipped and those in the cache: size, licence, where they are from",
+		)
 		.option("--json", json)
 		.action(list);
 	backbone
@@ -54,12 +57,16 @@ export function addBackbone(program: Command): void {
 }
 
 function list(flags: { json?: true }): void {
-	const found = listCached();
-	if (flags.json) console.log(JSON.stringify(found.map(described), null, 2));
-	else if (found.length > 0) console.log(tableOf(found));
-	else
+	const cached = listCached();
+	const found = [...listShipped(), ...cached];
+	if (flags.json) {
+		console.log(JSON.stringify(found.map(described), null, 2));
+		return;
+	}
+	console.log(tableOf(found));
+	if (cached.length === 0)
 		console.log(
-			`No backbones in ${cacheDir()}. For example: keepsight backbone pull hub:facebook/dinov2-small`,
+			`\nNo others in ${cacheDir()}. For example: keepsight backbone pull hub:facebook/dinov2-small`,
 		);
 }
 

@@ -94,7 +94,7 @@ const numbers =
 
 async function compare(flags: CompareFlags): Promise<void> {
 	const loaded = await configOf(flags, name);
-	const notices = [...loaded.notices];
+	const notices: string[] = [];
 	const device = await usableDevice(loaded.config.device, (text) =>
 		notices.push(text),
 	);

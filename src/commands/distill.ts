@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { usableDevice } from "../devices.ts";
-import type { DistillSettings } from "../distill.ts";
+import type { DistillSettings } from "../distill/distill.ts";
 import { optimizers } from "../engine/optim.ts";
 import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
@@ -25,10 +25,10 @@ interface DistillFlags extends ProgressFlags, DeviceFlags {
 	readonly blocks: readonly number[];
 	readonly out?: string;
 	readonly pool?: string;
-	readonly from?: string;
+	readonly from: string;
 	readonly width: number;
 	readonly depth: number;
-	readonly heads?: number;
+	readonly heads: number;
 	readonly patch: number;
 	readonly imageSize: number;
 	readonly crops: number;
@@ -72,7 +72,7 @@ export function addDistill(backbone: Command): void {
 			"--blocks <fractions>",
 			"the teacher's blocks whose patches are learnt, as fractions of its depth",
 			fractions,
-			[0.5, 0.75],
+			[0.58],
 		)
 		.option("--out <dir>", "the student's folder")
 		.option(
@@ -80,12 +80,18 @@ export function addDistill(backbone: Command): void {
 			"where crops and what the teacher says of them are kept; several students may share one (default: pool/ in the student's folder)",
 		)
 		.option(
-			"--from <dir>",
-			"go on from this student's weights (default: random ones)",
+			"--from <start>",
+			"its first weights: teacher: a part of the teacher's; random; or the folder of a student to go on from",
+			"teacher",
 		)
 		.option("--width <n>", "of the student's tokens", whole(1), 192)
-		.option("--depth <n>", "blocks", whole(1), 12)
-		.option("--heads <n>", "default: width / 64", whole(1))
+		.option(
+			"--depth <n>",
+			"blocks; patches are read before the last",
+			whole(2),
+			8,
+		)
+		.option("--heads <n>", "of the attention", whole(1), 6)
 		.option("--patch <px>", "side of a patch", whole(1), 14)
 		.option("--image-size <px>", "side of the student's input", whole(1), 224)
 		.option(
@@ -94,14 +100,14 @@ export function addDistill(backbone: Command): void {
 			whole(1),
 			20_000,
 		)
-		.option("--steps <n>", "steps", whole(1), 20_000)
-		.option("--batch-size <n>", "crops a step", whole(1), 32)
+		.option("--steps <n>", "steps", whole(1), 5_000)
+		.option("--batch-size <n>", "crops a step", whole(1), 16)
 		.addOption(
 			new Option("--optimizer <name>", "of the student's weights")
 				.choices(Object.keys(optimizers))
 				.default("muon"),
 		)
-		.option("--lr <rate>", "largest learning rate", positive, 1e-3)
+		.option("--lr <rate>", "largest learning rate", positive, 4e-4)
 		.option(
 			"--weight-decay <rate>",
 			"of the student's weights, beside the gradient",
@@ -145,7 +151,7 @@ async function run(flags: DistillFlags): Promise<void> {
 		images,
 		blocks: flags.blocks,
 		student: { name: "vit", width, depth, heads, patch },
-		from: flags.from ?? null,
+		from: flags.from,
 		imageSize: [imageSize, imageSize],
 		crops: flags.crops,
 		steps: flags.steps,

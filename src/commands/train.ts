@@ -48,13 +48,12 @@ export function addTrain(program: Command): void {
 }
 
 async function train(flags: TrainFlags): Promise<void> {
-	const { config: loaded, notices } = await configOf(flags, "keepsight train");
+	const { config: loaded } = await configOf(flags, "keepsight train");
 	const wanted =
 		flags.out === undefined ? loaded : { ...loaded, out: flags.out };
 	const dir = runDir(wanted);
 	const progress = createProgress(flags);
 	const notice = (text: string) => progress.onEvent({ type: "notice", text });
-	for (const text of notices) notice(text);
 	const device = await usableDevice(wanted.device, notice);
 	const config = { ...wanted, device };
 	const mode = flags.resume ? "resume" : flags.fresh ? "fresh" : "new";

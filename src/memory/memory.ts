@@ -99,8 +99,8 @@ export interface MemoryContext {
 
 /** Which patches of an image are looked at. */
 export interface PatchReading {
-	/** After which blocks, as fractions of the depth. */
-	readonly blocks: readonly number[];
+	/** After which blocks, as fractions of the depth; null: as the backbone wants it. */
+	readonly blocks: readonly number[] | null;
 	/** Tiles down and across that the image is cut into, each as large to the network as a whole image. */
 	readonly tiles: number;
 	/** Other views of which patches are learnt too. */

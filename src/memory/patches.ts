@@ -59,9 +59,10 @@ const options = z.strictObject({
 	blocks: z
 		.array(z.number().gt(0).max(1))
 		.min(1)
-		.default([0.5, 0.75])
+		.nullable()
+		.default(null)
 		.describe(
-			"after which blocks patches are read, as fractions of the depth; all below the first trained block",
+			"after which blocks patches are read, as fractions of the depth, all below the first trained block; null: those the backbone was made for, or else [0.5, 0.75]",
 		),
 	bytesPerTask: z
 		.int()

@@ -236,6 +236,11 @@ function configFrom(
 	const [h, w] = imageSize;
 	if (h % patch !== 0 || w % patch !== 0)
 		throw fail("IMAGE_SIZE_NOT_MULTIPLE", { imageSize, patch });
+	const { patch_blocks: patchBlocks } = json; // our own entry, which students have (distill.ts)
+	if (patchBlocks !== undefined && !isFractions(patchBlocks))
+		throw unsupported(
+			`its patch_blocks are ${JSON.stringify(patchBlocks)}, not fractions of the depth such as [0.875]`,
+		);
 	return {
 		imageSize,
 		patch,
@@ -248,6 +253,7 @@ function configFrom(
 		classPosition,
 		layerNormEps:
 			typeof json.layer_norm_eps === "number" ? json.layer_norm_eps : 1e-6,
+		...(patchBlocks !== undefined && { patchBlocks }),
 		mean: triple(
 			preprocessor.image_mean ?? pretrained(json).mean,
 			imagenetMean,
@@ -256,6 +262,10 @@ function configFrom(
 	};
 }
 
+const isFractions = (x: unknown): x is readonly number[] =>
+	Array.isArray(x) &&
+	x.length > 0 &&
+	x.every((f) => typeof f === "number" && f > 0 && f <= 1);
 const pretrained = (json: Json): Json =>
 	isObject(json.pretrained_cfg) ? json.pretrained_cfg : {};
 const triple = (

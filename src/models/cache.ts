@@ -245,20 +245,22 @@ export function damage({ dir, files }: CachedBackbone): string | null {
 
 /** Every backbone of the cache, the hub's first, by name. */
 export function listCached(env: Environment = process.env): CachedBackbone[] {
-	const folders = (dir: string): string[] =>
-		existsSync(dir)
-			? readdirSync(dir, { withFileTypes: true })
-					.filter((item) => item.isDirectory())
-					.map((item) => join(dir, item.name))
-					.sort()
-			: [];
 	const root = cacheDir(env);
-	const owners = folders(join(root, "hub"));
-	const commits = owners.flatMap(folders).flatMap(folders);
-	return [...commits, ...folders(join(root, "local"))].flatMap(
-		(dir) => readRecord(dir) ?? [],
-	);
+	const repos = foldersIn(join(root, "hub")).flatMap(foldersIn);
+	return [...repos, join(root, "local")].flatMap(readRecords);
 }
+
+const foldersIn = (dir: string): string[] =>
+	existsSync(dir)
+		? readdirSync(dir, { withFileTypes: true })
+				.filter((item) => item.isDirectory())
+				.map((item) => join(dir, item.name))
+				.sort()
+		: [];
+
+/** Of the backbones that are folders of this one. */
+export const readRecords = (parent: string): CachedBackbone[] =>
+	foldersIn(parent).flatMap((dir) => readRecord(dir) ?? []);
 
 /** Commits by revision. */
 function refsOf(repo: string, env: Environment): Record<string, string> {

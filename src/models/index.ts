@@ -1,4 +1,4 @@
-/** Every kind of backbone by the name a config gives it: one of the registry, one of the cache (hub:..., local:...), else a folder. */
+/** Every kind of backbone by the name a config gives it: one of the registry, one that is shipped, one of the cache (hub:..., local:...), else a folder. */
 import { existsSync } from "node:fs";
 import { fail } from "../errors.ts";
 import { Random } from "../random.ts";
@@ -10,6 +10,7 @@ import {
 } from "./backbone.ts";
 import { isCacheName, openCached } from "./cache.ts";
 import type { Precision } from "./quantise.ts";
+import { listShipped, shippedFolder } from "./shipped.ts";
 import { initialise, type VitConfig } from "./vit.ts";
 
 export interface BackboneChoice {
@@ -59,7 +60,7 @@ const vit: Source = (choice, imageSize, seed) => {
 
 export const backbones = { vit } satisfies Record<string, Source>;
 
-/** Loads a backbone: a name of the registry, one of the cache, or a folder. Nothing is downloaded. `seed` is for random weights. */
+/** Loads a backbone: a name of the registry, a shipped one, one of the cache, or a folder. Nothing is downloaded. `seed` is for random weights. */
 export function loadBackbone(
 	choice: BackboneChoice,
 	imageSize: readonly [number, number],
@@ -74,13 +75,18 @@ export function loadBackbone(
 	return { ...readBackbone(folderOf(choice), imageSize), precision };
 }
 
-/** The folder of pretrained weights: in the cache, or the name itself. */
+/** The folder of pretrained weights: in the package, in the cache, or the name itself. */
 export function folderOf(choice: BackboneChoice): string {
+	const shipped = shippedFolder(choice.name);
+	if (shipped !== null) return shipped;
 	if (isCacheName(choice.name)) return openCached(choice);
 	if (!existsSync(choice.name))
 		throw fail("BACKBONE_MISSING", {
 			name: choice.name,
-			known: Object.keys(backbones),
+			known: [
+				...Object.keys(backbones),
+				...listShipped().map(({ name }) => name),
+			],
 		});
 	return choice.name;
 }

@@ -30,7 +30,12 @@ import {
 	type Tensor,
 	type TensorDict,
 } from "../engine/tensor.ts";
-import { gridOf, type Layers, type VitConfig } from "./vit.ts";
+import {
+	gridOf,
+	type Layers,
+	type VitConfig,
+	withoutLayerScale,
+} from "./vit.ts";
 
 export const precisions = ["float32", "int8"] as const;
 /** In what the frozen blocks compute. */
@@ -61,7 +66,11 @@ export function quantise(
 	weights: TensorDict,
 	upTo: number,
 ): Quantised {
-	const out: Tensors = { ...weights };
+	const out: Tensors = withoutLayerScale({ config, weights }).weights;
+	const plain = (layer: string): Layer => ({
+		weight: out[`${layer}.weight`] as Tensor,
+		bias: out[`${layer}.bias`] as Tensor,
+	});
 	const put = (layer: string, { weight, bias }: Layer): Tensor => {
 		const { codes, scale } = toInt8(weight);
 		delete out[`${layer}.weight`];
@@ -79,9 +88,9 @@ export function quantise(
 		const p = `blocks.${i}.`;
 		const layers = {
 			[`${p}attn.qkv`]: smoothed(out, `${p}norm1`, `${p}attn.qkv`),
-			[`${p}attn.proj`]: scaled(out, `${p}attn.proj`, `${p}ls1.gamma`),
+			[`${p}attn.proj`]: plain(`${p}attn.proj`),
 			[`${p}mlp.fc1`]: smoothed(out, `${p}norm2`, `${p}mlp.fc1`),
-			[`${p}mlp.fc2`]: scaled(out, `${p}mlp.fc2`, `${p}ls2.gamma`),
+			[`${p}mlp.fc2`]: plain(`${p}mlp.fc2`),
 		};
 		for (const [layer, it] of Object.entries(layers)) put(layer, it);
 	}
@@ -155,27 +164,6 @@ function smoothed(all: Tensors, norm: string, layer: string): Layer {
 	return {
 		weight: float32(weight.shape, data),
 		bias: all[`${layer}.bias`] as Tensor,
-	};
-}
-
-/** A layer with the LayerScale behind it, which leaves `all`, multiplied in. */
-function scaled(all: Tensors, layer: string, gamma: string): Layer {
-	const weight = all[`${layer}.weight`] as Tensor;
-	const bias = all[`${layer}.bias`] as Tensor;
-	const scale = all[gamma] as Tensor | undefined;
-	if (!scale) return { weight, bias };
-	delete all[gamma];
-	const width = weight.shape[1] as number;
-	const of = (o: number) => scale.data[o] as number;
-	return {
-		weight: float32(
-			weight.shape,
-			weight.data.map((x, i) => x * of(Math.floor(i / width))),
-		),
-		bias: float32(
-			bias.shape,
-			bias.data.map((x, o) => x * of(o)),
-		),
 	};
 }
 

@@ -27,7 +27,12 @@ import {
 	transpose,
 } from "../engine/ops/index.ts";
 import { constant, withGradient } from "../engine/graph.ts";
-import { float32, type Shape, type TensorDict } from "../engine/tensor.ts";
+import {
+	float32,
+	type Shape,
+	type Tensor,
+	type TensorDict,
+} from "../engine/tensor.ts";
 import type { Random } from "../random.ts";
 
 export interface VitConfig {
@@ -45,6 +50,8 @@ export interface VitConfig {
 	/** Whether the positional embedding has a row for the class token (timm: not no_embed_class). */
 	readonly classPosition: boolean;
 	readonly layerNormEps: number;
+	/** After which blocks patches are read, as fractions of the depth, where the weights were made for that. */
+	readonly patchBlocks?: readonly number[] | undefined;
 	/** Per channel, of pixels in 0..1. */
 	readonly mean: readonly [number, number, number];
 	readonly std: readonly [number, number, number];
@@ -335,9 +342,8 @@ function scaled(c: VitConfig, params: ValueDict): ValueDict {
 	if (!all) {
 		all = { ...params };
 		for (const [name, scale] of Object.entries(params)) {
-			const [, block, number] = /^(.*)ls([12])\.gamma$/.exec(name) ?? [];
-			if (block === undefined) continue;
-			const layer = `${block}${number === "1" ? "attn.proj" : "mlp.fc2"}`;
+			const layer = scaledLayer(name);
+			if (layer === null) continue;
 			all[`${layer}.weight`] = mul(
 				get(params, `${layer}.weight`),
 				reshape(scale, [c.width, 1]),
@@ -349,6 +355,38 @@ function scaled(c: VitConfig, params: ValueDict): ValueDict {
 	return all;
 }
 const scaledParams = new WeakMap<ValueDict, ValueDict>();
+
+/** The same network without LayerScale: it is multiplied into the layers before it. */
+export function withoutLayerScale<
+	T extends { readonly config: VitConfig; readonly weights: TensorDict },
+>(network: T): T {
+	const weights = { ...network.weights };
+	for (const [name, scale] of Object.entries(network.weights)) {
+		const layer = scaledLayer(name);
+		if (layer === null) continue;
+		delete weights[name];
+		for (const part of [`${layer}.weight`, `${layer}.bias`]) {
+			const { shape, data } = weights[part] as Tensor;
+			const width = data.length / (shape[0] as number);
+			weights[part] = float32(
+				shape,
+				data.map((x, i) => x * (scale.data[Math.floor(i / width)] as number)),
+			);
+		}
+	}
+	return {
+		...network,
+		config: { ...network.config, layerScale: false },
+		weights,
+	};
+}
+
+/** The layer that a LayerScale stands behind; null: the parameter is none. */
+function scaledLayer(name: string): string | null {
+	const [, block, number] = /^(.*)ls([12])\.gamma$/.exec(name) ?? [];
+	if (block === undefined) return null;
+	return `${block}${number === "1" ? "attn.proj" : "mlp.fc2"}`;
+}
 
 /** x + f wᵀ + b */
 const residual = (

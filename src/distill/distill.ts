@@ -6,22 +6,28 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { batches, namesHash, Pool, picturesIn, total } from "./crops.ts";
-import { toHalf } from "./engine/half.ts";
-import { add, mul } from "./engine/ops/index.ts";
-import type { OptimizerOptions } from "./engine/optim.ts";
-import { TrainingStep } from "./engine/step.ts";
-import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
-import { fail } from "./errors.ts";
-import { heed, type RunEvent, type Stop } from "./events.ts";
-import { type Backbone, readBackbone } from "./models/backbone.ts";
-import { type BackboneChoice, folderOf, loadBackbone } from "./models/index.ts";
+import { toHalf } from "../engine/half.ts";
+import { inherit, whyNot } from "./inherit.ts";
+import { add, mul } from "../engine/ops/index.ts";
+import type { OptimizerOptions } from "../engine/optim.ts";
+import { TrainingStep } from "../engine/step.ts";
+import { float32, type Tensor, type TensorDict } from "../engine/tensor.ts";
+import { fail } from "../errors.ts";
+import { heed, type RunEvent, type Stop } from "../events.ts";
+import { type Backbone, readBackbone } from "../models/backbone.ts";
+import {
+	type BackboneChoice,
+	folderOf,
+	loadBackbone,
+} from "../models/index.ts";
 import {
 	readSafetensors,
+	readSafetensorsFile,
 	toFloat32,
 	writeSafetensors,
-} from "./models/safetensors.ts";
-import type { Precision } from "./models/quantise.ts";
-import { gridOf, type VitConfig } from "./models/vit.ts";
+} from "../models/safetensors.ts";
+import type { Precision } from "../models/quantise.ts";
+import { gridOf, type VitConfig } from "../models/vit.ts";
 import {
 	appendLine,
 	differingKeys,
@@ -34,16 +40,15 @@ import {
 	stableJson,
 	VersionedFolder,
 	writeAtomic,
-} from "./storage.ts";
+} from "../storage.ts";
 import {
-	BLOCKS,
 	type Losses,
 	lossesOf,
 	Meter,
-	type Projections,
-	projectionsOf,
+	projectionOf,
+	readAfter,
 } from "./student.ts";
-import { blocksAt, Trunk } from "./trunk.ts";
+import { blocksAt, Trunk } from "../trunk.ts";
 
 export interface DistillSettings {
 	/** The teacher: a folder, or a name in the cache. */
@@ -55,8 +60,8 @@ export interface DistillSettings {
 	/** The teacher's blocks whose patch embedding is learnt, as fractions of its depth. */
 	readonly blocks: readonly number[];
 	readonly student: BackboneChoice;
-	/** A student to go on from, of the same shape: a folder, or a name in the cache; null: random weights. */
-	readonly from: string | null;
+	/** "teacher": its first weights are a part of the teacher's (inherit.ts); "random"; or a student to go on from, of the same shape: a folder, or a name in the cache. */
+	readonly from: string;
 	/** Of the student's input; the teacher sees the same crops at as many of its own patches. */
 	readonly imageSize: readonly [number, number];
 	/** Crops of the pool. */
@@ -93,12 +98,17 @@ export async function distill(
 	{ emit, stop }: { emit(event: RunEvent): void; stop: Stop },
 ): Promise<{ results: object; text: string }> {
 	const { settings, out } = job;
-	const student = studentOf(settings);
 	const folder = folderOf({ name: settings.teacher });
+	const student = studentOf(settings, readBackbone(folder, null).config);
 	const teacher = {
 		...teacherOf(folder, student.config),
 		precision: settings.precision,
 	};
+	const blocks = blocksAt(teacher.config, settings.blocks);
+	if (settings.from === "teacher") {
+		const why = whyNot(teacher.config, student.config, blocks.at(-1) as number);
+		if (why !== null) throw fail("STUDENT_NO_PART", { why });
+	}
 	const pictures = await picturesIn(settings.images);
 	const lock = lockFolder(out);
 	try {
@@ -106,18 +116,24 @@ export async function distill(
 		const pool = Pool.open(job.pool, {
 			teacher: hashFile(join(folder, "model.safetensors")),
 			precision: settings.precision,
-			blocks: blocksAt(teacher.config, settings.blocks),
+			blocks,
 			teacherSize: teacher.config.imageSize,
 			imageSize: settings.imageSize,
 			pictures: namesHash(pictures),
 			seed: settings.seed,
 		});
 		await fill(pool, { pictures, teacher, job, emit, stop });
-		const projections = projectionsOf(pool, student.config.width);
-		const losses = await teach(job, {
+		const { weights, projection } = await start(job, {
 			student,
+			teacher,
 			pool,
-			projections,
+			emit,
+			stop,
+		});
+		const losses = await teach(job, {
+			student: { ...student, weights },
+			pool,
+			projection,
 			emit,
 			stop,
 		});
@@ -133,20 +149,21 @@ const written = [
 	"preprocessor_config.json",
 	"model.safetensors",
 ];
+/** What of the teacher's answers the student is to say: beside it, since a student that goes on must go on with the same. */
+const PROJECTION = "projection.safetensors";
 
-function studentOf(settings: DistillSettings): Backbone {
+/** The student's shape, with the weights of the one it goes on from, else random ones and the pixels as its teacher takes them. */
+function studentOf(
+	settings: DistillSettings,
+	{ mean, std }: VitConfig,
+): Backbone {
 	const { student, from, imageSize, seed, crops, batchSize } = settings;
 	const fresh = loadBackbone(student, imageSize, seed);
-	const { depth } = fresh.config;
-	const fits = (d: number) =>
-		blocksAt({ ...fresh.config, depth: d }, BLOCKS).every((i) => i < d - 1);
-	if (!fits(depth)) {
-		let least = depth;
-		while (!fits(least)) least++;
-		throw fail("STUDENT_TOO_SHALLOW", { depth, least });
-	}
+	if (readAfter(fresh.config) < 0)
+		throw fail("STUDENT_TOO_SHALLOW", { depth: fresh.config.depth, least: 2 });
 	if (crops < batchSize) throw fail("CROPS_TOO_FEW", { crops, batchSize });
-	if (from === null) return fresh;
+	if (from === "random" || from === "teacher")
+		return { ...fresh, config: { ...fresh.config, mean, std } };
 	const { config, weights } = readBackbone(folderOf({ name: from }), imageSize);
 	for (const key of ["width", "depth", "heads", "patch"] as const)
 		if (config[key] !== fresh.config[key])
@@ -155,6 +172,84 @@ function studentOf(settings: DistillSettings): Backbone {
 				problem: `its ${key} is ${config[key]}, the student's ${fresh.config[key]}`,
 			});
 	return { config, weights };
+}
+
+/** The first weights, where no state is saved yet, and the projection. */
+async function start(
+	{ settings, out, threads }: DistillJob,
+	{
+		student,
+		teacher,
+		pool,
+		emit,
+		stop,
+	}: {
+		readonly student: Backbone;
+		readonly teacher: Backbone;
+		readonly pool: Pool;
+		emit(event: RunEvent): void;
+		readonly stop: Stop;
+	},
+): Promise<{ weights: TensorDict; projection: Tensor }> {
+	const { from, classWeight } = settings;
+	const path = join(out, PROJECTION);
+	const { weights, config } = student;
+	const read = (file: string) => ({
+		weights,
+		projection: readProjection(file, teacher.config.width, config.width),
+	});
+	if (
+		existsSync(path) &&
+		VersionedFolder.open(join(out, "checkpoint")).meta.file
+	)
+		return read(path);
+	let first: { weights: TensorDict; projection: Tensor };
+	if (from === "teacher")
+		first = await inherit({
+			teacher,
+			student: config,
+			pool,
+			classWeight,
+			threads,
+			stop,
+			onProgress: (done, count) =>
+				emit({
+					type: "progress",
+					phase: "train",
+					task: "first weights",
+					taskIndex: 0,
+					taskCount: 2,
+					done,
+					total: count,
+					unit: "layers",
+				}),
+		});
+	else {
+		const earlier =
+			from === "random" ? null : join(folderOf({ name: from }), PROJECTION);
+		first =
+			earlier !== null && existsSync(earlier)
+				? read(earlier)
+				: {
+						weights,
+						projection: projectionOf(pool, config.width, { classWeight }),
+					};
+	}
+	writeAtomic(path, writeSafetensors({ projection: first.projection }));
+	return first;
+}
+
+function readProjection(path: string, from: number, to: number): Tensor {
+	const { projection } = readSafetensorsFile(path).tensors;
+	const wanted = [from, to];
+	if (!projection || projection.shape.join() !== wanted.join())
+		throw fail("WEIGHTS_DO_NOT_FIT", {
+			file: path,
+			tensor: "projection",
+			found: projection?.shape ?? null,
+			wanted,
+		});
+	return toFloat32(projection, path);
 }
 
 /** At a size that has as many patches as the student sees. */
@@ -173,7 +268,13 @@ function begin({ settings, out, mode }: DistillJob): void {
 	if (!known && foreign !== undefined)
 		throw fail("DISTILL_FOREIGN", { dir: out, file: foreign });
 	if (mode === "fresh")
-		for (const name of ["checkpoint", "log.jsonl", ...written, "distill.json"])
+		for (const name of [
+			"checkpoint",
+			"log.jsonl",
+			PROJECTION,
+			...written,
+			"distill.json",
+		])
 			removeTree(join(out, name));
 	else if (known) {
 		if (mode === "new") throw fail("DISTILL_EXISTS", { dir: out });
@@ -252,13 +353,13 @@ async function teach(
 	{
 		student,
 		pool,
-		projections,
+		projection,
 		emit,
 		stop,
 	}: {
 		readonly student: Backbone;
 		readonly pool: Pool;
-		readonly projections: Projections;
+		readonly projection: Tensor;
 		emit(event: RunEvent): void;
 		readonly stop: Stop;
 	},
@@ -293,7 +394,7 @@ async function teach(
 				config,
 				builder.params,
 				batchSize,
-				projections,
+				projection,
 				builder,
 			);
 			return {
@@ -302,15 +403,21 @@ async function teach(
 			};
 		},
 	});
-	const meter = await Meter.create(config, projections, pool, threads);
+	const meter = await Meter.create(config, projection, pool, threads);
 	try {
 		const checkpoint = VersionedFolder.open(join(out, "checkpoint"));
 		let done = restore(checkpoint, step);
-		let losses: Losses = (checkpoint.meta.losses as Losses | undefined) ?? {
-			patches: Number.NaN,
-			classes: Number.NaN,
+		let losses = checkpoint.meta.losses as Losses;
+		const saveNow = async () => {
+			losses = await meter.losses(step.params);
+			save(job, student, step, checkpoint, { done, losses });
+			appendLine(
+				join(out, "log.jsonl"),
+				JSON.stringify({ step: done, patches: recent, heldOut: losses }),
+			);
 		};
 		let recent = Number.NaN;
+		if (!losses) await saveNow();
 		const order = { crops: settings.crops, size: batchSize, seed, first: done };
 		for (const batch of batches(pool, order)) {
 			if (done >= steps) break;
@@ -330,15 +437,9 @@ async function teach(
 				done,
 				total: steps,
 				unit: "steps",
-				detail: `patches ${recent.toFixed(4)}${Number.isNaN(losses.patches) ? "" : `, held out ${losses.patches.toFixed(4)}`}`,
+				detail: `patches ${recent.toFixed(4)}, held out ${losses.patches.toFixed(4)}`,
 			});
-			if (done % SAVE_EVERY !== 0 && done !== steps) continue;
-			losses = await meter.losses(step.params);
-			save(job, student, step, checkpoint, { done, losses });
-			appendLine(
-				join(out, "log.jsonl"),
-				JSON.stringify({ step: done, patches: recent, heldOut: losses }),
-			);
+			if (done % SAVE_EVERY === 0 || done === steps) await saveNow();
 		}
 		return losses;
 	} finally {
@@ -388,6 +489,7 @@ function save(
 			),
 		),
 	);
+	const [height, width] = config.imageSize;
 	writeAtomic(
 		join(out, "config.json"),
 		stableJson({
@@ -396,10 +498,11 @@ function save(
 			num_hidden_layers: config.depth,
 			num_attention_heads: config.heads,
 			patch_size: config.patch,
-			image_size: config.imageSize,
+			image_size: height === width ? height : config.imageSize,
 			intermediate_size: Math.round(config.width * config.mlpRatio),
 			layer_norm_eps: config.layerNormEps,
 			hidden_act: "gelu",
+			patch_blocks: [(readAfter(config) + 1) / config.depth],
 			distilled: {
 				steps: done,
 				batch_size: settings.batchSize,

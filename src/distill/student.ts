@@ -1,9 +1,9 @@
 /**
  * What a student learns, as a graph: to say of a crop what the teacher said (crops.ts), in what the detector reads, the patch embedding
- * of middle blocks and the class token. The loss is 1 - cosine, since directions are all that distances between embeddings see.
+ * before its last block and the class token. The loss is 1 - cosine, since directions are all that distances between embeddings see.
  *
- * The teacher's D dimensions become the student's by the leading eigenvectors of its second moments E[x xᵀ] over the pool's first
- * crops: the projection that keeps most of every inner product. A student as wide as the teacher or wider learns the rows as they are.
+ * The teacher's D dimensions become the student's by leading eigenvectors of second moments E[x xᵀ]: the projection that keeps most of
+ * every inner product. A student as wide as the teacher or wider learns the rows as they are.
  */
 import { type Pool, type Crops, validation } from "./crops.ts";
 import {
@@ -12,7 +12,7 @@ import {
 	inputsOf,
 	type Value,
 	type ValueDict,
-} from "./engine/graph.ts";
+} from "../engine/graph.ts";
 import {
 	add,
 	div,
@@ -26,12 +26,12 @@ import {
 	sub,
 	sum,
 	toFloat,
-} from "./engine/ops/index.ts";
-import { Session } from "./engine/runtime.ts";
-import type { StepBuilder } from "./engine/step.ts";
-import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
-import { symmetricEigen } from "./linalg/eigen.ts";
-import { patches as patchMemory } from "./memory/patches.ts";
+} from "../engine/ops/index.ts";
+import { Session } from "../engine/runtime.ts";
+import type { StepBuilder } from "../engine/step.ts";
+import { float32, type Tensor, type TensorDict } from "../engine/tensor.ts";
+import { traceOf } from "../linalg/covariance.ts";
+import { symmetricEigen } from "../linalg/eigen.ts";
 import {
 	embed,
 	gridOf,
@@ -40,20 +40,13 @@ import {
 	patchEmbedding,
 	top,
 	type VitConfig,
-} from "./models/vit.ts";
-import { blocksAt, imageGroups, imagesTogether } from "./trunk.ts";
+} from "../models/vit.ts";
+import { imageGroups, imagesTogether } from "../trunk.ts";
 
-/** Blocks whose patches are learnt, as fractions of the depth: those the patch memory reads by default. */
-export const BLOCKS = patchMemory.options.parse({}).blocks;
-/** Crops that the projections are found on. */
+/** Crops that the projection is found on. */
 const PROJECTED = 512;
 /** Crops that are measured at a time. */
 const MEASURED = 16;
-
-export interface Projections {
-	readonly patches: Tensor; // [Dt, Ds]
-	readonly classes: Tensor; // [Dt, Ds]
-}
 
 /** 1 - mean cosine. */
 export interface Losses {
@@ -61,33 +54,50 @@ export interface Losses {
 	readonly classes: number;
 }
 
-/** The student's dimensions of the teacher's, [Dt, Ds] each. */
-export function projectionsOf(pool: Pool, width: number): Projections {
-	let crops = 0;
-	let moments: { patches: Float64Array; classes: Float64Array } | null = null;
-	let d = 0;
-	for (let i = 0; crops < PROJECTED && i < pool.counts("train").length; i++) {
-		const { patches, classes } = pool.read("train", i);
-		d = classes.shape[1] as number;
-		if (width >= d) break;
-		moments ??= {
-			patches: new Float64Array(d * d),
-			classes: new Float64Array(d * d),
-		};
-		// every 16th patch: neighbours say nearly the same
-		addMoments(moments.patches, patches.data, d, 16, 128);
-		addMoments(moments.classes, classes.data, d, 1, 0);
-		crops += classes.shape[0] as number;
-	}
-	if (!moments) {
+/** The student's patches are those after its last block but one, counted from 0: the last is the class token's alone. */
+export const readAfter = ({ depth }: VitConfig): number => depth - 2;
+
+/**
+ * The student's dimensions of the teacher's, [Dt, Ds]: leading directions of patches, class tokens (by their weight) and, where they are
+ * given, the sums of x xᵀ of unit vectors that the student's stream is to carry. Its rows are in coordinates that add up to 0: one
+ * dimension fewer, and nothing that a layer norm takes off.
+ */
+export function projectionOf(
+	pool: Pool,
+	width: number,
+	{
+		classWeight,
+		streams,
+	}: { readonly classWeight: number; readonly streams?: Float64Array },
+): Tensor {
+	const d = pool.read("train", 0).classes.shape[1] as number;
+	if (width >= d) {
 		const identity = float32([d, width]);
 		for (let i = 0; i < d; i++) identity.data[i * width + i] = 1;
-		return { patches: identity, classes: identity };
+		return identity;
 	}
-	return {
-		patches: leading(moments.patches, d, width),
-		classes: leading(moments.classes, d, width),
-	};
+	const ofPatches = new Float64Array(d * d);
+	const ofClasses = new Float64Array(d * d);
+	let crops = 0;
+	for (let i = 0; crops < PROJECTED && i < pool.counts("train").length; i++) {
+		const { patches, classes } = pool.read("train", i);
+		// every 16th patch: neighbours say nearly the same
+		addMoments(ofPatches, patches.data, d, 16, 128);
+		addMoments(ofClasses, classes.data, d, 1, 0);
+		crops += classes.shape[0] as number;
+	}
+	const all = new Float64Array(d * d);
+	const parts: [Float64Array, number][] = [
+		[ofPatches, 1],
+		[ofClasses, classWeight],
+	];
+	if (streams) parts.push([streams, 1]);
+	for (const [moments, weight] of parts) {
+		const share = weight / traceOf(moments, d);
+		for (let i = 0; i < all.length; i++)
+			all[i] = (all[i] as number) + share * (moments[i] as number);
+	}
+	return leading(all, d, width);
 }
 
 /** Adds x xᵀ of every `every`-th row x = row - zero, at length 1. */
@@ -110,13 +120,19 @@ function addMoments(
 	}
 }
 
-/** The `count` eigenvectors of the largest eigenvalues, as columns. */
-function leading(matrix: Float64Array, d: number, count: number): Tensor {
+/** The width - 1 eigenvectors of the largest eigenvalues, as columns, turned into coordinates that add up to 0 (Helmert's). */
+function leading(matrix: Float64Array, d: number, width: number): Tensor {
 	const { vectors } = symmetricEigen(matrix, d);
-	const out = float32([d, count]);
-	for (let k = 0; k < count; k++)
-		for (let i = 0; i < d; i++)
-			out.data[i * count + k] = vectors[k * d + i] as number;
+	const out = float32([d, width]);
+	for (let k = 1; k < width; k++) {
+		const one = 1 / Math.sqrt(k * (k + 1));
+		for (let i = 0; i < d; i++) {
+			const x = vectors[(k - 1) * d + i] as number;
+			for (let s = 0; s <= k; s++)
+				out.data[i * width + s] =
+					(out.data[i * width + s] as number) + x * (s < k ? one : -k * one);
+		}
+	}
 	return out;
 }
 
@@ -128,22 +144,19 @@ export function lossesOf(
 	config: VitConfig,
 	params: ValueDict,
 	batch: number,
-	projections: Projections,
+	projection: Tensor,
 	{ feed, constant: fixed }: Inputs,
 	options: { forwardOnly?: boolean } = {},
 ): Record<keyof Losses, Value> {
 	const d = config.width;
-	const dt = projections.patches.shape[0] as number;
+	const dt = projection.shape[0] as number;
 	const [rows, columns] = gridOf(config);
 	const n = rows * columns;
 	const pixels = feed("pixels", [batch, ...config.imageSize, 3], "uint8");
 	const patches = feed("patches", [batch, n, dt], "uint8");
 	const classes = feed("classes", [batch, dt]);
-	const project = {
-		patches: fixed(projections.patches),
-		classes: fixed(projections.classes),
-	};
-	const keep = blocksAt(config, BLOCKS);
+	const project = fixed(projection);
+	const keep = [readAfter(config)];
 	const parts = imageGroups(batch, imagesTogether(config)).map(([from, to]) => {
 		const part = (x: Value) =>
 			to - from === batch ? x : slice(x, 0, from, to);
@@ -156,7 +169,7 @@ export function lossesOf(
 		);
 		const wanted = gemm(
 			reshape(sub(toFloat(part(patches)), 128), [(to - from) * n, dt]),
-			project.patches,
+			project,
 		);
 		const said = reshape(patchEmbedding(config, params, seen.hidden), [
 			(to - from) * n,
@@ -164,9 +177,7 @@ export function lossesOf(
 		]);
 		return {
 			patches: sum(cosines(said, wanted)),
-			classes: sum(
-				cosines(seen.embedding, gemm(part(classes), project.classes)),
-			),
+			classes: sum(cosines(seen.embedding, gemm(part(classes), project))),
 		};
 	});
 	const mean = (key: "patches" | "classes", count: number) =>
@@ -201,7 +212,7 @@ export class Meter {
 
 	static async create(
 		config: VitConfig,
-		projections: Projections,
+		projection: Tensor,
 		pool: Pool,
 		threads: number,
 	): Promise<Meter> {
@@ -216,7 +227,7 @@ export class Meter {
 				),
 			),
 			MEASURED,
-			projections,
+			projection,
 			{
 				feed: (name, shape, dtype) => input(`x:${name}`, shape, dtype),
 				constant,

@@ -4,21 +4,21 @@
  */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { listImages, listFolders } from "./data/files.ts";
-import { type Part, readParts, type Size } from "./data/image.ts";
-import type { Image } from "./data/task.ts";
-import { viewAt } from "./data/turn.ts";
-import { float32, type Tensor, uint8 } from "./engine/tensor.ts";
-import { fail, KeepsightError } from "./errors.ts";
-import { heed, type Stop } from "./events.ts";
-import { toBytes } from "./engine/bytes.ts";
-import type { Precision } from "./models/quantise.ts";
+import { listImages, listFolders } from "../data/files.ts";
+import { type Part, readParts, type Size } from "../data/image.ts";
+import type { Image } from "../data/task.ts";
+import { viewAt } from "../data/turn.ts";
+import { float32, type Tensor, uint8 } from "../engine/tensor.ts";
+import { fail, KeepsightError } from "../errors.ts";
+import { heed, type Stop } from "../events.ts";
+import { toBytes } from "../engine/bytes.ts";
+import type { Precision } from "../models/quantise.ts";
 import {
 	readSafetensorsFile,
 	toFloat32,
 	writeSafetensors,
-} from "./models/safetensors.ts";
-import { Random } from "./random.ts";
+} from "../models/safetensors.ts";
+import { Random } from "../random.ts";
 import {
 	differingKeys,
 	ensureFolder,
@@ -27,8 +27,8 @@ import {
 	sha256,
 	stableJson,
 	writeAtomic,
-} from "./storage.ts";
-import type { Trunk } from "./trunk.ts";
+} from "../storage.ts";
+import type { Trunk } from "../trunk.ts";
 
 /** Crops of a shard, at least: about 30 MB at 224 px. */
 const SHARD = 128;
