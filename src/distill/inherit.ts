@@ -195,7 +195,10 @@ export async function inherit({
 	stop,
 	onProgress,
 }: InheritJob): Promise<{ weights: TensorDict; projection: Tensor }> {
-	const teacher = withoutLayerScale(given);
+	const teacher = {
+		config: { ...given.config, layerScale: false },
+		weights: withoutLayerScale(given.weights),
+	};
 	const blocks = followed(
 		student.depth,
 		pool.settings.blocks.at(-1) as number,

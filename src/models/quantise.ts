@@ -66,7 +66,7 @@ export function quantise(
 	weights: TensorDict,
 	upTo: number,
 ): Quantised {
-	const out: Tensors = withoutLayerScale({ config, weights }).weights;
+	const out: Tensors = withoutLayerScale(weights, upTo);
 	const plain = (layer: string): Layer => ({
 		weight: out[`${layer}.weight`] as Tensor,
 		bias: out[`${layer}.bias`] as Tensor,

@@ -356,29 +356,26 @@ function scaled(c: VitConfig, params: ValueDict): ValueDict {
 }
 const scaledParams = new WeakMap<ValueDict, ValueDict>();
 
-/** The same network without LayerScale: it is multiplied into the layers before it. */
-export function withoutLayerScale<
-	T extends { readonly config: VitConfig; readonly weights: TensorDict },
->(network: T): T {
-	const weights = { ...network.weights };
-	for (const [name, scale] of Object.entries(network.weights)) {
+/** Weights without the LayerScale of blocks below `upTo`: it is multiplied into the layers before it. */
+export function withoutLayerScale(
+	weights: TensorDict,
+	upTo = Number.POSITIVE_INFINITY,
+): TensorDict {
+	const out = { ...weights };
+	for (const [name, scale] of Object.entries(weights)) {
 		const layer = scaledLayer(name);
-		if (layer === null) continue;
-		delete weights[name];
+		if (layer === null || Number(layer.split(".")[1]) >= upTo) continue;
+		delete out[name];
 		for (const part of [`${layer}.weight`, `${layer}.bias`]) {
-			const { shape, data } = weights[part] as Tensor;
+			const { shape, data } = out[part] as Tensor;
 			const width = data.length / (shape[0] as number);
-			weights[part] = float32(
+			out[part] = float32(
 				shape,
 				data.map((x, i) => x * (scale.data[Math.floor(i / width)] as number)),
 			);
 		}
 	}
-	return {
-		...network,
-		config: { ...network.config, layerScale: false },
-		weights,
-	};
+	return out;
 }
 
 /** The layer that a LayerScale stands behind; null: the parameter is none. */

