@@ -228,20 +228,23 @@ export async function inherit({
 	): Promise<Record<Name, Float64Array>> => {
 		const session = await Session.create(outputs, { threads });
 		const sums: Record<string, Float64Array> = {};
-		for (const batch of batches) {
-			await heed(stop);
-			const said = await session.run({
-				...underPrefix("t:", teacher.weights),
-				...underPrefix("s:", weights),
-				pixels: batch,
-			});
-			for (const [name, { data }] of Object.entries(said)) {
-				const sum = (sums[name] ??= new Float64Array(data.length));
-				for (let i = 0; i < sum.length; i++)
-					sum[i] = (sum[i] as number) + (data[i] as number);
+		try {
+			for (const batch of batches) {
+				await heed(stop);
+				const said = await session.run({
+					...underPrefix("t:", teacher.weights),
+					...underPrefix("s:", weights),
+					pixels: batch,
+				});
+				for (const [name, { data }] of Object.entries(said)) {
+					const sum = (sums[name] ??= new Float64Array(data.length));
+					for (let i = 0; i < sum.length; i++)
+						sum[i] = (sum[i] as number) + (data[i] as number);
+				}
 			}
+		} finally {
+			await session.release();
 		}
-		await session.release();
 		onProgress(++done, 4 * student.depth + 2);
 		return sums as Record<Name, Float64Array>;
 	};
