@@ -6,12 +6,13 @@
 import { answerLines } from "./answers.ts";
 import { flops, gemmRate } from "./floor.ts";
 import { networkOf, picture } from "./network.ts";
+import { patchesRead } from "../src/knowledge.ts";
 import type { Backbone } from "../src/models/backbone.ts";
 import { loadBackbone } from "../src/models/index.ts";
 import { type Precision, precisions } from "../src/models/quantise.ts";
 import { DEFAULT_BACKBONE } from "../src/models/shipped.ts";
 import { Random } from "../src/random.ts";
-import { blocksAt, Trunk } from "../src/trunk.ts";
+import { Trunk } from "../src/trunk.ts";
 
 const { threads } = JSON.parse(process.argv[2] as string) as {
 	threads: number;
@@ -33,7 +34,9 @@ function seeing(of: Backbone, precision: Precision, batch: number) {
 	const trunk = new Trunk({
 		backbone: { ...of, precision },
 		from: of.config.depth,
-		patchBlocks: blocksAt(of.config, of.config.patchBlocks ?? [0.5, 0.75]),
+		patchBlocks: patchesRead(of.config, [
+			{ name: "patches", options: {}, weight: 1 },
+		]).blocks,
 		threads,
 	});
 	return async () => {

@@ -99,9 +99,12 @@ export async function distill(
 ): Promise<{ results: object; text: string }> {
 	const { settings, out } = job;
 	const folder = folderOf({ name: settings.teacher });
-	const student = studentOf(settings, readBackbone(folder, null).config);
+	const trained = readBackbone(folder, null).config;
+	const student = studentOf(settings, trained);
+	const [rows, columns] = gridOf(student.config);
 	const teacher = {
-		...teacherOf(folder, student.config),
+		// at a size that has as many patches as the student sees
+		...readBackbone(folder, [rows * trained.patch, columns * trained.patch]),
 		precision: settings.precision,
 	};
 	const blocks = blocksAt(teacher.config, settings.blocks);
@@ -250,13 +253,6 @@ function readProjection(path: string, from: number, to: number): Tensor {
 			wanted,
 		});
 	return toFloat32(projection, path);
-}
-
-/** At a size that has as many patches as the student sees. */
-function teacherOf(folder: string, student: VitConfig): Backbone {
-	const [rows, columns] = gridOf(student);
-	const { patch } = readBackbone(folder, null).config;
-	return readBackbone(folder, [rows * patch, columns * patch]);
 }
 
 /** Refuses to mix two students in one folder. */

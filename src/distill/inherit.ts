@@ -77,11 +77,7 @@ export function whyNot(
 }
 
 /** The teacher's block (counted from 0) that each of the student's follows: evenly up to the `last` that patches are read after, then its last. */
-export const followed = (
-	depth: number,
-	last: number,
-	end: number,
-): number[] => [
+const followed = (depth: number, last: number, end: number): number[] => [
 	...Array.from(
 		{ length: depth - 1 },
 		(_, i) => Math.round(((i + 1) * (last + 1)) / (depth - 1)) - 1,
