@@ -14,8 +14,7 @@ import { drawDemo } from "../src/data/demo.ts";
 import { findCategories, readTestCategory } from "../src/data/index.ts";
 import type { Sample } from "../src/data/task.ts";
 import { Eyes, joinFeatures, localiserOf } from "../src/evaluate.ts";
-import { Knowledge, patchesRead } from "../src/knowledge.ts";
-import type { Features } from "../src/memory/memory.ts";
+import { type AllFeatures, Knowledge, patchesRead } from "../src/knowledge.ts";
 import { readBackbone } from "../src/models/backbone.ts";
 import { Random } from "../src/random.ts";
 import { Trunk } from "../src/trunk.ts";
@@ -71,28 +70,27 @@ const category = await readTestCategory(job.data ?? (await drawn()), "product");
 const normals = category.normals.slice(0, job.images);
 const scored = category.test.slice(0, 32);
 
-async function features(): Promise<Features> {
+async function features(): Promise<AllFeatures> {
 	const eyes = new Eyes(trunk);
-	const parts: Features[] = [];
+	const parts: AllFeatures[] = [];
 	for await (const sample of eyes.each(normals))
 		parts.push(await eyes.features(sample, null));
 	return joinFeatures(parts);
 }
 
-async function learn(learnt: Features): Promise<Knowledge> {
+async function learn(learnt: AllFeatures): Promise<Knowledge> {
 	const knowledge = new Knowledge(backbone, setup, job.threads);
-	for (const memory of knowledge.memories)
-		await memory.add(
-			{
-				id: "product",
-				group: "product",
-				learnt,
-				trained: learnt.ids.map(() => false),
-				heldOut: null,
-			},
-			new Random("bench", "memory"),
-		);
-	knowledge.router.add("product", learnt);
+	await knowledge.remember(
+		{
+			id: "product",
+			group: "product",
+			learnt,
+			trained: learnt.ids.map(() => false),
+			heldOut: null,
+			roi: null,
+		},
+		new Random("bench", "memory"),
+	);
 	knowledge.addTask(
 		{ id: "product", categories: ["product"], learning: {} },
 		null,
@@ -102,7 +100,7 @@ async function learn(learnt: Features): Promise<Knowledge> {
 }
 
 let knowledge = await learn(await features());
-let learnt: Features | null = null; // made when first asked for: "peak" without it is what scoring needs
+let learnt: AllFeatures | null = null; // made when first asked for: "peak" without it is what scoring needs
 const localiser = localiserOf(knowledge);
 async function score(sample: Sample, fresh: Eyes): Promise<void> {
 	const category = knowledge.route(await fresh.frozen(sample));

@@ -15,6 +15,7 @@ import { nameProblem } from "./models/cache.ts";
 import { type Precision, precisions } from "./models/quantise.ts";
 import { DEFAULT_BACKBONE } from "./models/shipped.ts";
 import { pretexts } from "./pretext/index.ts";
+import { stableJson } from "./storage.ts";
 import { strategies } from "./strategies/index.ts";
 import type { StrategyDefinition } from "./strategies/strategy.ts";
 
@@ -252,8 +253,13 @@ const memory = z
 	)
 	.min(1)
 	.refine(
-		(list) => new Set(list.map(({ name }) => name)).size === list.length,
-		{ error: "a memory is named twice; each can be given once" },
+		(list) =>
+			new Set(list.map((entry) => stableJson({ ...entry, weight: 1 }))).size ===
+			list.length,
+		{
+			error:
+				"a memory is named twice with the same options; that would count it twice",
+		},
 	);
 
 const fields = z.strictObject({

@@ -5,14 +5,13 @@
  */
 import { existsSync, realpathSync } from "node:fs";
 import type { Image, Sample, Task, TestCategory } from "./data/task.ts";
-import { type Augment, otherViews } from "./data/turn.ts";
+import { otherViews } from "./data/turn.ts";
 import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
 import { readTasks } from "./data/index.ts";
 import { trivialNames, trivialNumbers } from "./data/trivial.ts";
 import { fail } from "./errors.ts";
 import { heed, type RunEvent, type Stop } from "./events.ts";
-import { Knowledge } from "./knowledge.ts";
-import type { Features } from "./memory/memory.ts";
+import { Knowledge, type AllFeatures, viewsKey } from "./knowledge.ts";
 import { auroc } from "./metrics/image.ts";
 import {
 	buildResults,
@@ -38,11 +37,11 @@ export class Eyes {
 	readonly #trains: boolean;
 	readonly #seen = new Map<
 		string,
-		{ frozen: Tensor; rest: Pick<Sight, "state" | "patches"> | null }
+		{ frozen: Tensor; rest: Pick<Look, "state" | "patches"> | null }
 	>();
 	#bytes = 0;
 	/** Also without budget: an image is routed and then embedded. By path. */
-	#latest: ReadonlyMap<string, Sight> = new Map();
+	#latest: ReadonlyMap<string, Look> = new Map();
 
 	constructor(trunk: Trunk) {
 		this.#trunk = trunk;
@@ -72,16 +71,17 @@ export class Eyes {
 		}
 	}
 
-	async #read(sample: Sample): Promise<Picture> {
-		const { backbone, patchTiles = 1 } = this.#trunk.network;
-		const [h, w] = backbone.config.imageSize;
-		return {
-			whole: await sample.read([h, w]),
-			tiled:
-				patchTiles > 1
-					? await sample.read([h * patchTiles, w * patchTiles])
-					: null,
-		};
+	/** At all sizes it is looked at, by the tiles that it is then cut into; 1 is always among them. */
+	async #read(sample: Sample): Promise<Pictures> {
+		const [h, w] = this.#trunk.network.backbone.config.imageSize;
+		const pictures: Record<number, Image> = {};
+		for (const t of new Set([1, ...this.#tiles]))
+			pictures[t] = await sample.read([h * t, w * t]);
+		return pictures;
+	}
+
+	get #tiles(): readonly number[] {
+		return this.#trunk.network.patchTiles ?? [1];
 	}
 
 	/** Whether nothing that is asked of it needs another look. */
@@ -92,25 +92,35 @@ export class Eyes {
 
 	/** Whether more than the frozen class token is ever asked for. */
 	get #keeps(): boolean {
-		return this.#trains || this.#trunk.network.patchBlocks.length > 0;
+		return this.#trains || this.#keepsPatches;
+	}
+
+	get #keepsPatches(): boolean {
+		return this.#trunk.network.patchBlocks.length > 0;
 	}
 
 	async #look(
 		samples: readonly Sample[],
-		pictures: readonly Picture[],
+		pictures: readonly Pictures[],
 	): Promise<void> {
-		const { patchTiles = 1 } = this.#trunk.network;
-		const seen = await this.#trunk.seeAll(pictures.map(({ whole }) => whole));
-		const patches = await this.#trunk.seeTiles(
-			pictures.flatMap(({ tiled }) => tiled ?? []),
-			patchTiles,
-		);
-		const sights = seen.map((sight, i) => ({
-			...sight,
-			patches: patches[i] ?? sight.patches,
-		}));
+		const seen = await this.#trunk.seeAll(pictures.map((p) => p[1] as Image));
+		const patches = seen.map((): Record<number, Tensor> => ({}));
+		for (const t of this.#keepsPatches ? this.#tiles : []) {
+			const found =
+				t === 1
+					? seen.map((sight) => sight.patches as Tensor)
+					: await this.#trunk.seeTiles(
+							pictures.map((p) => p[t] as Image),
+							t,
+						);
+			for (const [i, own] of found.entries())
+				(patches[i] as Record<number, Tensor>)[t] = own;
+		}
 		this.#latest = new Map(
-			samples.map(({ path }, i) => [path, sights[i] as Sight]),
+			samples.map(({ path }, i) => [
+				path,
+				{ ...(seen[i] as Sight), patches: patches[i] ?? {} },
+			]),
 		);
 		for (const [path, { state, frozen, patches }] of this.#latest) {
 			const bytes = bytesOf({ state, patches });
@@ -120,13 +130,13 @@ export class Eyes {
 		}
 	}
 
-	async #sight(sample: Sample): Promise<Sight> {
+	async #sight(sample: Sample): Promise<Look> {
 		const { path } = sample;
 		const known = this.#seen.get(path);
 		if (known?.rest) return { ...known.rest, frozen: known.frozen };
 		if (!this.#latest.has(path))
 			await this.#look([sample], [await this.#read(sample)]);
-		return this.#latest.get(path) as Sight;
+		return this.#latest.get(path) as Look;
 	}
 
 	/** The frozen class token alone. */
@@ -136,36 +146,30 @@ export class Eyes {
 		);
 	}
 
-	/** Features of one image under the given weights; null: the pretrained ones. */
+	/** What is seen in one image under the given weights; null: the pretrained ones. */
 	async features(
 		sample: Sample,
 		weights: TensorDict | null,
-	): Promise<Features> {
-		const readsPatches = this.#trunk.network.patchBlocks.length > 0;
-		if (!weights && !readsPatches) {
+	): Promise<AllFeatures> {
+		if (!weights && !this.#keepsPatches) {
 			const frozen = await this.frozen(sample);
-			return {
-				ids: [sample.id],
-				embedding: frozen,
-				frozen,
-				patches: null,
-			};
+			return { ids: [sample.id], embedding: frozen, frozen, patches: {} };
 		}
 		return this.#through(sample.id, await this.#sight(sample), weights);
 	}
 
 	async #through(
 		id: string,
-		{ state, frozen, patches }: Sight,
+		{ state, frozen, patches }: Look,
 		weights: TensorDict | null,
-	): Promise<Features> {
+	): Promise<AllFeatures> {
 		return {
 			ids: [id],
 			embedding: weights
 				? (await this.#embedder.embed(state, weights)).embedding
 				: frozen,
 			frozen,
-			patches: patches && [patches],
+			patches: mapValues(patches, (own) => [own]),
 		};
 	}
 
@@ -174,22 +178,25 @@ export class Eyes {
 		id: string,
 		image: Image,
 		weights: TensorDict | null,
-	): Promise<Features> {
+	): Promise<AllFeatures> {
 		const sight = await this.#trunk.see(image);
-		return this.#through(id, { ...sight, patches: null }, weights);
+		return this.#through(id, { ...sight, patches: {} }, weights);
 	}
 
-	/** Patches of the other views of an image that is learnt; null: there are none. */
-	async turned(sample: Sample, augment: Augment): Promise<Tensor | null> {
-		const { whole, tiled } = await this.#read(sample);
-		const views = otherViews(tiled ?? whole, augment);
-		const { patchTiles = 1 } = this.#trunk.network;
-		const parts = tiled
-			? await this.#trunk.seeTiles(views, patchTiles)
-			: (await this.#trunk.seeAll(views)).flatMap(
-					({ patches }) => patches ?? [],
-				);
-		return parts.length > 0 ? stack(parts) : null;
+	/** Patches of the other views of an image that is learnt, by `viewsKey`. */
+	async turned(
+		sample: Sample,
+		views: Knowledge["patches"]["views"],
+	): Promise<Record<string, readonly Tensor[]>> {
+		const turned: Record<string, readonly Tensor[]> = {};
+		const pictures = views.length > 0 ? await this.#read(sample) : {};
+		for (const { tiles, augment } of views) {
+			const others = otherViews(pictures[tiles] as Image, augment);
+			turned[viewsKey({ tiles, augment })] = [
+				stack(await this.#trunk.seeTiles(others, tiles)),
+			];
+		}
+		return turned;
 	}
 
 	/** Frees its session; the trunk is its owner's. */
@@ -208,15 +215,27 @@ export class Eyes {
 	}
 }
 
-/** A picture at the sizes it is looked at. */
-interface Picture {
-	readonly whole: Image;
-	/** Where it is cut into tiles, the size of all of them together. */
-	readonly tiled: Image | null;
+/** A picture at the sizes it is looked at, by the number of tiles down and across. */
+type Pictures = Readonly<Record<number, Image>>;
+
+/** A sight, with the patches of all tilings. */
+interface Look extends Omit<Sight, "patches"> {
+	readonly patches: Readonly<Record<number, Tensor>>;
 }
 
-const bytesOf = ({ state, patches }: Pick<Sight, "state" | "patches">) =>
-	state.data.byteLength + (patches?.data.byteLength ?? 0);
+const bytesOf = ({ state, patches }: Pick<Look, "state" | "patches">) =>
+	Object.values(patches).reduce(
+		(sum, { data }) => sum + data.byteLength,
+		state.data.byteLength,
+	);
+
+const mapValues = <A, B>(
+	values: Readonly<Record<string, A>>,
+	of: (value: A) => B,
+): Record<string, B> =>
+	Object.fromEntries(
+		Object.entries(values).map(([key, value]) => [key, of(value)]),
+	);
 
 function inGroups<T>(list: readonly T[], size: number): readonly T[][] {
 	return Array.from({ length: Math.ceil(list.length / size) }, (_, i) =>
@@ -237,20 +256,26 @@ function stack(parts: readonly Tensor[]): Tensor {
 	return all;
 }
 
-/** Features of many images as one. */
-export function joinFeatures(parts: readonly Features[]): Features {
+/** What was seen of many images as one. */
+export function joinFeatures(parts: readonly AllFeatures[]): AllFeatures {
 	return {
 		ids: parts.flatMap((p) => p.ids),
 		embedding: stack(parts.map((p) => p.embedding)),
 		frozen: stack(parts.map((p) => p.frozen)),
-		patches: parts.every((p) => p.patches)
-			? parts.flatMap((p) => p.patches as readonly Tensor[])
-			: null,
-		turned: parts.every((p) => p.turned)
-			? parts.flatMap((p) => p.turned as readonly Tensor[])
-			: null,
+		patches: joined(parts.map((p) => p.patches)),
+		turned: joined(parts.map((p) => p.turned ?? {})),
 	};
 }
+
+type Lists = Readonly<Record<string, readonly Tensor[]>>;
+
+const joined = (parts: readonly Lists[]): Lists =>
+	Object.fromEntries(
+		Object.keys(parts[0] ?? {}).map((key) => [
+			key,
+			parts.flatMap((part) => part[key] ?? []),
+		]),
+	);
 
 export interface Progress {
 	readonly emit: (event: RunEvent) => void;
@@ -349,16 +374,20 @@ export async function stalenessOf(
 	{ stop }: Pick<Progress, "stop">,
 ): Promise<Readonly<Record<string, number>>> {
 	const stale: Record<string, number> = {};
-	const memory = knowledge.memories.find((m) => m.staleness);
-	if (!memory?.staleness) return stale;
+	const i = knowledge.memories.findIndex((m) => m.staleness);
+	if (i < 0) return stale;
 	for (const category of tasks.slice(0, -1).flatMap((t) => t.categories)) {
 		const weights = knowledge.weightsOf(category.id);
-		const parts: Features[] = [];
+		const parts: AllFeatures[] = [];
 		for await (const sample of eyes.each(category.normals)) {
 			await heed(stop);
 			parts.push(await eyes.features(sample, weights));
 		}
-		stale[category.id] = memory.staleness(category.id, joinFeatures(parts));
+		const now = knowledge.featuresFor(i, joinFeatures(parts));
+		stale[category.id] = knowledge.memories[i]?.staleness?.(
+			category.id,
+			now,
+		) as number;
 	}
 	return stale;
 }

@@ -14,13 +14,15 @@ import {
 import type { AnyTensor, Tensor, TensorDict } from "./engine/tensor.ts";
 import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
-import type { Augment } from "./data/turn.ts";
+import { patchesOf } from "./maps.ts";
 import type {
+	Entry,
 	Features,
 	Memory,
 	MemoryContext,
 	MemoryDefinition,
 	PatchReading,
+	Trial,
 } from "./memory/memory.ts";
 import { Router } from "./memory/routing.ts";
 import type { Backbone } from "./models/backbone.ts";
@@ -31,8 +33,27 @@ import {
 	writeSafetensors,
 } from "./models/safetensors.ts";
 import { gridOf, parameterShapes, type VitConfig } from "./models/vit.ts";
+import type { Random } from "./random.ts";
 import { hashedName, type VersionedFolder } from "./storage.ts";
 import { blocksAt } from "./trunk.ts";
+
+/** What the backbone says about n images, for all memories together. */
+export interface AllFeatures extends Omit<Features, "patches" | "turned"> {
+	/** By the number of tiles down and across that the picture was cut into. */
+	readonly patches: Readonly<Record<number, readonly Tensor[]>>; // n of [N, D]
+	/** Of other views, by `viewsKey`. */
+	readonly turned?: Readonly<Record<string, readonly Tensor[]>>; // n of [V · N, D]
+}
+
+/** A category to remember. */
+export interface Lesson extends Pick<Entry, "id" | "group" | "trained"> {
+	readonly learnt: AllFeatures;
+	/** The same images as the pretext task augments them; absent: no memory learns those (`readsViews`). */
+	readonly views?: AllFeatures;
+	readonly heldOut: AllFeatures | null;
+	/** White where pictures are looked at [H, W]; null: everywhere. */
+	readonly roi: Tensor<"uint8"> | null;
+}
 
 /** What learning a task was like: numbers that depend on config and seed alone. */
 export type Learning = Readonly<Record<string, number | null>>;
@@ -147,7 +168,7 @@ export class Knowledge {
 			createMemory(memory, {
 				embedDim: backbone.config.width,
 				threads,
-				grid: this.patches.grid,
+				grid: patchesRead(backbone.config, [memory]).grid,
 			}),
 		);
 	}
@@ -158,6 +179,45 @@ export class Knowledge {
 
 	get tasks(): readonly LearntTask[] {
 		return this.#tasks;
+	}
+
+	/** Adds a category to all memories and the router; what was tried on its good parts comes back. */
+	async remember(
+		{ learnt, views, heldOut, roi, ...rest }: Lesson,
+		random: Random,
+	): Promise<readonly Trial[]> {
+		const trials: Trial[] = [];
+		for (const [i, memory] of this.memories.entries()) {
+			const augmented = readsViews(this.setup.memories[i] as MemorySetup);
+			await memory.add(
+				{
+					...rest,
+					learnt: this.featuresFor(i, augmented && views ? views : learnt),
+					heldOut: heldOut && this.featuresFor(i, heldOut),
+					roi: roi && patchesOf(roi, this.gridFor(i)),
+				},
+				random,
+			);
+			trials.push(...(memory.trials ?? []));
+		}
+		this.router.add(rest.id, learnt);
+		return trials;
+	}
+
+	/** What the i-th memory reads of it. */
+	featuresFor(i: number, { patches, turned, ...rest }: AllFeatures): Features {
+		const reading = readingOf(this.setup.memories[i] as MemorySetup);
+		return {
+			...rest,
+			patches: (reading && patches[reading.tiles]) ?? null,
+			turned: (reading && turned?.[viewsKey(reading)]) ?? null,
+		};
+	}
+
+	/** Patches down and across, as the i-th memory reads them. */
+	gridFor(i: number): readonly [number, number] {
+		const setup = this.setup.memories[i] as MemorySetup;
+		return patchesRead(this.backbone.config, [setup]).grid;
 	}
 
 	/** The weights that embed a category's images; null: the pretrained ones. */
@@ -190,20 +250,26 @@ export class Knowledge {
 	 * The calibrated score of one image as the given category: the largest of −log10 (p / weight) over the memories, so that of good
 	 * parts no more than the stated share is rejected by all of them together (Bonferroni).
 	 */
-	async judge(category: string, features: Features): Promise<Judgement> {
+	async judge(category: string, seen: AllFeatures): Promise<Judgement> {
 		let score = Number.NEGATIVE_INFINITY;
 		let map: Float32Array | null = null;
 		const calibrations = this.calibrations(category);
 		for (const [i, memory] of this.memories.entries()) {
-			const { scores, maps } = await memory.score(category, features);
+			const { scores, maps } = await memory.score(
+				category,
+				this.featuresFor(i, seen),
+			);
 			const calibration = calibrations[i] as Calibration;
 			const shift = Math.log10((this.setup.memories[i] as MemorySetup).weight);
 			score = Math.max(
 				score,
 				calibrate(calibration, scores[0] as number) + shift,
 			);
-			map ??=
-				maps?.[0]?.map((raw) => straightened(calibration, raw) + shift) ?? null;
+			const own = maps?.[0]?.map(
+				(raw) => straightened(calibration, raw) + shift,
+			);
+			if (own)
+				map = largerOf(map, resampled(own, this.gridFor(i), this.patches.grid));
 		}
 		return {
 			score,
@@ -399,36 +465,70 @@ const MIDDLE = [0.5, 0.75];
 export interface PatchesRead {
 	/** Counted from 0; empty: no memory reads patches. */
 	readonly blocks: readonly number[];
-	readonly tiles: number;
-	readonly augment: Augment;
-	/** Patches down and across the whole picture. */
+	/** Of each memory that reads any, without repetition; rising. */
+	readonly tiles: readonly number[];
+	/** Other views that are learnt; without repetition. */
+	readonly views: readonly Views[];
+	/** Patches down and across the whole picture, where they are finest: that of maps. */
 	readonly grid: readonly [number, number];
 }
 
-/** Those of the first memory that reads any. */
+type Views = Pick<PatchReading, "tiles" | "augment">;
+
+export const viewsKey = ({ tiles, augment }: Views): string =>
+	`${tiles} ${augment}`;
+
+const readingOf = (setup: MemorySetup): PatchReading | undefined => {
+	const { definition, options } = definitionOf(setup);
+	return definition.patches?.(options);
+};
+
+/** Those of all memories. They read the same blocks, or the second to ask for others is refused. */
 export function patchesRead(
 	config: VitConfig,
 	setups: readonly MemorySetup[],
 ): PatchesRead {
-	const reading = setups
-		.map((setup) => {
-			const { definition, options } = definitionOf(setup);
-			return definition.patches?.(options);
-		})
-		.find((patches) => patches !== undefined);
-	const { blocks, tiles, augment }: PatchReading = reading ?? {
-		blocks: [],
-		tiles: 1,
-		augment: "none",
-	};
+	const readings = setups.flatMap((setup) => readingOf(setup) ?? []);
+	const blocks = readings.map((reading) =>
+		blocksAt(config, reading.blocks ?? config.patchBlocks ?? MIDDLE),
+	);
+	const [first = []] = blocks;
+	const other = blocks.find((own) => own.join() !== first.join());
+	if (other) throw fail("BLOCKS_DIFFER", { first, other });
+	const tiles = [...new Set(readings.map((reading) => reading.tiles))].sort(
+		(a, b) => a - b,
+	);
+	const views = new Map(
+		readings
+			.filter(({ augment }) => augment !== "none")
+			.map((reading) => [viewsKey(reading), reading]),
+	);
+	const finest = tiles.at(-1) ?? 1;
 	const [h, w] = gridOf(config);
 	return {
-		blocks: blocksAt(config, blocks ?? config.patchBlocks ?? MIDDLE),
+		blocks: first,
 		tiles,
-		augment,
-		grid: [h * tiles, w * tiles],
+		views: [...views.values()],
+		grid: [h * finest, w * finest],
 	};
 }
+
+/** Every cell of the second grid has the value of the cell of the first that its middle lies in. */
+function resampled(
+	map: Float32Array,
+	[rows, columns]: readonly [number, number],
+	[h, w]: readonly [number, number],
+): Float32Array {
+	if (h === rows && w === columns) return map;
+	return Float32Array.from({ length: h * w }, (_, i) => {
+		const r = Math.floor(((Math.floor(i / w) + 0.5) * rows) / h);
+		const c = Math.floor((((i % w) + 0.5) * columns) / w);
+		return map[r * columns + c] as number;
+	});
+}
+
+const largerOf = (a: Float32Array | null, b: Float32Array): Float32Array =>
+	a ? b.map((value, i) => Math.max(value, a[i] as number)) : b;
 
 /** Whether a memory learns embeddings of normal views as the pretext task augments them. */
 export function readsViews(setup: MemorySetup): boolean {

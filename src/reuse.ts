@@ -41,7 +41,7 @@ export class Reuse {
 				n.backbone === network.backbone &&
 				n.from === network.from &&
 				n.patchBlocks.join() === network.patchBlocks.join() &&
-				n.patchTiles === network.patchTiles &&
+				n.patchTiles?.join() === network.patchTiles?.join() &&
 				n.threads === network.threads,
 		);
 		if (known) return known;

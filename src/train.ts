@@ -9,7 +9,7 @@ import type { Category, Image, LearnTask, Sample, Task } from "./data/task.ts";
 import { readMask } from "./data/image.ts";
 import { epochJobs } from "./draws.ts";
 import { runtimeVersion } from "./engine/runtime.ts";
-import type { TensorDict } from "./engine/tensor.ts";
+import type { Tensor, TensorDict } from "./engine/tensor.ts";
 import { fail, Interrupted, KeepsightError, registered } from "./errors.ts";
 import {
 	Eyes,
@@ -25,6 +25,7 @@ import {
 } from "./evaluate.ts";
 import { heed, type RunEvent, type Stop } from "./events.ts";
 import {
+	type AllFeatures,
 	Knowledge,
 	type MemorySetup,
 	patchesRead,
@@ -38,7 +39,6 @@ import {
 } from "./learn.ts";
 import type { Localiser } from "./localise.ts";
 import { patchesOf } from "./maps.ts";
-import type { Features } from "./memory/memory.ts";
 import { formatResults, type Results } from "./metrics/results.ts";
 import type { Backbone } from "./models/backbone.ts";
 import { pinned } from "./models/cache.ts";
@@ -141,7 +141,9 @@ export async function train(
 	checkBlocks(backbone.config, memoriesOf(config), from);
 	const regions = await regionsOf(
 		tasks,
-		patchesRead(backbone.config, memoriesOf(config)).grid,
+		memoriesOf(config).map(
+			(memory) => patchesRead(backbone.config, [memory]).grid,
+		),
 	);
 	const { classes } = createPretext(pretextOf(config));
 	const run = openRun(
@@ -430,8 +432,8 @@ interface StageContext extends Watcher {
 	readonly trunk: Trunk;
 	readonly eyes: Eyes;
 	readonly localiser: Localiser;
-	/** Patches that are looked at, by category; all where there is none. */
-	readonly regions: ReadonlyMap<string, Uint8Array>;
+	/** Masks of what is looked at, by category; all where there is none. */
+	readonly regions: ReadonlyMap<string, Tensor<"uint8">>;
 	/** Whether pictures are made at the end. */
 	readonly draws: boolean;
 	readonly network: Network;
@@ -607,27 +609,24 @@ async function rememberTask(
 			? knowledge.weightsOf(newest)
 			: null;
 	const moved = before !== null && before !== weights;
-	const { augment } = knowledge.patches;
+	const { views } = knowledge.patches;
 	const seen: {
 		category: Category;
-		normals: Features[];
-		heldOut: Features[];
+		normals: AllFeatures[];
+		heldOut: AllFeatures[];
 		/** The normals as the weights before this task saw them. */
-		earlier: Features[];
+		earlier: AllFeatures[];
 	}[] = [];
 	for (const category of task.categories) {
 		const samples = [...category.normals, ...category.heldOut];
-		const all: Features[] = [];
-		const earlier: Features[] = [];
+		const all: AllFeatures[] = [];
+		const earlier: AllFeatures[] = [];
 		for await (const sample of eyes.each(samples)) {
 			await heed(stop);
 			const normal = all.length < category.normals.length;
 			const features = await eyes.features(sample, weights);
-			const turned =
-				augment !== "none" && normal
-					? await eyes.turned(sample, augment)
-					: null;
-			all.push({ ...features, turned: turned && [turned] });
+			const turned = await eyes.turned(sample, normal ? views : []);
+			all.push({ ...features, turned });
 			if (moved && normal) earlier.push(await eyes.features(sample, before));
 			emit({
 				type: "progress",
@@ -658,36 +657,36 @@ async function rememberTask(
 			earlier.push(await eyes.featuresOf(id, image, before));
 			now.push(await eyes.featuresOf(id, image, weights));
 		}
-		for (const memory of knowledge.memories)
-			memory.drift?.(joinFeatures(earlier), joinFeatures(now));
+		for (const [i, memory] of knowledge.memories.entries())
+			memory.drift?.(
+				knowledge.featuresFor(i, joinFeatures(earlier)),
+				knowledge.featuresFor(i, joinFeatures(now)),
+			);
 	}
 	const optimism: number[] = [];
 	for (const { category, normals, heldOut } of seen) {
-		const features = joinFeatures(normals);
 		const trained = divide(category).training.length;
-		for (const [i, memory] of knowledge.memories.entries()) {
-			await memory.add(
-				{
-					id: category.id,
-					group: task.id,
-					learnt: readsViews(knowledge.setup.memories[i] as MemorySetup)
-						? await augmentedFeatures(context, category, weights)
-						: features,
-					trained: category.normals.map(
-						(_, n) => weights !== null && n < trained,
-					),
-					heldOut: heldOut.length > 0 ? joinFeatures(heldOut) : null,
-					roi: context.regions.get(category.id) ?? null,
-				},
-				new Random(config.seed, "memory", category.id),
-			);
-			for (const { option, taken, change } of memory.trials ?? [])
-				emit({
-					type: "notice",
-					text: `${category.id}: ${option} ${taken ? "taken" : "not taken"}, good parts' scores change by ${percent(change - 1)} (.95 quantile)`,
-				});
-		}
-		knowledge.router.add(category.id, features);
+		const trials = await knowledge.remember(
+			{
+				id: category.id,
+				group: task.id,
+				learnt: joinFeatures(normals),
+				...(knowledge.setup.memories.some(readsViews) && {
+					views: await augmentedFeatures(context, category, weights),
+				}),
+				trained: category.normals.map(
+					(_, n) => weights !== null && n < trained,
+				),
+				heldOut: heldOut.length > 0 ? joinFeatures(heldOut) : null,
+				roi: context.regions.get(category.id) ?? null,
+			},
+			new Random(config.seed, "memory", category.id),
+		);
+		for (const { option, taken, change } of trials)
+			emit({
+				type: "notice",
+				text: `${category.id}: ${option} ${taken ? "taken" : "not taken"}, good parts' scores change by ${percent(change - 1)} (.95 quantile)`,
+			});
 		for (const memory of knowledge.memories) {
 			const { optimism: measured } = memory.crossFitted(category.id);
 			if (measured !== null) optimism.push(measured);
@@ -713,17 +712,18 @@ async function rememberTask(
 const percent = (share: number): string =>
 	`${share < 0 ? "" : "+"}${(100 * share).toFixed(1)} %`;
 
-/** The patches that are looked at, of those categories where it is not all. */
+/** What is looked at, of those categories where it is not all: something in each of the grids. */
 async function regionsOf(
 	tasks: readonly LearnTask[],
-	grid: readonly [number, number],
-): Promise<ReadonlyMap<string, Uint8Array>> {
-	const regions = new Map<string, Uint8Array>();
+	grids: readonly (readonly [number, number])[],
+): Promise<ReadonlyMap<string, Tensor<"uint8">>> {
+	const regions = new Map<string, Tensor<"uint8">>();
 	for (const { id, roi } of tasks.flatMap((task) => task.categories)) {
 		if (roi === undefined) continue;
-		const region = patchesOf(await readMask(roi), grid);
-		if (!region.includes(1)) throw fail("ROI_EMPTY", { id, path: roi });
-		regions.set(id, region);
+		const mask = await readMask(roi);
+		if (!grids.every((grid) => patchesOf(mask, grid).includes(1)))
+			throw fail("ROI_EMPTY", { id, path: roi });
+		regions.set(id, mask);
 	}
 	return regions;
 }
@@ -733,7 +733,7 @@ async function augmentedFeatures(
 	{ config, eyes, network, emit, stop, taskIndex, taskCount }: StageContext,
 	category: Category,
 	weights: TensorDict | null,
-): Promise<Features> {
+): Promise<AllFeatures> {
 	const images = await readImages(category.normals, config, {
 		emit,
 		stop,
@@ -747,7 +747,7 @@ async function augmentedFeatures(
 		workers: 0,
 		seed: config.seed,
 	});
-	const parts: Features[] = new Array(images.length);
+	const parts: AllFeatures[] = new Array(images.length);
 	for (const [job] of epochJobs(
 		config.seed,
 		category.id,
@@ -789,23 +789,22 @@ async function evaluateUntrained(
 			threads,
 		);
 		for (const category of task.categories) {
-			const parts: Features[] = [];
+			const parts: AllFeatures[] = [];
 			for await (const sample of eyes.each(category.normals)) {
 				await heed(progress.stop);
 				parts.push(await eyes.features(sample, knowledge.current));
 			}
-			for (const memory of temporary.memories)
-				await memory.add(
-					{
-						id: category.id,
-						group: task.id,
-						learnt: joinFeatures(parts),
-						trained: parts.map(() => false),
-						heldOut: null,
-						roi: regions.get(category.id) ?? null,
-					},
-					new Random(run.record.seed, "memory", category.id),
-				);
+			await temporary.remember(
+				{
+					id: category.id,
+					group: task.id,
+					learnt: joinFeatures(parts),
+					trained: parts.map(() => false),
+					heldOut: null,
+					roi: regions.get(category.id) ?? null,
+				},
+				new Random(run.record.seed, "memory", category.id),
+			);
 		}
 		temporary.addTask(
 			{

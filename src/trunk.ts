@@ -37,8 +37,8 @@ export interface Network {
 	readonly from: number;
 	/** Blocks (counted from 0, all below `from`) whose patch tokens are looked at. */
 	readonly patchBlocks: readonly number[];
-	/** Tiles down and across of which patches are read; default 1: the image itself. */
-	readonly patchTiles?: number;
+	/** Tiles down and across of which patches are read; default [1]: the image itself. */
+	readonly patchTiles?: readonly number[];
 	readonly threads: number;
 }
 

@@ -331,8 +331,8 @@ describe("errors name file, key and what is near", () => {
 				[
 					"a memory named twice",
 					"memory",
-					"[{ name: dne }, { name: dne, form: paper }]",
-					"CONFIG_VALUE: Wrong value at memory (--set memory): a memory is named twice; each can be given once.",
+					"[{ name: patches, tiles: 2 }, { name: dne }, { tiles: 2, name: patches, weight: 2 }]",
+					"CONFIG_VALUE: Wrong value at memory (--set memory): a memory is named twice with the same options; that would count it twice.",
 				],
 				["no memory", "memory", "[]", "CONFIG_VALUE: Wrong value at memory"],
 				[

@@ -42,6 +42,7 @@ beforeAll(async () => {
 		await drawCategory(join(data, id), kind, 12, 4);
 		for (let i = 0; i < 4; i++) await mask(truth(id, i), [9, 18, 9, 18]);
 	}
+	await mask(join(work, "left.png"), [0, size, 0, Math.round(size * 0.8)]);
 	writeFileSync(
 		config,
 		`name: patches
@@ -107,6 +108,34 @@ describe("a run with patches", () => {
 		expect(tiled.categories["mvtec/a"].pixelAuroc).toBeGreaterThan(
 			whole.categories["mvtec/a"].pixelAuroc,
 		);
+	});
+
+	it("reads several tilings at once, and the counts of words: from the stored memory alone as well", () => {
+		const roi = join(work, "left.png");
+		const { status, stderr } = train(
+			"several",
+			"data.tasks=[mvtec/a]",
+			"image_size=12",
+			"memory=[{ name: patches, blocks: [0.34], tiles: 2, augment: flips }, { name: patches, blocks: [0.34] }, { name: words, blocks: [0.34], words: 8 }]",
+			`data.roi=[{ category: mvtec/a, mask: ${roi} }]`,
+		);
+		expect(stderr).not.toMatch(/^error/m);
+		expect(status).toBe(0);
+		expect(stderr.match(/augment (not )?taken/g)?.length).toBe(1);
+		const trained = metricsOf("several");
+		expect(trained.categories["mvtec/a"].imageAuroc).toBeGreaterThan(0.9);
+		expect(trained.categories["mvtec/a"].pixelAuroc).toBeGreaterThan(0.7);
+		expect(keepsight("eval", "--mem_dir", dirOf("several")).status).toBe(0);
+		expect(metricsOf("several")).toEqual(trained);
+	});
+
+	it("refuses memories that ask for different blocks", () => {
+		const { status, stderr } = train(
+			"blocks",
+			"memory=[{ name: patches, blocks: [0.34] }, { name: words, blocks: [0.67] }]",
+		);
+		expect(status).toBe(2);
+		expect(stderr).toContain("blocks (1 and 2)");
 	});
 
 	it("says which options suit the good parts, and scores with them from the stored memory alone", () => {

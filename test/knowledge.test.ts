@@ -3,13 +3,18 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { float32, type TensorDict } from "../src/engine/tensor.ts";
 import {
+	float32,
+	type Tensor,
+	type TensorDict,
+	uint8,
+} from "../src/engine/tensor.ts";
+import {
+	type AllFeatures,
 	Knowledge,
 	type KnowledgeSetup,
 	type MemorySetup,
 } from "../src/knowledge.ts";
-import type { Features } from "../src/memory/memory.ts";
 import { loadBackbone } from "../src/models/index.ts";
 import { Random } from "../src/random.ts";
 import { taskFolder } from "../src/run.ts";
@@ -35,7 +40,7 @@ const setup: KnowledgeSetup = {
 };
 
 /** n images of a product that lies about its own direction. */
-function featuresOf(product: number, n: number, seed = 0): Features {
+function featuresOf(product: number, n: number, seed = 0): AllFeatures {
 	const r = new Random("knowledge.test", product, seed);
 	const draw = (at: number) =>
 		float32(
@@ -49,17 +54,19 @@ function featuresOf(product: number, n: number, seed = 0): Features {
 		ids: Array.from({ length: n }, (_, i) => `${product}/${i}`),
 		embedding: draw(product),
 		frozen: draw(d - 1 - product),
-		patches: Array.from({ length: n }, () =>
-			unit(
-				float32(
-					[6, d],
-					Float32Array.from(
-						{ length: 6 * d },
-						(_, i) => (i % d === product ? 3 : 0) + r.normal(0, 0.3),
+		patches: {
+			1: Array.from({ length: n }, () =>
+				unit(
+					float32(
+						[6, d],
+						Float32Array.from(
+							{ length: 6 * d },
+							(_, i) => (i % d === product ? 3 : 0) + r.normal(0, 0.3),
+						),
 					),
 				),
 			),
-		),
+		},
 	};
 }
 const weights = (fill: number): TensorDict => ({
@@ -75,18 +82,17 @@ async function teach(
 	const add = async (product: number) => {
 		const learnt = featuresOf(product, 30);
 		const id = `mvtec/${product}`;
-		for (const memory of knowledge.memories)
-			await memory.add(
-				{
-					id,
-					group: `task ${product}`,
-					learnt,
-					trained: learnt.ids.map((_, i) => i < 24),
-					heldOut: product === 1 ? featuresOf(product, 5, 1) : null,
-				},
-				new Random(1, id),
-			);
-		knowledge.router.add(id, learnt);
+		await knowledge.remember(
+			{
+				id,
+				group: `task ${product}`,
+				learnt,
+				trained: learnt.ids.map((_, i) => i < 24),
+				heldOut: product === 1 ? featuresOf(product, 5, 1) : null,
+				roi: null,
+			},
+			new Random(1, id),
+		);
 		return id;
 	};
 	const learn = async (id: string, products: number[], w: TensorDict) => {
@@ -169,18 +175,17 @@ describe.each([
 			[Knowledge.load(folderAt(title), 1), "b"],
 		] as const) {
 			const learnt = featuresOf(3, 12);
-			for (const memory of k.memories)
-				await memory.add(
-					{
-						id: "loco/3",
-						group: "loco/3",
-						learnt,
-						trained: learnt.ids.map(() => true),
-						heldOut: null,
-					},
-					new Random(1),
-				);
-			k.router.add("loco/3", learnt);
+			await k.remember(
+				{
+					id: "loco/3",
+					group: "loco/3",
+					learnt,
+					trained: learnt.ids.map(() => true),
+					heldOut: null,
+					roi: null,
+				},
+				new Random(1),
+			);
 			k.addTask(
 				{ id: "loco/3", categories: ["loco/3"], learning: {} },
 				weights(3),
@@ -246,6 +251,82 @@ describe("several memories", () => {
 		expect(
 			(await (await taughtWith(alone(0))).judge("mvtec/0", probe)).map,
 		).toBe(null);
+	});
+
+	it("of several tilings each reads its own; the map is the larger of theirs, as fine as the finest", async () => {
+		const tiled = (tiles: number): MemorySetup => ({
+			name: "patches",
+			options: { tiles },
+			weight: 0.5,
+		});
+		const finer = (all: AllFeatures): AllFeatures => ({
+			...all,
+			patches: {
+				...all.patches,
+				2: (all.patches[1] as readonly Tensor[]).map((image, i) =>
+					unit(
+						float32(
+							[24, d],
+							Float32Array.from({ length: 24 * d }, (_, at) => {
+								const [cell, k] = [Math.floor(at / d), at % d];
+								const [r, c] = [Math.floor(cell / 6), cell % 6];
+								const from = 3 * Math.floor(r / 2) + Math.floor(c / 2);
+								return (
+									(image.data[from * d + k] as number) + 0.1 * Math.sin(i + at)
+								);
+							}),
+						),
+					),
+				),
+			},
+		});
+		const taughtFine = async (memories: readonly MemorySetup[]) => {
+			const k = new Knowledge(backbone, { ...setup, memories }, 1);
+			await k.remember(
+				{
+					id: "a",
+					group: "a",
+					learnt: finer(featuresOf(0, 30)),
+					trained: new Array<boolean>(30).fill(false),
+					heldOut: null,
+					roi: uint8([16, 24], new Uint8Array(384).fill(255)),
+				},
+				new Random(1),
+			);
+			return k;
+		};
+		const both = await taughtFine([tiled(2), tiled(1)]);
+		expect(both.patches).toMatchObject({ tiles: [1, 2], grid: [4, 6] });
+		const probe = finer(featuresOf(0, 1, 5));
+		const maps = [];
+		for (const tiles of [1, 2]) {
+			const alone = await taughtFine([{ ...tiled(tiles), weight: 1 }]);
+			maps.push((await alone.judge("a", probe)).map as Float32Array);
+		}
+		const [coarse, fine] = maps as [Float32Array, Float32Array];
+		expect([coarse.length, fine.length]).toEqual([6, 24]);
+		const { map } = await both.judge("a", probe);
+		const won = [0, 0];
+		for (const [i, value] of (map as Float32Array).entries()) {
+			const [r, c] = [Math.floor(i / 6), i % 6];
+			const over = coarse[3 * Math.floor(r / 2) + Math.floor(c / 2)] as number;
+			const own = fine[i] as number;
+			const winner = Number(own > over);
+			won[winner] = (won[winner] ?? 0) + 1;
+			expect(value).toBeCloseTo(Math.max(own, over) + Math.log10(0.5), 4);
+		}
+		expect(Math.min(...won)).toBeGreaterThan(0);
+	});
+
+	it("refuses memories that read different blocks, by both", () => {
+		const memories = [[0.5], [1]].map((blocks) => ({
+			name: "patches",
+			options: { blocks },
+			weight: 0.5,
+		}));
+		expect(
+			() => new Knowledge(backbone, { ...setup, memories }, 1).patches,
+		).toThrow("blocks (1 and 2)");
 	});
 
 	it("names the blocks that are read, as fractions of the depth", () => {

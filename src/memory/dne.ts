@@ -36,6 +36,7 @@ import {
 	traceOf,
 } from "../linalg/covariance.ts";
 import { Random } from "../random.ts";
+import { joined, readable, rescaled } from "./crossfit.ts";
 import {
 	type CrossFitted,
 	defineMemory,
@@ -360,56 +361,6 @@ class Dne implements Memory {
 	}
 }
 
-/**
- * What calibration may read of leave-one-out scores. Where weights trained on some images and not on others, only the
- * untrained ones: the network has been pulled towards the rest. Held-out images always count, at their plain scores.
- */
-function readable(
-	scores: Float64Array,
-	trained: readonly boolean[],
-	heldOut: Float64Array,
-): CrossFitted {
-	const untrained = scores.filter((_, i) => !trained[i]);
-	const rest = scores.filter((_, i) => trained[i]);
-	if (untrained.length === 0 || rest.length === 0)
-		return { scores: joined(scores, heldOut), optimism: null };
-	const ratio = mean(untrained) / mean(rest);
-	return {
-		scores: joined(untrained, heldOut),
-		optimism: ratio > 0 && Number.isFinite(ratio) ? Math.log(ratio) : null,
-	};
-}
-
-/**
- * Scores measured under `from`, brought to the scale of `to`, which holds the same images (and more, or moved ones): times the
- * change of their mean. Scores against a single image have no such mean and are dropped: there is nothing to compare with.
- */
-function rescaled(
-	crossFitted: CrossFitted,
-	from: Moments,
-	to: Moments,
-	moved = false,
-): CrossFitted {
-	const before = leaveOneOut(from, ledoitWolf(from)).expected(
-		from,
-		from.mean,
-		from.n,
-	);
-	const after = leaveOneOut(to, ledoitWolf(to)).expected(
-		moved ? to : from,
-		to.mean,
-		to.n,
-	);
-	if (before === null || after === null)
-		return { ...crossFitted, scores: new Float64Array(0) };
-	return before > 0
-		? {
-				...crossFitted,
-				scores: crossFitted.scores.map((score) => (score * after) / before),
-			}
-		: crossFitted;
-}
-
 /** A [D, D] with A·before ≈ after: A = I + Bᵀ, B = (XᵀX + λI)⁻¹Xᵀ(Y − X), λ relative to the mean square of a feature times n. */
 export function driftMap(before: Rows, after: Rows): Float64Array {
 	const d = before.d;
@@ -460,14 +411,6 @@ function standardNormals(random: Random, n: number, d: number): Rows {
 }
 
 const noRows = (d: number): Rows => ({ n: 0, d, data: new Float64Array(0) });
-const joined = (a: Float64Array, b: Float64Array): Float64Array => {
-	const out = new Float64Array(a.length + b.length);
-	out.set(a);
-	out.set(b, a.length);
-	return out;
-};
-const mean = (values: Float64Array): number =>
-	values.reduce((sum, value) => sum + value, 0) / values.length;
 const bytesOf = (text: string) => {
 	const data = new TextEncoder().encode(text);
 	return uint8([data.length], data);

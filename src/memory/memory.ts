@@ -7,16 +7,16 @@ import type { Augment } from "../data/turn.ts";
 import { dot, type Rows } from "../linalg/covariance.ts";
 import type { Random } from "../random.ts";
 
-/** What the backbone says about n images. */
+/** What the backbone says about n images, as a memory reads it. */
 export interface Features {
 	readonly ids: readonly string[]; // [n]
 	/** Class token after the (trained) final norm. */
 	readonly embedding: Tensor; // [n, D]
 	/** Class token of the pretrained network, which no training touches: for routing. */
 	readonly frozen: Tensor; // [n, D]
-	/** Patch embeddings of the pretrained network's middle blocks, image by image; null: no memory reads them. */
+	/** Patch embeddings of the pretrained network's middle blocks, image by image; null: the memory reads none. */
 	readonly patches: readonly Tensor[] | null; // n of [N, D], every row at length 1
-	/** The same of each image turned or flipped, where a memory asks for it and the image is to be learnt. */
+	/** The same of each image turned or flipped, where the memory asks for it and the image is to be learnt. */
 	readonly turned?: readonly Tensor[] | null; // n of [V · N, D]
 }
 
@@ -93,7 +93,7 @@ export interface MemoryContext {
 	/** D, the width of the backbone. */
 	readonly embedDim: number;
 	readonly threads: number;
-	/** Patches down and across a picture. */
+	/** Patches down and across a picture, as the memory reads them. */
 	readonly grid: readonly [number, number];
 }
 

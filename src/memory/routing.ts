@@ -34,6 +34,9 @@ import {
 	storeMoments,
 } from "./stored.ts";
 
+/** What it reads of images. */
+type FrozenTokens = Pick<Features, "ids" | "frozen">;
+
 export interface Route {
 	/** The nearest category. */
 	readonly id: string;
@@ -59,7 +62,7 @@ export class Router {
 		return [...this.#moments.keys()];
 	}
 
-	add(id: string, features: Features): void {
+	add(id: string, features: FrozenTokens): void {
 		if (this.#moments.has(id)) throw fail("CATEGORY_ALREADY_LEARNT", { id });
 		this.#set(id, rounded(momentsOf(this.#rows(id, features))));
 	}
@@ -70,7 +73,7 @@ export class Router {
 		this.#space = null;
 	}
 
-	merge(id: string, features: Features): void {
+	merge(id: string, features: FrozenTokens): void {
 		const before = known(this.#moments, id);
 		const added = momentsOf(this.#rows(id, features));
 		this.#set(id, rounded(mergeMoments(before, added)));
@@ -110,7 +113,7 @@ export class Router {
 		return sumBytes(this.tensors(id));
 	}
 
-	#rows(id: string, features: Features): Rows {
+	#rows(id: string, features: FrozenTokens): Rows {
 		return unitRows(id, features.ids, features.frozen, this.#d);
 	}
 

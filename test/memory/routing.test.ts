@@ -111,7 +111,7 @@ function lineRouter(line: Line): Router {
 	const r = new Router(d);
 	for (const id of onTheLine) {
 		const frozen = onALine(id, 40, line);
-		r.add(id, { ids: names, embedding: frozen, frozen, patches: null });
+		r.add(id, { ids: names, frozen });
 	}
 	return r;
 }
