@@ -158,6 +158,12 @@ const wording = {
 		`memory.blocks names block ${e.block} of ${e.depth}, and trainable lets training change block ${e.first} and all above: stored patches would go stale. ${e.first === 1 ? "Train fewer blocks (trainable: { last: k })" : `Name blocks up to ${e.first - 1} (as a fraction of the depth at most ${Math.floor(((e.first - 1) / e.depth) * 100) / 100}), or train fewer (a smaller trainable.last)`}.`,
 	BLOCKS_DIFFER: (e: { first: readonly number[]; other: readonly number[] }) =>
 		`Two memories read patches after other blocks (${e.first.map((b) => b + 1).join(", ")} and ${e.other.map((b) => b + 1).join(", ")}), and only one choice is looked at. Give all of them in \`memory\` the same \`blocks\`.`,
+	VERSION_UNKNOWN: (e: {
+		dir: string;
+		version: number;
+		known: readonly number[];
+	}) =>
+		`${e.dir} keeps no version ${e.version}. ${e.known.length > 0 ? `It keeps ${e.known.join(", ")}` : "It keeps none but the present one"}; keepsight tasks --mem_dir DIR lists them.`,
 	SETUP_DIFFERS: (e: { dir: string; differences: readonly string[] }) =>
 		`${e.dir} was learnt with another setup: ${e.differences.join("; ")}. What a memory is made of cannot change in the middle, not even with --force. Use the earlier setting, another run name, or --fresh.`,
 	IMAGE_SIZE_NOT_MULTIPLE: (e: {

@@ -299,6 +299,10 @@ export function checkPath(path: string, where: string): string {
 
 const manifestName = "manifest.json";
 const manifestFormat = 1;
+/** Manifests of earlier versions that are kept, one a file. */
+const earlierFolder = "versions";
+const earlierFile = (version: number) =>
+	`${earlierFolder}/${String(version).padStart(8, "0")}.json`;
 
 interface Entry {
 	readonly bytes: number;
@@ -317,6 +321,8 @@ export interface Commit {
 	readonly keep?: (path: string) => boolean;
 	/** Further manifest entries; replaces the present ones. Default: they stay. No dates, durations or machine paths. */
 	readonly meta?: Readonly<Record<string, unknown>>;
+	/** The present version stays beside the new one, and so many of those before it (`restore`). Default: it goes; those kept so far stay. */
+	readonly history?: number;
 }
 
 /**
@@ -328,14 +334,45 @@ export class VersionedFolder {
 	readonly dir: string;
 	#manifest: Manifest;
 
-	private constructor(dir: string) {
+	private constructor(dir: string, manifest: Manifest) {
 		this.dir = dir;
-		this.#manifest = readManifest(dir);
+		this.#manifest = manifest;
 	}
 
 	/** A folder without a manifest, or no folder, is version 0 and empty. Takes no lock: who commits holds one (lockFolder). */
 	static open(dir: string): VersionedFolder {
-		return new VersionedFolder(dir);
+		return new VersionedFolder(dir, readManifest(dir));
+	}
+
+	/** An earlier version that was kept, to be read. */
+	at(version: number): VersionedFolder {
+		const manifest = this.#earlier().get(version);
+		if (!manifest)
+			throw fail("VERSION_UNKNOWN", {
+				dir: this.dir,
+				version,
+				known: this.earlier.map((kept) => kept.version),
+			});
+		return new VersionedFolder(this.dir, manifest);
+	}
+
+	/** Versions kept beside this one, the newest first. */
+	get earlier(): readonly Pick<VersionedFolder, "version" | "meta">[] {
+		return [...this.#earlier().values()];
+	}
+
+	#earlier(): ReadonlyMap<number, Manifest> {
+		const folder = join(this.dir, earlierFolder);
+		if (!lstatSync(folder, { throwIfNoEntry: false })?.isDirectory())
+			return new Map();
+		return new Map(
+			readdirSync(folder)
+				.filter((name) => /^\d{8}\.json$/.test(name))
+				.map((name) => readManifest(folder, name))
+				.filter(({ version }) => version > 0 && version < this.version) // one as new as this is left from a commit that was killed
+				.sort((a, b) => b.version - a.version)
+				.map((manifest) => [manifest.version, manifest]),
+		);
 	}
 
 	get version(): number {
@@ -406,7 +443,43 @@ export class VersionedFolder {
 		add = new Map(),
 		keep = () => true,
 		meta = this.meta,
+		history,
 	}: Commit): void {
+		const before = this.#manifest;
+		const earlier = [...this.#earlier().values()];
+		const after = new Map([...before.files].filter(([path]) => keep(path)));
+		const fresh: [string, Uint8Array][] = [];
+		for (const [path, bytes] of add) {
+			checkPath(path, this.dir);
+			if (path === manifestName || path.startsWith(`${earlierFolder}/`))
+				throw fail("UNSAFE_PATH", { path, where: this.dir });
+			const entry: Entry = { bytes: bytes.byteLength, sha256: sha256(bytes) };
+			for (const { files: kept } of [before, ...earlier]) {
+				const old = kept.get(path);
+				if (old && old.sha256 !== entry.sha256)
+					throw fail("FILE_CHANGED_IN_PLACE", { path, dir: this.dir });
+			}
+			if (!before.files.has(path)) fresh.push([path, bytes]);
+			after.set(path, entry);
+		}
+		this.#advance(after, fresh, meta, history);
+	}
+
+	/** The files and entries of an earlier version as the next one; what was newer is kept, so nothing is lost by going back. */
+	restore(
+		version: number,
+		{ meta, history }: Pick<Commit, "meta"> & { readonly history: number },
+	): void {
+		const { files: kept, meta: own } = this.at(version).#manifest;
+		this.#advance(new Map(kept), [], meta ?? own, history);
+	}
+
+	#advance(
+		after: ReadonlyMap<string, Entry>,
+		fresh: readonly (readonly [string, Uint8Array])[],
+		meta: Readonly<Record<string, unknown>>,
+		history: number | undefined,
+	): void {
 		const before = this.#manifest;
 		const onDisk = readManifest(this.dir).version;
 		if (onDisk !== before.version)
@@ -415,25 +488,12 @@ export class VersionedFolder {
 				opened: before.version,
 				now: onDisk,
 			});
-
-		const after = new Map([...before.files].filter(([path]) => keep(path)));
-		const fresh: [string, Uint8Array][] = [];
-		for (const [path, bytes] of add) {
-			checkPath(path, this.dir);
-			if (path === manifestName)
-				throw fail("UNSAFE_PATH", { path, where: this.dir });
-			const entry: Entry = { bytes: bytes.byteLength, sha256: sha256(bytes) };
-			const old = before.files.get(path);
-			if (old && old.sha256 !== entry.sha256)
-				throw fail("FILE_CHANGED_IN_PLACE", { path, dir: this.dir });
-			if (!old) fresh.push([path, bytes]);
-			after.set(path, entry);
-		}
 		const next = manifestText(before.version + 1, after, meta);
 		if (
 			before.version > 0 &&
 			next === manifestText(before.version + 1, before.files, before.meta)
 		) {
+			this.#prune(history);
 			this.#sweep(true);
 			return;
 		}
@@ -442,12 +502,26 @@ export class VersionedFolder {
 			this.#refuseLinks(path);
 			writeAtomic(join(this.dir, path), bytes);
 		}
+		if (history !== undefined && before.version > 0) {
+			this.#refuseLinks(earlierFile(before.version));
+			writeAtomic(
+				join(this.dir, earlierFile(before.version)),
+				manifestText(before.version, before.files, before.meta),
+			);
+		}
 		try {
 			writeAtomic(join(this.dir, manifestName), next);
 		} finally {
 			this.#manifest = readManifest(this.dir); // whatever happened: what the disk says is what we hold
 		}
+		this.#prune(history);
 		this.#sweep(before.version > 0);
+	}
+
+	#prune(history: number | undefined): void {
+		if (history === undefined) return;
+		for (const { version } of this.earlier.slice(1 + history))
+			attempt(() => files.unlink(join(this.dir, earlierFile(version))));
 	}
 
 	/** Clears what a kill left behind: files of a version that was replaced, or was not finished. For who holds the lock. */
@@ -471,6 +545,7 @@ export class VersionedFolder {
 	 * A file that cannot be deleted is harmless (nothing refers to it) and the next commit tries again.
 	 */
 	#sweep(everything: boolean): void {
+		const kept = new Set<string>([manifestName, ...this.paths]);
 		const walk = (dir: string, prefix: string): void => {
 			for (const item of readdirSync(dir, { withFileTypes: true })) {
 				const path = prefix + item.name;
@@ -480,16 +555,19 @@ export class VersionedFolder {
 					if (readdirSync(full).length === 0) files.rmdir(full);
 				} else if (
 					isTemporary(item.name) ||
-					(everything &&
-						path !== manifestName &&
-						!isLock(path) &&
-						!this.has(path))
+					(everything && !isLock(path) && !kept.has(path))
 				) {
 					files.unlink(full);
 				}
 			}
 		};
-		attempt(() => walk(this.dir, ""));
+		attempt(() => {
+			for (const { version, files: own } of this.#earlier().values()) {
+				kept.add(earlierFile(version));
+				for (const path of own.keys()) kept.add(path);
+			}
+			walk(this.dir, "");
+		});
 	}
 
 	/** No folder on the way to `path` may be a link: it could lead out of this one. */
@@ -520,8 +598,8 @@ function manifestText(
 	});
 }
 
-function readManifest(dir: string): Manifest {
-	const path = join(dir, manifestName);
+function readManifest(dir: string, name = manifestName): Manifest {
+	const path = join(dir, name);
 	const json = readJsonObject(path);
 	if (!json) return { version: 0, files: new Map(), meta: {} };
 	const { format, version, files: listed, ...meta } = json;

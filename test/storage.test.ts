@@ -436,6 +436,109 @@ describe("VersionedFolder", () => {
 		},
 	);
 
+	describe("with a history", () => {
+		const step = (n: number, history = 2) =>
+			open().commit({
+				add: add({ [`own${n}`]: `${n}`, [`next${n}`]: "x" }),
+				keep: (path) => path === "shared",
+				meta: { n },
+				history,
+			});
+		const first = () =>
+			open().commit({ add: add({ shared: "s" }), meta: { n: 1 } });
+
+		it("keeps so many versions with all their files, and goes back to one as the next", () => {
+			first();
+			for (const n of [2, 3, 4]) step(n);
+			const folder = open();
+			expect(
+				folder.earlier.map(({ version, meta }) => [version, meta]),
+			).toEqual([
+				[3, { n: 3 }],
+				[2, { n: 2 }],
+				[1, { n: 1 }],
+			]);
+			expect(contents(folder.at(1))).toEqual({ shared: "s" });
+			step(5);
+			expect(open().earlier.map(({ version }) => version)).toEqual([4, 3, 2]);
+			expect(existsSync(join(at(), "shared"))).toBe(true); // of version 2
+			open().restore(3, { meta: { n: 3, back: true }, history: 2 });
+			expect(open().version).toBe(6);
+			expect(open().meta).toEqual({ n: 3, back: true });
+			expect(contents(open())).toEqual({ shared: "s", own3: "3", next3: "x" });
+			expect(contents(open().at(5))).toEqual({
+				shared: "s",
+				own5: "5",
+				next5: "x",
+			});
+			expect(existsSync(join(at(), "own2"))).toBe(false);
+			expect(() => open().at(2)).toThrow(
+				"keeps no version 2. It keeps 5, 4, 3",
+			);
+			// a commit that says nothing of history leaves it alone
+			open().commit({ add: add({ z: "z" }) });
+			expect(open().earlier.map(({ version }) => version)).toEqual([5, 4, 3]);
+		});
+
+		it("refuses to change a file that an earlier version has, and to write among the versions", () => {
+			first();
+			step(2);
+			open().commit({ keep: () => false, history: 2 });
+			expect(() => open().commit({ add: add({ own2: "other" }) })).toThrow(
+				"own2",
+			);
+			for (const name of ["versions/x", "versions/00000001.json"])
+				expect(() => open().commit({ add: add({ [name]: "1" }) })).toThrow(
+					"versions",
+				);
+		});
+
+		it("loses nothing that it refers to where one of the versions cannot be read", () => {
+			first();
+			step(2);
+			step(3);
+			writeFileSync(join(at(), "versions/00000002.json"), "{");
+			expect(() => open().earlier).toThrow("not valid JSON");
+			expect(() => step(4)).toThrow("not valid JSON");
+			expect(existsSync(join(at(), "own2"))).toBe(true);
+			expect(contents(open())).toEqual({ shared: "s", own3: "3", next3: "x" });
+		});
+
+		it.each(["error", "short", "kill", "power"] as const)(
+			"is the old or the new version, and all kept ones are whole, when any call meets: %s",
+			(fault) => {
+				const seen = new Set<number>();
+				const calls = forEveryCall(
+					fault,
+					() => {
+						first();
+						for (const n of [2, 3]) step(n, 1);
+					},
+					() => step(4, 1),
+					(_, n) => {
+						const folder = open();
+						seen.add(folder.version);
+						folder.verify();
+						expect(folder.earlier.length, `call ${n}`).toBeGreaterThan(0);
+						for (const { version } of folder.earlier)
+							folder.at(version).verify();
+						step(4, 1);
+						expect(open().earlier.map(({ version }) => version)).toEqual([
+							3, 2,
+						]);
+						expect(contents(open())).toEqual({
+							shared: "s",
+							own4: "4",
+							next4: "x",
+						});
+					},
+				);
+				expect(calls).toBeGreaterThan(20);
+				expect([...seen].sort()).toEqual([3, 4]);
+			},
+		);
+	});
+
 	it("names the full disk, and the earlier version still reads", () => {
 		const folder = open();
 		folder.commit({ add: add({ a: "1" }) });
