@@ -158,6 +158,20 @@ const wording = {
 		`memory.blocks names block ${e.block} of ${e.depth}, and trainable lets training change block ${e.first} and all above: stored patches would go stale. ${e.first === 1 ? "Train fewer blocks (trainable: { last: k })" : `Name blocks up to ${e.first - 1} (as a fraction of the depth at most ${Math.floor(((e.first - 1) / e.depth) * 100) / 100}), or train fewer (a smaller trainable.last)`}.`,
 	BLOCKS_DIFFER: (e: { first: readonly number[]; other: readonly number[] }) =>
 		`Two memories read patches after other blocks (${e.first.map((b) => b + 1).join(", ")} and ${e.other.map((b) => b + 1).join(", ")}), and only one choice is looked at. Give all of them in \`memory\` the same \`blocks\`.`,
+	TASK_KNOWN: (e: { task: string; dir: string }) =>
+		`${JSON.stringify(e.task)} is learnt already in ${e.dir}. Give more good images of it with --add, or learn it anew after \`keepsight forget --task NAME\`.`,
+	TASK_NAME: (e: { task: string }) =>
+		`${JSON.stringify(e.task)} cannot be a product's name. Use 1 to 120 characters without control characters and without blanks at the ends, such as "line-2/bottle"; "." and ".." are no parts of a name.`,
+	TOO_FEW_IMAGES: (e: { dir: string; images: number; fewest: number }) =>
+		`${e.dir} holds ${e.images} good images, and a product needs at least ${e.fewest}. Add more; with 100, a false-alarm rate of 1 in 100 is measured instead of extrapolated.`,
+	TASK_OF_SEVERAL: (e: { task: string; categories: readonly string[] }) =>
+		`${e.task} is several categories (${e.categories.join(", ")}), and images can only be added to one. Learn the category as a task of its own.`,
+	ADD_NEEDS_VIEWS: (e: { task: string }) =>
+		`Images cannot be added to ${e.task}: a memory of this run learns augmented views of the training (dne with form: paper), which are made while a task is learnt. Use form: routed, or learn the task anew with all its images.`,
+	NEEDS_ALL_IMAGES: (e: { strategy: string }) =>
+		`Strategy ${e.strategy} trains on the images of all products at once, so none can be added later. Learn with another strategy, or run \`keepsight train\` on all of them.`,
+	VERSION_PRESENT: (e: { dir: string; version: number }) =>
+		`${e.dir} is at version ${e.version} already. keepsight tasks --mem_dir DIR lists the earlier ones.`,
 	VERSION_UNKNOWN: (e: {
 		dir: string;
 		version: number;

@@ -7,7 +7,7 @@ import { existsSync, realpathSync } from "node:fs";
 import type { Image, Sample, Task, TestCategory } from "./data/task.ts";
 import { otherViews } from "./data/turn.ts";
 import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
-import { readTasks } from "./data/index.ts";
+import { readTasks, readTestCategory } from "./data/index.ts";
 import { trivialNames, trivialNumbers } from "./data/trivial.ts";
 import { fail } from "./errors.ts";
 import { heed, type RunEvent, type Stop } from "./events.ts";
@@ -526,11 +526,7 @@ export async function evaluateRun(
 		const knowledge = Knowledge.load(run.memory, config.threads);
 		const root = job.dataRoot ?? config.data.root;
 		if (job.maps !== undefined) checkMaps(job.maps, root, knowledge);
-		const tasks = await readTasks(
-			root,
-			knowledge.tasks.map((t) => t.categories),
-			{ followLinks: config.data.followLinks },
-		);
+		const tasks = await testTasksOf(run, knowledge, root, config.data, job);
 		const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
 		const instruments = { eyes, localiser: localiserOf(knowledge) };
 		const progress: Progress = {
@@ -573,6 +569,31 @@ export async function evaluateRun(
 	} finally {
 		run.close();
 	}
+}
+
+/** Where the run found them, or below the root that was given. */
+async function testTasksOf(
+	run: Run,
+	knowledge: Knowledge,
+	root: string,
+	{ followLinks }: { readonly followLinks: boolean },
+	{ dataRoot }: Pick<EvaluateJob, "dataRoot">,
+): Promise<readonly Task[]> {
+	const tasks: Task[] = [];
+	for (const { id, categories } of knowledge.tasks) {
+		const own = run.record.tasks.find((task) => task.id === id)?.data;
+		tasks.push(
+			...(own === undefined || dataRoot !== undefined
+				? await readTasks(root, [categories], { followLinks })
+				: [
+						{
+							id,
+							categories: [await readTestCategory(own, id, { followLinks })],
+						},
+					]),
+		);
+	}
+	return tasks;
 }
 
 /** AUROC of what needs no look at the picture; the direction is chosen after the fact, so .5 is the least. A detector below this line has learnt nothing. */

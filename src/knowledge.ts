@@ -64,6 +64,11 @@ export interface LearntTask {
 	readonly learning: Learning;
 }
 
+/** As the manifest's meta names them. */
+type CategoryFiles = z.output<
+	typeof metaSchema
+>["tasks"][number]["categories"][number];
+
 interface Kept extends LearntTask {
 	/** Trained weights its categories are embedded with; null: the pretrained ones. */
 	readonly weights: TensorDict | null;
@@ -75,6 +80,13 @@ export interface MemorySetup {
 	readonly options: Readonly<Record<string, unknown>>;
 	/** Above 0; all together 1. */
 	readonly weight: number;
+}
+
+export interface SaveOptions {
+	/** In few words, as `tasks` lists it: "learn mvtec/bottle". */
+	readonly change: string;
+	/** Earlier versions that stay (storage.ts). */
+	readonly history: number;
 }
 
 export interface KnowledgeSetup {
@@ -112,6 +124,8 @@ const vitSchema = z.strictObject({
 });
 
 const metaSchema = z.strictObject({
+	/** What made this version of the one before, in few words; absent where a run wrote it. */
+	change: z.string().optional(),
 	vit: vitSchema,
 	/** In what the frozen blocks compute; memories only fit what they were learnt with. */
 	precision: z.enum(precisions).default("float32"),
@@ -157,6 +171,9 @@ export class Knowledge {
 	current: TensorDict | null = null;
 	strategyTensors: Record<string, AnyTensor> = {};
 	#tasks: Kept[] = [];
+	/** Files that the next version takes over as they are: the backbone's, and those of categories that were not read. */
+	#backboneFile: string | null = null;
+	readonly #unread = new Map<string, CategoryFiles>();
 	#calibrations = new Map<string, readonly Calibration[]>();
 
 	/** `threads`: of what memories compute. */
@@ -202,6 +219,39 @@ export class Knowledge {
 		}
 		this.router.add(rest.id, learnt);
 		return trials;
+	}
+
+	/** More good images of a known category, none of which trained weights. */
+	async merge(id: string, more: AllFeatures, random: Random): Promise<void> {
+		for (const [i, memory] of this.memories.entries())
+			await memory.merge(id, this.featuresFor(i, more), random);
+		this.router.merge(id, more);
+		this.#calibrations.delete(id);
+	}
+
+	/** Drops a task and all that only it needs; what the others are scored with stays as it is. */
+	forget(task: string): void {
+		for (const id of this.#tasks.find((t) => t.id === task)?.categories ?? []) {
+			if (!this.#unread.delete(id))
+				for (const memory of this.memories) memory.remove(id);
+			this.router.remove(id);
+			this.#calibrations.delete(id);
+		}
+		this.#tasks = this.#tasks.filter(({ id }) => id !== task);
+	}
+
+	/** Good images that a category was learnt from. */
+	imagesOf(id: string): number {
+		return this.router.imagesOf(id);
+	}
+
+	/** Of a task's memories and routing. */
+	bytesOf(task: string): number {
+		const ids = this.#tasks.find(({ id }) => id === task)?.categories ?? [];
+		return [this.router, ...this.memories].reduce(
+			(sum, part) => ids.reduce((all, id) => all + part.bytes(id), sum),
+			0,
+		);
 	}
 
 	/** What the i-th memory reads of it. */
@@ -321,7 +371,22 @@ export class Knowledge {
 	}
 
 	/** Writes the next version of memory/; files that did not change are kept. */
-	save(folder: VersionedFolder, folderOf: (task: string) => string): void {
+	save(
+		folder: VersionedFolder,
+		folderOf: (task: string) => string,
+		saving?: SaveOptions,
+	): void {
+		const backboneFile =
+			this.#backboneFile !== null && folder.has(this.#backboneFile)
+				? this.#backboneFile
+				: null;
+		const missing = [...this.#unread.values()].find(
+			({ routing }) => !folder.has(routing),
+		);
+		if (missing)
+			throw new Error(
+				`Knowledge.save: ${missing.id} was not read, and ${folder.dir} has no file of it`,
+			);
 		const add = new Map<string, Uint8Array>();
 		const written = new Map<TensorDict, string>();
 		const put = (
@@ -339,6 +404,7 @@ export class Knowledge {
 			return known;
 		};
 		const meta: z.input<typeof metaSchema> = {
+			...(saving && { change: saving.change }),
 			vit: this.backbone.config as z.input<typeof vitSchema>,
 			precision: this.backbone.precision ?? "float32",
 			from: this.setup.from,
@@ -347,7 +413,7 @@ export class Knowledge {
 				...memory,
 				options: { ...memory.options },
 			})),
-			backbone: put("backbone", this.backbone.weights),
+			backbone: backboneFile ?? put("backbone", this.backbone.weights),
 			strategy:
 				Object.keys(this.strategyTensors).length > 0
 					? put("strategy", this.strategyTensors)
@@ -357,26 +423,49 @@ export class Knowledge {
 				id: task.id,
 				weights: task.weights ? putWeights(task.weights) : null,
 				learning: { ...task.learning },
-				categories: task.categories.map((id) => ({
-					id,
-					memories: this.memories.map((memory, i) =>
-						put(
-							`${folderOf(task.id)}/${folderOf(id)}.${this.setup.memories[i]?.name}`,
-							memory.tensors(id),
-						),
-					),
-					routing: put(
-						`${folderOf(task.id)}/${folderOf(id)}.routing`,
-						this.router.tensors(id),
-					),
-				})),
+				categories: task.categories.map(
+					(id) =>
+						this.#unread.get(id) ?? {
+							id,
+							memories: this.memories.map((memory, i) =>
+								put(
+									`${folderOf(task.id)}/${folderOf(id)}.${this.setup.memories[i]?.name}`,
+									memory.tensors(id),
+								),
+							),
+							routing: put(
+								`${folderOf(task.id)}/${folderOf(id)}.routing`,
+								this.router.tensors(id),
+							),
+						},
+				),
 			})),
 		};
-		folder.commit({ add, keep: (path) => add.has(path), meta });
+		const taken = new Set([
+			...add.keys(),
+			...(backboneFile === null ? [] : [backboneFile]),
+			...[...this.#unread.values()].flatMap(({ memories: own, routing }) => [
+				...own,
+				routing,
+			]),
+		]);
+		folder.commit({
+			add,
+			keep: (path) => taken.has(path),
+			meta,
+			...(saving && { history: saving.history }),
+		});
 	}
 
-	/** Reads a version of memory/, every file checked against its hash. */
-	static load(folder: VersionedFolder, threads: number): Knowledge {
+	/**
+	 * Reads a version of memory/, every file checked against its hash. `only`: of these categories, and of others what routing needs: they
+	 * cannot be scored, and the next version takes their files over. Where a memory is `shared`, all are read.
+	 */
+	static load(
+		folder: VersionedFolder,
+		threads: number,
+		only: readonly string[] | null = null,
+	): Knowledge {
 		if (Object.hasOwn(folder.meta, "memory"))
 			throw fail("FORMAT_VERSION", {
 				path: folder.dir,
@@ -423,12 +512,17 @@ export class Knowledge {
 			},
 			threads,
 		);
+		knowledge.#backboneFile = meta.backbone;
+		const readsAll = only === null || knowledge.memories.some((m) => m.shared);
 		knowledge.current = weightsAt(meta.current);
 		if (meta.strategy !== null) knowledge.strategyTensors = read(meta.strategy);
 		for (const task of meta.tasks) {
-			for (const { id, memories: files, routing } of task.categories) {
-				for (const [i, memory] of knowledge.memories.entries())
-					memory.restore(id, read(files[i] ?? ""));
+			for (const category of task.categories) {
+				const { id, memories: files, routing } = category;
+				if (readsAll || only.includes(id))
+					for (const [i, memory] of knowledge.memories.entries())
+						memory.restore(id, read(files[i] ?? ""));
+				else knowledge.#unread.set(id, category);
 				knowledge.router.restore(id, read(routing));
 			}
 			knowledge.#tasks.push({

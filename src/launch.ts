@@ -5,13 +5,15 @@ import type { DistillJob } from "./distill/distill.ts";
 import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
 import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
+import type { TeachJob } from "./teach.ts";
 import type { TrainJob, trainAll } from "./train.ts";
 
 export type Job =
 	| (TrainJob & { readonly kind: "train" })
 	| CellsJob
 	| (DistillJob & { readonly kind: "distill" })
-	| (EvaluateJob & { readonly kind: "evaluate" });
+	| (EvaluateJob & { readonly kind: "evaluate" })
+	| (TeachJob & { readonly kind: "teach" });
 
 /** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
 export interface CellsJob {

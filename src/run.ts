@@ -45,9 +45,11 @@ const names = {
 
 export interface TaskState {
 	readonly id: string;
-	readonly state: "pending" | "learning" | "learnt";
+	readonly state: "pending" | "learning" | "learnt" | "forgotten";
 	/** Time it took to learn; null until then. */
 	readonly seconds: number | null;
+	/** Its folder of pictures, where it does not lie below the data root (`learn`). */
+	readonly data?: string;
 }
 
 export interface Machine {
@@ -199,8 +201,14 @@ export class Run {
 		id: string,
 		state: TaskState["state"],
 		seconds: number | null = null,
+		data?: string,
 	): void {
-		const task: TaskState = { id, state, seconds };
+		const task: TaskState = {
+			id,
+			state,
+			seconds,
+			...(data !== undefined && { data }),
+		};
 		const { tasks, order } = this.#record;
 		if (tasks.some((t) => t.id === id))
 			this.save({ tasks: tasks.map((t) => (t.id === id ? task : t)) });
@@ -269,6 +277,18 @@ export class Run {
 		this.checkLock();
 		removeTree(this.visualization(name));
 	}
+	/** Drops scores, metrics, pictures and the report: they tell of products that are no longer those of memory/. */
+	clearResults(): void {
+		this.checkLock();
+		for (const name of [
+			names.report,
+			names.metricsJson,
+			names.metricsCsv,
+			names.scores,
+			names.visualizations,
+		])
+			removeTree(join(this.dir, name));
+	}
 	writeReport(html: string): string {
 		return this.#write(names.report, html);
 	}
@@ -311,7 +331,9 @@ function readRecord(dir: string): RunRecord | null {
 			(t) =>
 				isObject(t) &&
 				typeof t.id === "string" &&
-				["pending", "learning", "learnt"].includes(String(t.state)),
+				["pending", "learning", "learnt", "forgotten"].includes(
+					String(t.state),
+				),
 		);
 	if (!wellFormed)
 		throw fail("DAMAGED", {

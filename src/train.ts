@@ -27,9 +27,11 @@ import { heed, type RunEvent, type Stop } from "./events.ts";
 import {
 	type AllFeatures,
 	Knowledge,
+	type KnowledgeSetup,
 	type MemorySetup,
 	patchesRead,
 	readsViews,
+	type SaveOptions,
 } from "./knowledge.ts";
 import {
 	initialHead,
@@ -98,14 +100,7 @@ export async function train(
 	reuse: Reuse | null = null,
 ): Promise<{ results: Results; text: string }> {
 	const config = { ...job.config, backbone: pinned(job.config.backbone) }; // run.json says which commit it was
-	const definition = registered<StrategyDefinition>(
-		strategies,
-		config.strategy.name,
-		"strategy",
-		"strategy.name",
-	);
-	const options = definition.options.parse(optionsOf(config.strategy));
-	const trains = config.trainable !== "none" && definition.trains !== false;
+	const { definition, options } = strategyOf(config);
 	if (config.trainable === "none" && definition.trains !== false)
 		emit({
 			type: "notice",
@@ -134,18 +129,12 @@ export async function train(
 	const backbone =
 		reuse?.backbone(config) ??
 		loadBackbone(config.backbone, config.imageSize, config.seed); // before the folder is touched: a missing file must not cost an earlier run
-	const from = firstTrained(
-		backbone.config,
-		trains ? config.trainable : "none",
-	);
-	checkBlocks(backbone.config, memoriesOf(config), from);
+	const setup = setupOf(config, backbone.config);
+	const trains = setup.from < backbone.config.depth;
 	const regions = await regionsOf(
 		tasks,
-		memoriesOf(config).map(
-			(memory) => patchesRead(backbone.config, [memory]).grid,
-		),
+		setup.memories.map((memory) => patchesRead(backbone.config, [memory]).grid),
 	);
-	const { classes } = createPretext(pretextOf(config));
 	const run = openRun(
 		job.dir,
 		job.mode,
@@ -165,11 +154,6 @@ export async function train(
 	let knowledge: Knowledge | null = null;
 	let eyes: Eyes | null = null;
 	try {
-		const setup = {
-			memories: memoriesOf(config),
-			from,
-			falseAlarms: config.evaluate.falseAlarms,
-		};
 		knowledge =
 			run.memory.version > 0
 				? Knowledge.load(run.memory, config.threads)
@@ -185,16 +169,7 @@ export async function train(
 		const trunk = reuse?.trunk(network) ?? new Trunk(network);
 		eyes = new Eyes(trunk);
 		const localiser = localiserOf(knowledge);
-		const initial: TensorDict | null = trains
-			? {
-					...trainableWeights(network),
-					...initialHead(
-						classes.length,
-						backbone.config.width,
-						new Random(config.seed, "head"),
-					),
-				}
-			: null;
+		const initial = trains ? initialWeights(network, config) : null;
 
 		const testTasks = shared(
 			await readTasks(root, specs, { followLinks, limit, roi }),
@@ -291,7 +266,7 @@ async function startOrGoOn(
 }
 
 /** Trains on a stage's images, remembers its tasks, and saves the next version of memory/. */
-async function learnStage(
+export async function learnStage(
 	context: StageContext,
 	stage: Stage,
 	before: Knowledge,
@@ -320,7 +295,7 @@ async function learnStage(
 			rehearsed: rehearsal ? unstack(rehearsal.images) : [],
 		});
 	run.checkLock();
-	knowledge.save(run.memory, taskFolder);
+	knowledge.save(run.memory, taskFolder, context.saving);
 	return knowledge;
 }
 
@@ -379,6 +354,39 @@ async function evaluateStage(
 	});
 }
 
+/** The strategy of a configuration. */
+export function strategyOf({ strategy }: Pick<RunConfig, "strategy">) {
+	const definition = registered<StrategyDefinition>(
+		strategies,
+		strategy.name,
+		"strategy",
+		"strategy.name",
+	);
+	return { definition, options: definition.options.parse(optionsOf(strategy)) };
+}
+
+/** What is learnt with; refuses patches of blocks that train. */
+export function setupOf(config: RunConfig, vit: VitConfig): KnowledgeSetup {
+	const trains = strategyOf(config).definition.trains !== false;
+	const from = firstTrained(vit, trains ? config.trainable : "none");
+	const setups = memoriesOf(config);
+	checkBlocks(vit, setups, from);
+	return { memories: setups, from, falseAlarms: config.evaluate.falseAlarms };
+}
+
+/** Before the first task: the pretrained weights of what trains, and a fresh head. */
+export const initialWeights = (
+	network: Network,
+	config: RunConfig,
+): TensorDict => ({
+	...trainableWeights(network),
+	...initialHead(
+		createPretext(pretextOf(config)).classes.length,
+		network.backbone.config.width,
+		new Random(config.seed, "head"),
+	),
+});
+
 /** What of a backbone a memory depends on beside its weights. */
 const described = ({ config, precision = "float32" }: Backbone) => ({
 	network: config,
@@ -436,6 +444,8 @@ interface StageContext extends Watcher {
 	readonly regions: ReadonlyMap<string, Tensor<"uint8">>;
 	/** Whether pictures are made at the end. */
 	readonly draws: boolean;
+	/** What the next version of memory/ says of itself, and how many stay. */
+	readonly saving?: SaveOptions;
 	readonly network: Network;
 	readonly strategy: ReturnType<StrategyDefinition["create"]>;
 	/** Weights the run started with; null: nothing trains. */

@@ -23,6 +23,7 @@ const layers = [
 	"visualise",
 	"evaluate",
 	"train",
+	"teach known",
 	"launch watchdog devices deviceProbe",
 	"child golden",
 	"study",

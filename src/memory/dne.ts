@@ -115,10 +115,12 @@ class Dne implements Memory {
 	readonly #gaussians = new Map<string, Gaussian>(); // derived, routed
 	#pool: Pool | null = null; // derived, paper
 	readonly drift?: NonNullable<Memory["drift"]>;
+	readonly shared: boolean;
 
 	constructor(chosen: z.output<typeof options>, d: number) {
 		this.#options = chosen;
 		this.#d = d;
+		this.shared = chosen.form === "paper" || chosen.drift === "ldc";
 		if (chosen.drift === "ldc")
 			this.drift = (before, after) => this.#follow(before, after);
 	}

@@ -69,6 +69,8 @@ export interface Memory {
 	/** Each image on its own. */
 	score(id: string, features: Features): RawScores | Promise<RawScores>;
 	crossFitted(id: string): CrossFitted;
+	/** Whether what is kept of one category changes with the others: then all of them must be there before one is added. */
+	readonly shared?: boolean;
 	/** Of the category added last: options that its good parts decided on. */
 	readonly trials?: readonly Trial[];
 	/**

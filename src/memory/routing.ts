@@ -79,6 +79,10 @@ export class Router {
 		this.#set(id, rounded(mergeMoments(before, added)));
 	}
 
+	imagesOf(id: string): number {
+		return known(this.#moments, id).n;
+	}
+
 	/** Each image on its own; `frozen` is not normalised yet. */
 	route(frozen: Tensor): readonly Route[] {
 		const { ids } = this;

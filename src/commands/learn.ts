@@ -1,0 +1,201 @@
+/** keepsight learn, forget, rollback, tasks: what was learnt, product by product. */
+import { fileURLToPath } from "node:url";
+import type { Command } from "commander";
+import { loadConfig, type RunConfig } from "../config.ts";
+import { usableDevice } from "../devices.ts";
+import { fail } from "../errors.ts";
+import { launch } from "../launch.ts";
+import { holdsRun } from "../run.ts";
+import type { Change } from "../teach.ts";
+import { withBackbone } from "./backbone.ts";
+import {
+	type ConfigFlags,
+	type DeviceFlags,
+	type ProgressFlags,
+	wholeNumber,
+	withConfigFlags,
+	withDeviceFlag,
+	withProgressFlags,
+} from "./flags.ts";
+import { interruptible } from "./interrupt.ts";
+import { createProgress, type Progress } from "./progress.ts";
+
+interface MemoryFlags extends ProgressFlags {
+	readonly memDir: string;
+}
+interface LearnFlags extends MemoryFlags, ConfigFlags, DeviceFlags {
+	readonly task: string;
+	readonly data: string;
+	readonly add?: true;
+	readonly roi?: string;
+}
+
+/** What a new memory is made of without --config: our best detector, which trains nothing. */
+const flagship = fileURLToPath(
+	new URL("../../configs/flagship.yaml", import.meta.url),
+);
+const memDir = ["--mem-dir <dir>", "the run folder (also --mem_dir)"] as const;
+
+export function addLearn(program: Command): void {
+	const learn = program
+		.command("learn")
+		.description(
+			"learn one more product from a folder of good images; nothing of the others changes",
+		)
+		.requiredOption(
+			"--mem-dir <dir>",
+			"the run folder; made where there is none (also --mem_dir)",
+		)
+		.requiredOption("--task <name>", "the product's name, such as line-2/cap")
+		.requiredOption(
+			"--data <dir>",
+			"a folder of good images, or a category in the layout of MVTec AD or LOCO",
+		)
+		.option("--add", "more good images of a product that is known")
+		.option(
+			"--roi <png>",
+			"a picture, white where to look, black where not: fixtures, a date that changes",
+		);
+	withConfigFlags(learn);
+	withDeviceFlag(learn, "keepsight learn");
+	withProgressFlags(learn).action(learnProduct);
+
+	withProgressFlags(
+		program
+			.command("forget")
+			.description("drop one product; the others stay as they are")
+			.requiredOption(...memDir)
+			.requiredOption("--task <name>", "the product's name"),
+	).action(({ task, ...flags }: MemoryFlags & { readonly task: string }) =>
+		changed({ kind: "forget", task }, flags),
+	);
+
+	withProgressFlags(
+		program
+			.command("rollback")
+			.description(
+				"return to an earlier version of the memory; this can be undone",
+			)
+			.requiredOption(...memDir)
+			.option(
+				"--to <version>",
+				"its number, as `tasks` lists it; default: the one before",
+				wholeNumber(1, "keepsight rollback"),
+			),
+	).action(({ to, ...flags }: MemoryFlags & { readonly to?: number }) =>
+		changed({ kind: "rollback", to: to ?? null }, flags),
+	);
+
+	program
+		.command("tasks")
+		.description("the products that are known, and the versions that are kept")
+		.requiredOption(...memDir)
+		.option("--json", "as JSON")
+		.action(listTasks);
+}
+
+async function learnProduct(flags: LearnFlags): Promise<void> {
+	const { task, data, roi } = flags;
+	if (flags.add && roi !== undefined)
+		throw fail("USAGE", {
+			problem:
+				"--roi belongs to learning a product anew; with --add its region stays.",
+			command: "keepsight learn",
+		});
+	const known = holdsRun(flags.memDir);
+	if (known && (flags.config !== undefined || flags.set.length > 0))
+		throw fail("USAGE", {
+			problem: `${flags.memDir} has its configuration already; --config and --set are for a new one.`,
+			command: "keepsight learn",
+		});
+	const change: Change = flags.add
+		? { kind: "add", task, data }
+		: { kind: "learn", task, data, ...(roi !== undefined && { roi }) };
+	const config = known
+		? null
+		: (await loadConfig(flags.config ?? flagship, flags.set)).config;
+	await changed(change, flags, config);
+}
+
+/** Makes the change in a child process and prints what came of it. */
+async function changed(
+	change: Change,
+	flags: MemoryFlags & Partial<DeviceFlags>,
+	config: RunConfig | null = null,
+): Promise<void> {
+	const progress = createProgress(flags);
+	const device = await usableDevice(flags.device ?? "cpu", (text) =>
+		progress.onEvent({ type: "notice", text }),
+	);
+	const { results, text } = await interruptible(
+		"What was learnt before is unchanged.",
+		(signal) => launched({ change, flags, config, progress, signal, device }),
+	).finally(progress.close);
+	console.log(flags.json ? JSON.stringify(results, null, 2) : text);
+}
+
+async function launched({
+	change,
+	flags,
+	config,
+	progress,
+	signal,
+	device,
+}: {
+	readonly change: Change;
+	readonly flags: MemoryFlags;
+	readonly config: RunConfig | null;
+	readonly progress: Progress;
+	readonly signal: AbortSignal;
+	readonly device: string;
+}) {
+	return launch(
+		{
+			kind: "teach",
+			memDir: flags.memDir,
+			change,
+			config:
+				config && (await withBackbone(config, null, { progress, signal })),
+		},
+		{ onEvent: progress.onEvent, signal, device },
+	);
+}
+
+async function listTasks(flags: {
+	readonly memDir: string;
+	readonly json?: true;
+}): Promise<void> {
+	const { known } = await import("../known.ts"); // it reads the whole memory, which other commands need not load
+	const { version, products, earlier } = known(flags.memDir);
+	if (flags.json) {
+		console.log(JSON.stringify({ version, products, earlier }, null, 2));
+		return;
+	}
+	const rows = [
+		["product", "images", "MB", "learnt in"],
+		...products.map(({ id, images, bytes, seconds }) => [
+			id,
+			String(images),
+			(bytes / 1e6).toFixed(2),
+			seconds === null ? "-" : `${seconds.toFixed(1)} s`,
+		]),
+	];
+	const widths = [0, 1, 2, 3].map((c) =>
+		Math.max(...rows.map((row) => row[c]?.length ?? 0)),
+	);
+	for (const row of rows)
+		console.log(
+			row
+				.map((cell, c) =>
+					c === 0
+						? cell.padEnd(widths[0] as number)
+						: cell.padStart(widths[c] as number),
+				)
+				.join("   "),
+		);
+	console.log(`\nversion ${version.version}: ${version.change}`);
+	for (const kept of earlier)
+		console.log(
+			`version ${kept.version}: ${kept.change} (kept; products: ${kept.products})`,
+		);
+}

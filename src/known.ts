@@ -1,0 +1,55 @@
+/** What a run folder knows, to be listed. */
+import { fail } from "./errors.ts";
+import { Knowledge } from "./knowledge.ts";
+import { openRun, taskFolder } from "./run.ts";
+
+export interface Product {
+	readonly id: string;
+	/** Good images it was learnt from. */
+	readonly images: number;
+	readonly bytes: number;
+	/** Time it took to learn; null: not known. */
+	readonly seconds: number | null;
+}
+
+export interface KeptVersion {
+	readonly version: number;
+	/** What made it, in few words. */
+	readonly change: string;
+	readonly products: number;
+}
+
+export function known(memDir: string): {
+	readonly version: KeptVersion;
+	readonly products: readonly Product[];
+	readonly earlier: readonly KeptVersion[];
+} {
+	const run = openRun(memDir, "read");
+	if (run.memory.version === 0) throw fail("NOTHING_LEARNT", { dir: memDir });
+	const knowledge = Knowledge.load(run.memory, 1, []);
+	return {
+		version: described(run.memory),
+		products: knowledge.tasks.map(({ id, categories }) => ({
+			id,
+			images: categories.reduce(
+				(sum, category) => sum + knowledge.imagesOf(category),
+				0,
+			),
+			bytes: run.memory.bytes((path) => path.startsWith(`${taskFolder(id)}/`)),
+			seconds: run.record.tasks.find((task) => task.id === id)?.seconds ?? null,
+		})),
+		earlier: run.memory.earlier.map(described),
+	};
+}
+
+const described = ({
+	version,
+	meta,
+}: {
+	readonly version: number;
+	readonly meta: Readonly<Record<string, unknown>>;
+}): KeptVersion => ({
+	version,
+	change: typeof meta.change === "string" ? meta.change : "train",
+	products: Array.isArray(meta.tasks) ? meta.tasks.length : 0,
+});

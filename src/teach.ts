@@ -1,0 +1,428 @@
+/**
+ * Changes to what was learnt, one product at a time: learn, add images, forget, go back. Each is one new version of memory/, so a kill
+ * at any moment leaves the old one or the new one, and earlier versions are kept. Files of other products are not touched.
+ */
+import { resolve } from "node:path";
+import type { RunConfig } from "./config.ts";
+import { readCategory } from "./data/index.ts";
+import { readMask } from "./data/image.ts";
+import type { Category } from "./data/task.ts";
+import { runtimeVersion } from "./engine/runtime.ts";
+import { fail } from "./errors.ts";
+import { Eyes, joinFeatures, localiserOf, networkOf } from "./evaluate.ts";
+import { heed } from "./events.ts";
+import { type AllFeatures, Knowledge, readsViews } from "./knowledge.ts";
+import { patchesOf } from "./maps.ts";
+import { pinned } from "./models/cache.ts";
+import { loadBackbone } from "./models/index.ts";
+import { Random } from "./random.ts";
+import {
+	describeMachine,
+	holdsRun,
+	openRun,
+	type Run,
+	type TaskState,
+	taskFolder,
+} from "./run.ts";
+import { stableJson } from "./storage.ts";
+import {
+	initialWeights,
+	learnStage,
+	setupOf,
+	strategyOf,
+	type Watcher,
+} from "./train.ts";
+import { Trunk } from "./trunk.ts";
+import { version } from "./version.ts";
+
+/** Good images that say enough of a product to be worth a memory (methods, 7.7). */
+const FEWEST = 10;
+/** Versions kept beside the present one. */
+const KEPT = 20;
+
+export type Change =
+	| {
+			readonly kind: "learn";
+			readonly task: string;
+			/** A category's folder, or one of good images. */
+			readonly data: string;
+			/** A picture, white where to look. */
+			readonly roi?: string;
+	  }
+	| { readonly kind: "add"; readonly task: string; readonly data: string }
+	| { readonly kind: "forget"; readonly task: string }
+	| {
+			readonly kind: "rollback";
+			/** null: the version before the present one. */
+			readonly to: number | null;
+	  };
+
+export interface TeachJob {
+	readonly memDir: string;
+	readonly change: Change;
+	/** What a memory is made of where there is none yet; null: there must be one. */
+	readonly config: RunConfig | null;
+}
+
+export interface TeachResult {
+	readonly memoryVersion: number;
+	readonly change: string;
+	readonly tasks: readonly string[];
+	readonly [more: string]: unknown;
+}
+
+/** Makes one change and saves it. */
+export async function teach(
+	job: TeachJob,
+	watcher: Watcher,
+): Promise<{ results: TeachResult; text: string }> {
+	if (job.change.kind === "learn") await lessonOf(job.change);
+	// before a folder is made that nothing could be learnt in
+	const blank = job.config && !holdsRun(job.memDir) ? empty(job.config) : null;
+	const run = opened(job);
+	try {
+		const config = run.record.config as unknown as RunConfig;
+		const knowledge =
+			run.memory.version > 0
+				? Knowledge.load(run.memory, config.threads, readBy(job.change))
+				: (blank ?? empty(config));
+		align(run, knowledge);
+		const began = performance.now();
+		try {
+			const {
+				change,
+				text,
+				more,
+				now = knowledge,
+			} = await made({ run, config, knowledge, watcher }, job.change);
+			align(run, now);
+			const seconds = Math.round(performance.now() - began) / 1000;
+			run.log({ type: "memory", version: run.memory.version, change, seconds });
+			return {
+				results: {
+					memoryVersion: run.memory.version,
+					change,
+					tasks: run.tasksLearnt,
+					...more,
+				},
+				text: `${text}\nThe memory in ${job.memDir} is now version ${run.memory.version}, with ${counted(run.tasksLearnt.length)}.`,
+			};
+		} finally {
+			await knowledge.release();
+		}
+	} finally {
+		run.close();
+	}
+}
+
+/** Products whose memory the change needs; the others' files stay what they are. */
+const readBy = (change: Change): readonly string[] =>
+	change.kind === "add" ? [change.task] : [];
+
+function empty(config: RunConfig): Knowledge {
+	const backbone = loadBackbone(config.backbone, config.imageSize, config.seed);
+	const setup = setupOf(config, backbone.config);
+	return new Knowledge(backbone, setup, config.threads);
+}
+
+/** The run folder, made where there is none. */
+function opened({ memDir, config, change }: TeachJob): Run {
+	if (holdsRun(memDir) || config === null) return openRun(memDir, "update");
+	if (change.kind !== "learn") throw fail("RUN_MISSING", { dir: memDir });
+	const chosen: RunConfig = {
+		...config,
+		backbone: pinned(config.backbone),
+		data: { ...config.data, tasks: [], roi: [] },
+	};
+	return openRun(memDir, "new", {
+		config: chosen as unknown as Record<string, unknown>,
+		seed: chosen.seed,
+		versions: {
+			keepsight: version,
+			node: process.versions.node,
+			onnxruntime: runtimeVersion,
+		},
+		machine: describeMachine(),
+		order: [],
+	});
+}
+
+/** run.json says what memory/ holds: a kill may have come between the two. What was forgotten is remembered there, to be found after a rollback. */
+function align(run: Run, knowledge: Knowledge): void {
+	const ids = names(knowledge);
+	const { tasks } = run.record;
+	const fresh: TaskState[] = [
+		...ids.map((id) => ({
+			...(tasks.find((task) => task.id === id) ?? { id, seconds: null }),
+			state: "learnt" as const,
+		})),
+		...tasks
+			.filter(({ id, state }) => !ids.includes(id) && state !== "learning")
+			.map((task) => ({ ...task, state: "forgotten" as const })),
+	];
+	if (stableJson(fresh) !== stableJson(tasks))
+		run.save({ order: ids, tasks: fresh });
+}
+
+const counted = (products: number) =>
+	products === 1 ? "1 product" : `${products} products`;
+
+interface Lesson {
+	readonly run: Run;
+	readonly config: RunConfig;
+	readonly knowledge: Knowledge;
+	readonly watcher: Watcher;
+}
+
+interface Made {
+	/** In few words: "learn mvtec/bottle". */
+	readonly change: string;
+	/** For people. */
+	readonly text: string;
+	/** For programs. */
+	readonly more: Readonly<Record<string, unknown>>;
+	/** Default: what was changed. */
+	readonly now?: Knowledge;
+}
+
+async function made(lesson: Lesson, change: Change): Promise<Made> {
+	switch (change.kind) {
+		case "learn":
+			return learnt(lesson, change);
+		case "add":
+			return added(lesson, change);
+		case "forget":
+			return forgotten(lesson, change.task);
+		case "rollback":
+			return rolledBack(lesson, change.to);
+	}
+}
+
+async function learnt(
+	{ run, config, knowledge, watcher }: Lesson,
+	{ task, data, roi }: Extract<Change, { kind: "learn" }>,
+): Promise<Made> {
+	if (knowledge.tasks.some(({ id }) => id === task))
+		throw fail("TASK_KNOWN", { task, dir: run.dir });
+	const category = await lessonOf({ task, data });
+	const images = category.normals.length;
+	const { definition, options } = strategyOf(config);
+	if (definition.joint?.(options))
+		throw fail("NEEDS_ALL_IMAGES", { strategy: config.strategy.name });
+	const network = networkOf(knowledge, config.threads);
+	const trains = network.from < network.backbone.config.depth;
+	const initial = trains ? initialWeights(network, config) : null;
+	const trunk = new Trunk(network);
+	const eyes = new Eyes(trunk);
+	const mask = roi === undefined ? null : await readMask(roi);
+	if (
+		mask &&
+		!knowledge.memories.every((_, i) =>
+			patchesOf(mask, knowledge.gridFor(i)).includes(1),
+		)
+	)
+		throw fail("ROI_EMPTY", { id: task, path: roi as string });
+	const change = `learn ${task}`;
+	run.checkpoint.clear(); // of other images, perhaps
+	const began = performance.now();
+	try {
+		await learnStage(
+			{
+				config,
+				run,
+				trunk,
+				eyes,
+				localiser: localiserOf(knowledge),
+				regions: new Map(mask ? [[task, mask]] : []),
+				draws: false,
+				network,
+				strategy: definition.create(options),
+				initial,
+				...watcher,
+				taskIndex: knowledge.tasks.length,
+				taskCount: knowledge.tasks.length + 1,
+				saving: { change, history: KEPT },
+			},
+			{
+				row: knowledge.tasks.length,
+				train: { id: task, categories: [category] },
+				remember: [{ id: task, categories: [category] }],
+				anew: false,
+			},
+			knowledge,
+			definition.startsFrom === "initial"
+				? initial
+				: (knowledge.current ?? initial),
+			definition.weightsPerTask === true,
+		);
+	} finally {
+		await eyes.release();
+	}
+	run.checkpoint.clear();
+	const seconds = Math.round(performance.now() - began) / 1000;
+	run.setTask(task, "learnt", seconds, resolve(data));
+	return {
+		change,
+		text: `Learnt ${task} from ${images} good images in ${seconds.toFixed(1)} s; ${size(knowledge, task)}.\n${certainty(knowledge, task)}`,
+		more: { task, images, seconds },
+	};
+}
+
+/** The images of a product that may be learnt. */
+async function lessonOf({
+	task,
+	data,
+}: {
+	readonly task: string;
+	readonly data: string;
+}): Promise<Category> {
+	checkName(task);
+	const category = await readCategory(resolve(data), task);
+	const images = category.normals.length;
+	if (images < FEWEST)
+		throw fail("TOO_FEW_IMAGES", {
+			dir: resolve(data),
+			images,
+			fewest: FEWEST,
+		});
+	return category;
+}
+
+async function added(
+	{ run, config, knowledge, watcher }: Lesson,
+	{ task, data }: Extract<Change, { kind: "add" }>,
+): Promise<Made> {
+	const categories = categoriesOf(knowledge, task);
+	if (categories.length > 1)
+		throw fail("TASK_OF_SEVERAL", { task, categories });
+	if (knowledge.setup.memories.some(readsViews))
+		throw fail("ADD_NEEDS_VIEWS", { task });
+	const [id] = categories as [string];
+	const category = await readCategory(resolve(data), id);
+	const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
+	try {
+		const more = await featuresOf({ eyes, knowledge, watcher }, category);
+		await knowledge.merge(id, more, new Random(config.seed, "merge", id));
+	} finally {
+		await eyes.release();
+	}
+	const change = `add to ${task}`;
+	run.checkLock();
+	knowledge.save(run.memory, taskFolder, { change, history: KEPT });
+	const images = category.normals.length;
+	return {
+		change,
+		text: `Added ${images} good images to ${task}; ${size(knowledge, task)}.\n${certainty(knowledge, task)}`,
+		more: { task, images },
+	};
+}
+
+/** What is seen in a known category's further good images, under its weights. */
+async function featuresOf(
+	{
+		eyes,
+		knowledge,
+		watcher: { emit, stop },
+	}: { readonly eyes: Eyes } & Pick<Lesson, "knowledge" | "watcher">,
+	{ id, normals, heldOut }: Category,
+): Promise<AllFeatures> {
+	const samples = [...normals, ...heldOut];
+	const parts: AllFeatures[] = [];
+	for await (const sample of eyes.each(samples)) {
+		await heed(stop);
+		const seen = await eyes.features(sample, knowledge.weightsOf(id));
+		const turned = await eyes.turned(sample, knowledge.patches.views);
+		parts.push({ ...seen, turned });
+		emit({
+			type: "progress",
+			phase: "memory",
+			task: id,
+			taskIndex: 0,
+			taskCount: 1,
+			done: parts.length,
+			total: samples.length,
+			unit: "images",
+		});
+	}
+	return joinFeatures(parts);
+}
+
+function forgotten({ run, knowledge }: Lesson, task: string): Made {
+	categoriesOf(knowledge, task);
+	knowledge.forget(task);
+	const change = `forget ${task}`;
+	run.checkLock();
+	knowledge.save(run.memory, taskFolder, { change, history: KEPT });
+	run.clearResults();
+	return {
+		change,
+		text: `Forgot ${task}. \`keepsight rollback\` brings it back.`,
+		more: { task },
+	};
+}
+
+function rolledBack(
+	{ run, config, knowledge }: Lesson,
+	to: number | null,
+): Made {
+	const target = to ?? run.memory.earlier[0]?.version;
+	if (target === undefined)
+		throw fail("VERSION_UNKNOWN", {
+			dir: run.memory.dir,
+			version: run.memory.version - 1,
+			known: [],
+		});
+	if (target === run.memory.version)
+		throw fail("VERSION_PRESENT", { dir: run.memory.dir, version: target });
+	const earlier = run.memory.at(target);
+	const then = Knowledge.load(earlier, config.threads); // whole, or it is refused
+	const change = `rollback to version ${target}`;
+	run.checkLock();
+	run.memory.restore(target, {
+		meta: { ...earlier.meta, change },
+		history: KEPT,
+	});
+	run.clearResults();
+	const gone = names(knowledge).filter((id) => !names(then).includes(id));
+	const back = names(then).filter((id) => !names(knowledge).includes(id));
+	const list = (what: string, ids: readonly string[]) =>
+		ids.length > 0 ? `; ${what}: ${ids.join(", ")}` : "";
+	return {
+		change,
+		text: `Back to version ${target}${list("no longer there", gone)}${list("there again", back)}.`,
+		more: { from: target },
+		now: then,
+	};
+}
+
+const names = ({ tasks }: Knowledge) => tasks.map(({ id }) => id);
+
+/** Those of a task that is known, or the error that names the known ones. */
+function categoriesOf(knowledge: Knowledge, task: string): readonly string[] {
+	const found = knowledge.tasks.find(({ id }) => id === task);
+	if (!found)
+		throw fail("CATEGORY_NOT_LEARNT", { id: task, known: names(knowledge) });
+	return found.categories;
+}
+
+/** A name that people can read and type; as a file name it is encoded (run.ts). */
+function checkName(task: string): void {
+	const plain = /^[^\p{C}]{1,120}$/u.test(task) && task.trim() === task;
+	const parts = task.split("/");
+	if (!plain || parts.some((part) => ["", ".", ".."].includes(part)))
+		throw fail("TASK_NAME", { task });
+}
+
+const size = (knowledge: Knowledge, task: string): string =>
+	`it takes ${(knowledge.bytesOf(task) / 1e6).toFixed(1)} MB`;
+
+/** What the threshold rests on. */
+function certainty(knowledge: Knowledge, task: string): string {
+	const [id] = categoriesOf(knowledge, task) as [string];
+	const images = knowledge.imagesOf(id);
+	const rate = knowledge.setup.falseAlarms;
+	const wanted = Math.ceil(1 / rate) - 1;
+	return images >= wanted
+		? `Its threshold rejects 1 good part in ${Math.round(1 / rate)}, as ${images} good images show.`
+		: `Its threshold aims at 1 good part in ${Math.round(1 / rate)}. ${images} good images show 1 in ${images + 1}; the rest is extrapolated, and about ${wanted} would show it. \`keepsight learn --add\` takes more.`;
+}

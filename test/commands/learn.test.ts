@@ -1,0 +1,282 @@
+/** The built program: a memory that grows product by product, forgets, goes back, and is whole after a kill. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+	cpSync,
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { encodePng } from "../../src/data/image.ts";
+import { uint8 } from "../../src/engine/tensor.ts";
+import { Knowledge } from "../../src/knowledge.ts";
+import { VersionedFolder } from "../../src/storage.ts";
+import { drawCategory, size } from "../drawn.ts";
+import { cli, keepsight } from "../program.ts";
+
+const work = mkdtempSync(join(tmpdir(), "keepsight-learn-"));
+const data = join(work, "data");
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+const written = (name: string, more: string): string => {
+	const path = join(work, `${name}.yaml`);
+	writeFileSync(
+		path,
+		`name: ${name}
+data: { root: ${data}, tasks: [mvtec/a, mvtec/b] }
+image_size: ${size}
+backbone: { name: vit, width: 24, depth: 3, heads: 2, patch: 4 }
+pretext: { name: cutpaste }
+out: ${join(work, "out")}
+threads: 1
+${more}
+`,
+	);
+	return path;
+};
+let frozen: string;
+let trained: string;
+beforeAll(async () => {
+	for (const [kind, id] of ["mvtec/a", "mvtec/b"].entries())
+		await drawCategory(join(data, id), kind, 12, 4);
+	frozen = written(
+		"frozen",
+		"trainable: none\nstrategy: { name: frozen }\nmemory: [{ name: patches, blocks: [0.34], weight: 3 }, { name: dne }]",
+	);
+	trained = written(
+		"trained",
+		"trainable: { last: 1 }\nstrategy: { name: gpm }\nmemory: [{ name: dne }]\ntrain: { epochs: 1, batch_size: 8 }",
+	);
+});
+
+const learn = (dir: string, task: string, ...more: string[]) =>
+	keepsight(
+		"learn",
+		"--mem_dir",
+		join(work, dir),
+		"--task",
+		task,
+		...(more.includes("--data") ? [] : ["--data", join(data, task)]),
+		...more,
+	);
+const succeeded = ({
+	status,
+	stdout,
+	stderr,
+}: ReturnType<typeof keepsight>) => {
+	expect(stderr).not.toMatch(/^error/m);
+	expect(status).toBe(0);
+	return stdout;
+};
+const refused = ({ status, stderr }: ReturnType<typeof keepsight>): string => {
+	expect(status).toBe(2);
+	return stderr;
+};
+const on = (command: string, dir: string, ...more: string[]) =>
+	keepsight(command, "--mem_dir", join(work, dir), ...more);
+interface Listed {
+	version: { version: number; change: string };
+	products: { id: string; images: number; seconds: number | null }[];
+	earlier: { version: number; change: string; products: number }[];
+}
+const tasks = (dir: string): Listed =>
+	JSON.parse(succeeded(on("tasks", dir, "--json")));
+const memoryOf = (dir: string) => join(work, dir, "memory");
+/** Path below memory/ -> content; without what names versions. */
+const filesOf = (dir: string): Record<string, string> =>
+	Object.fromEntries(
+		readdirSync(memoryOf(dir), { recursive: true, encoding: "utf8" })
+			.filter((path) => path.endsWith(".safetensors"))
+			.sort()
+			.map((path) => [
+				path,
+				readFileSync(join(memoryOf(dir), path)).toString("base64"),
+			]),
+	);
+
+describe("learn", () => {
+	it("product by product ends with the files that train writes", () => {
+		succeeded(keepsight("train", "--config", frozen));
+		const out = succeeded(learn("frozen", "mvtec/a", "--config", frozen));
+		expect(out).toContain("Learnt mvtec/a from 12 good images");
+		expect(out).toContain("12 good images show 1 in 13");
+		const first = filesOf("frozen");
+		succeeded(learn("frozen", "mvtec/b"));
+		const both = filesOf("frozen");
+		expect(both).toMatchObject(first); // untouched
+		expect(both).toEqual(filesOf("out/frozen/Anomaly"));
+		expect(tasks("frozen")).toMatchObject({
+			version: { version: 2, change: "learn mvtec/b" },
+			products: [
+				{ id: "mvtec/a", images: 12 },
+				{ id: "mvtec/b", images: 12 },
+			],
+			earlier: [{ version: 1, change: "learn mvtec/a", products: 1 }],
+		});
+		succeeded(on("eval", "frozen"));
+		const scores = (dir: string) =>
+			["a", "b"].map((id) =>
+				readFileSync(join(work, dir, `scores/after-02/mvtec.${id}.csv`), "utf8")
+					// rows name files below the product's own folder or the data root alike
+					.replaceAll("\r", ""),
+			);
+		expect(scores("frozen")).toEqual(scores("out/frozen/Anomaly"));
+	});
+
+	it("also where a strategy trains weights", () => {
+		succeeded(keepsight("train", "--config", trained));
+		succeeded(learn("trained", "mvtec/a", "--config", trained));
+		succeeded(learn("trained", "mvtec/b"));
+		const wanted = filesOf("out/trained/Anomaly");
+		const found = filesOf("trained");
+		// weights of earlier versions are kept beside
+		for (const [path, content] of Object.entries(wanted))
+			expect(found[path], path).toBe(content);
+	});
+
+	it("makes no memory where nothing can be learnt", () => {
+		const empty = join(work, "empty");
+		mkdirSync(empty);
+		for (const more of [
+			["--data", empty],
+			["--data", join(data, "mvtec/a"), "--set", "backbone={ name: nosuch }"],
+		])
+			refused(learn("fresh", "mvtec/a", "--config", frozen, ...more));
+		expect(existsSync(join(work, "fresh"))).toBe(false);
+		expect(refused(on("forget", "fresh", "--task", "a"))).toContain("no run");
+	});
+
+	it("a flat folder of pictures, with a region of interest; more images are added, and counted once", async () => {
+		const flat = join(work, "pictures");
+		cpSync(join(data, "mvtec/a/train/good"), flat, { recursive: true });
+		const roi = uint8([8, 8]);
+		roi.data.fill(255, 32);
+		const mask = join(work, "roi.png");
+		writeFileSync(mask, await encodePng(roi));
+		succeeded(
+			learn("flat", "cap", "--data", flat, "--roi", mask, "--config", frozen),
+		);
+		const folder = VersionedFolder.open(memoryOf("flat"));
+		const before = Knowledge.load(folder, 1);
+		expect(before.imagesOf("cap")).toBe(12);
+		const more = join(work, "more");
+		cpSync(join(data, "mvtec/a/test/good"), more, { recursive: true });
+		const count = readdirSync(more).length;
+		expect(succeeded(learn("flat", "cap", "--add", "--data", more))).toContain(
+			`Added ${count} good images to cap`,
+		);
+		const after = Knowledge.load(VersionedFolder.open(memoryOf("flat")), 1);
+		expect(after.imagesOf("cap")).toBe(12 + count);
+		const crossFitted = (k: Knowledge) =>
+			k.memories.map((memory) => memory.crossFitted("cap").scores.length);
+		expect(crossFitted(before)).toEqual([12, 12]);
+		expect(crossFitted(after)).toEqual([12 + count, 12 + count]);
+	});
+
+	it("refuses what cannot be, and leaves the memory alone", () => {
+		const files = filesOf("frozen");
+		const few = join(work, "few");
+		mkdirSync(few);
+		const good = join(data, "mvtec/a/train/good");
+		for (const name of readdirSync(good).slice(0, 9))
+			cpSync(join(good, name), join(few, name));
+		const text = [
+			[learn("frozen", "mvtec/a"), "is learnt already"],
+			[learn("frozen", "few", "--data", few), "9 good images"],
+			[learn("frozen", "none", "--data", join(work, "nosuch")), "nosuch"],
+			[learn("frozen", "../up", "--data", few), "cannot be a product's name"],
+			[learn("frozen", "a\nb", "--data", few), "cannot be a product's name"],
+			[learn("frozen", "mvtec/x", "--add", "--data", few), "mvtec/x"],
+			[learn("frozen", "c", "--config", frozen), "configuration already"],
+			[
+				learn("frozen", "mvtec/a", "--add", "--roi", join(work, "roi.png")),
+				"--roi",
+			],
+			[on("forget", "frozen", "--task", "mvtec/x"), "mvtec/a, mvtec/b"],
+			[on("rollback", "frozen", "--to", "9"), "keeps no version 9"],
+			[on("rollback", "frozen", "--to", "2"), "at version 2 already"],
+			[on("forget", "nosuch", "--task", "a"), "nosuch"],
+			[on("tasks", "nosuch"), "nosuch"],
+		] as const;
+		for (const [result, wording] of text)
+			expect(refused(result)).toContain(wording);
+		expect(filesOf("frozen")).toEqual(files);
+		expect(existsSync(join(work, "nosuch"))).toBe(false);
+	});
+});
+
+describe("forget and rollback", () => {
+	it("drop a product and bring it back, with its scores bit for bit", () => {
+		succeeded(on("eval", "frozen"));
+		const scored = () =>
+			readFileSync(join(work, "frozen/scores/after-02/mvtec.a.csv"), "utf8");
+		const before = scored();
+		const kept = filesOf("frozen");
+		succeeded(on("forget", "frozen", "--task", "mvtec/a"));
+		expect(tasks("frozen").products.map(({ id }) => id)).toEqual(["mvtec/b"]);
+		expect(existsSync(join(work, "frozen/scores"))).toBe(false);
+		expect(filesOf("frozen")).toMatchObject(kept); // of the versions that are kept
+		expect(succeeded(on("rollback", "frozen"))).toContain(
+			"there again: mvtec/a",
+		);
+		const now = tasks("frozen");
+		expect(now.version).toMatchObject({
+			version: 4,
+			change: "rollback to version 2",
+		});
+		expect(now.products.map(({ id }) => id)).toEqual(["mvtec/a", "mvtec/b"]);
+		expect(now.products.every(({ seconds }) => seconds !== null)).toBe(true);
+		succeeded(on("eval", "frozen"));
+		expect(scored()).toBe(before);
+		succeeded(on("rollback", "frozen", "--to", "1"));
+		expect(tasks("frozen").products.map(({ id }) => id)).toEqual(["mvtec/a"]);
+		succeeded(learn("frozen", "mvtec/b")); // it may be learnt again
+		expect(tasks("frozen").products.map(({ id }) => id)).toEqual([
+			"mvtec/a",
+			"mvtec/b",
+		]);
+	});
+});
+
+it("killed at any moment, the memory is the old or the new one, and the next command goes on", async () => {
+	const times: number[] = [];
+	for (let wait = 150; wait < 4000; wait = Math.round(wait * 1.35))
+		times.push(wait);
+	const dir = "killed";
+	succeeded(learn(dir, "mvtec/a", "--config", frozen));
+	const old = filesOf(dir);
+	const seen = new Set<string>();
+	for (const wait of times) {
+		const child = spawn(
+			process.execPath,
+			[
+				cli,
+				...["learn", "--mem_dir", join(work, dir), "--quiet"],
+				...["--task", "mvtec/b", "--data", join(data, "mvtec/b")],
+			],
+			{ stdio: "ignore" },
+		);
+		const ended = once(child, "exit");
+		const timer = setTimeout(() => child.kill("SIGKILL"), wait);
+		await ended;
+		clearTimeout(timer);
+		await new Promise((resolve) => setTimeout(resolve, 300)); // its own child follows it
+		const folder = VersionedFolder.open(memoryOf(dir));
+		folder.verify();
+		for (const { version } of folder.earlier) folder.at(version).verify();
+		expect(filesOf(dir)).toMatchObject(old);
+		const { products } = tasks(dir);
+		seen.add(products.map(({ id }) => id).join(" "));
+		if (products.length === 2) break;
+	}
+	expect([...seen]).toEqual(["mvtec/a", "mvtec/a mvtec/b"]);
+	succeeded(on("forget", dir, "--task", "mvtec/b"));
+	expect(tasks(dir).products.map(({ id }) => id)).toEqual(["mvtec/a"]);
+});
