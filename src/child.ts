@@ -9,6 +9,7 @@ import { Interrupted, KeepsightError } from "./errors.ts";
 import { evaluateRun } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
 import type { FromChild, Job, JobResult, ToChild } from "./launch.ts";
+import { predictAll } from "./predict.ts";
 import { train, trainAll, type Watcher } from "./train.ts";
 
 const PROGRESS_EVERY_MS = 100;
@@ -61,6 +62,8 @@ async function doneBy(job: Job, watcher: Watcher): Promise<JobResult> {
 			return distill(job, watcher);
 		case "evaluate":
 			return evaluateRun(job, watcher);
+		case "predict":
+			return predictAll(job, watcher, process.stdin.setEncoding("utf8"));
 		case "cells":
 			await trainAll(job.jobs, job.processes, watcher);
 			return { results: {}, text: "" };

@@ -7,6 +7,7 @@ import { addData } from "./commands/data.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEvaluate } from "./commands/evaluate.ts";
 import { StoppedBySignal } from "./commands/interrupt.ts";
+import { addPredict } from "./commands/predict.ts";
 import { addReport } from "./commands/report.ts";
 import { addTrain } from "./commands/train.ts";
 import { fail, KeepsightError } from "./errors.ts";
@@ -15,6 +16,7 @@ import { version } from "./version.ts";
 const commands = [
 	addTrain,
 	addEvaluate,
+	addPredict,
 	addReport,
 	addCompare,
 	addBackbone,

@@ -22,7 +22,7 @@ const layers = [
 	"localise pictures",
 	"visualise",
 	"evaluate",
-	"train",
+	"train predict",
 	"launch watchdog devices deviceProbe",
 	"child golden",
 	"study",
