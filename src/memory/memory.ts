@@ -69,6 +69,11 @@ export interface Memory {
 	/** Each image on its own. */
 	score(id: string, features: Features): RawScores | Promise<RawScores>;
 	crossFitted(id: string): CrossFitted;
+	/**
+	 * Whether so much of an image with these raw scores is unusual that it hardly shows this product at all; null: not known. Absent
+	 * where it cannot tell how much of an image is.
+	 */
+	foreign?(id: string, map: Float32Array): boolean | null; // [N]
 	/** Of the category added last: options that its good parts decided on. */
 	readonly trials?: readonly Trial[];
 	/**
