@@ -52,12 +52,15 @@ const NEAR = Math.log10(2);
 export const verdictOf = ({
 	score,
 	threshold,
-}: Pick<Judgement, "score" | "threshold">): Verdict =>
-	Math.abs(score - threshold) < NEAR
+	unknown,
+}: Pick<Judgement, "score" | "threshold" | "unknown">): Verdict => {
+	if (unknown) return "unknown";
+	return Math.abs(score - threshold) < NEAR
 		? "unsure"
 		: isAnomalous(score, threshold)
 			? "defect"
 			: "good";
+};
 
 interface Progress {
 	readonly emit: (event: RunEvent) => void;
@@ -178,6 +181,7 @@ class Predictor {
 			await eyes.features(picture, knowledge.weightsOf(routed)),
 		);
 		const { score, threshold, map } = judgement;
+		const unknown = judgement.unknown && this.#task === null; // who tells the product knows it
 		return {
 			picture,
 			map,
@@ -185,9 +189,9 @@ class Predictor {
 				path: picture.path,
 				score,
 				threshold,
-				verdict: verdictOf(judgement),
+				verdict: verdictOf({ score, threshold, unknown }),
 				anomalous: isAnomalous(score, threshold),
-				task: routed,
+				task: unknown ? null : routed,
 				...this.#circumstances(picture),
 				reason: null,
 			},

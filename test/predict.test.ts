@@ -18,6 +18,7 @@ import { readMap } from "../src/data/tiff.ts";
 import { uint8 } from "../src/engine/tensor.ts";
 import type { Prediction } from "../src/events.ts";
 import { verdictOf } from "../src/predict.ts";
+import { Random } from "../src/random.ts";
 import { parseScores } from "../src/run.ts";
 import { drawCategory, size } from "./drawn.ts";
 import { cli, keepsight } from "./program.ts";
@@ -35,12 +36,12 @@ beforeAll(async () => {
 		config,
 		`name: run
 data: { root: ${data}, tasks: [mvtec/a, mvtec/b] }
-image_size: ${size}
-backbone: { name: vit, width: 24, depth: 3, heads: 2, patch: 4 }
+image_size: 112
+backbone: { name: keepsight-tiny }
 trainable: none
 pretext: { name: cutpaste }
 strategy: { name: frozen }
-memory: [{ name: patches, blocks: [0.34], weight: 3 }, { name: dne }]
+memory: [{ name: patches, weight: 3 }, { name: dne }]
 out: ${join(work, "out")}
 threads: 1
 `,
@@ -143,6 +144,37 @@ describe("predict", () => {
 		const { status, stderr } = predict(spot(), "--task", "mvtc/b");
 		expect(status).toBe(2);
 		expect(stderr).toContain('Did you mean "mvtec/b"?');
+	});
+
+	it("says of a picture of something else that no product fits, unless the product is told", async () => {
+		const random = new Random("foreign");
+		const blots = uint8([size, size, 3]);
+		for (let y = 0; y < size; y++)
+			for (let x = 0; x < size; x++)
+				blots.data.set(
+					(x >> 2) % 2 === (y >> 2) % 2 ? [230, 20, 40] : [10, 30, 90],
+					3 * (y * size + x),
+				);
+		const noise = uint8([size, size, 3]);
+		for (let i = 0; i < noise.data.length; i++)
+			noise.data[i] = random.uniform(0, 255);
+		const dir = join(work, "foreign");
+		mkdirSync(dir);
+		writeFileSync(join(dir, "blots.png"), await encodePng(blots));
+		writeFileSync(join(dir, "noise.png"), await encodePng(noise));
+		for (const found of scored(dir))
+			expect(found).toMatchObject({
+				verdict: "unknown",
+				task: null,
+				anomalous: true,
+				reason: null,
+			});
+		expect(scored(dir, "--task", "mvtec/a")[0]).toMatchObject({
+			verdict: "defect",
+			task: "mvtec/a",
+		});
+		for (const { path, verdict } of scored(data))
+			expect(verdict, path).not.toBe("unknown");
 	});
 
 	it("says of what cannot be scored why, and goes on", async () => {
@@ -318,6 +350,6 @@ describe("a verdict", () => {
 		[2.3, "unsure"],
 		[2.31, "defect"],
 	])("%f at the threshold 2: %s", (score, verdict) => {
-		expect(verdictOf({ score, threshold: 2 })).toBe(verdict);
+		expect(verdictOf({ score, threshold: 2, unknown: false })).toBe(verdict);
 	});
 });
