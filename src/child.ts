@@ -10,6 +10,7 @@ import { evaluateRun } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
 import type { FromChild, Job, JobResult, ToChild } from "./launch.ts";
 import { teach } from "./teach.ts";
+import { predictAll } from "./predict.ts";
 import { train, trainAll, type Watcher } from "./train.ts";
 
 const PROGRESS_EVERY_MS = 100;
@@ -64,6 +65,8 @@ async function doneBy(job: Job, watcher: Watcher): Promise<JobResult> {
 			return evaluateRun(job, watcher);
 		case "teach":
 			return teach(job, watcher);
+		case "predict":
+			return predictAll(job, watcher, process.stdin.setEncoding("utf8"));
 		case "cells":
 			await trainAll(job.jobs, job.processes, watcher);
 			return { results: {}, text: "" };

@@ -8,6 +8,7 @@ import { addDoctor } from "./commands/doctor.ts";
 import { addEvaluate } from "./commands/evaluate.ts";
 import { StoppedBySignal } from "./commands/interrupt.ts";
 import { addLearn } from "./commands/learn.ts";
+import { addPredict } from "./commands/predict.ts";
 import { addReport } from "./commands/report.ts";
 import { addTrain } from "./commands/train.ts";
 import { fail, KeepsightError } from "./errors.ts";
@@ -17,6 +18,7 @@ const commands = [
 	addTrain,
 	addEvaluate,
 	addLearn,
+	addPredict,
 	addReport,
 	addCompare,
 	addBackbone,

@@ -150,6 +150,10 @@ const wording = {
 		`trainable: { last: ${e.last} } asks for more than the backbone has below its last block: it has ${e.depth} blocks in all. Use last: 1 to ${e.depth - 1}, or trainable: all to train the patch embedding as well.`,
 	MAPS_AMONG_PICTURES: (e: { dir: string }) =>
 		`--maps ${e.dir} is the data root: the maps' pictures would replace the test images. Give another folder.`,
+	MAPS_AMONG_INPUTS: (e: { dir: string; path: string }) =>
+		`--maps ${e.dir} and the pictures to be scored (${e.path}) lie one within the other: maps would replace pictures, or be scored themselves the next time. Give another folder.`,
+	INPUT_MISSING: (e: { input: string; problem: string }) =>
+		`Nothing to score at ${JSON.stringify(e.input)}: ${e.problem}. Give pictures (PNG, JPEG, BMP, TIFF, WebP), folders of them, or patterns such as "parts/**/*.png".`,
 	NO_MAPS: (e: { dir: string }) =>
 		`no memory of this run knows where an anomaly is, so there are no maps for ${e.dir}. Learn with the patch memory, for example memory: [{ name: patches }], or leave --maps out.`,
 	ROI_EMPTY: (e: { id: string; path: string }) =>

@@ -14,6 +14,35 @@ export async function heed(stop: Stop): Promise<void> {
 
 export type Phase = "read" | "train" | "memory" | "evaluate";
 
+/** `unsure`: near the threshold. `unknown`: no product fits. `unusable`: the picture cannot be scored. */
+export const verdicts = [
+	"good",
+	"defect",
+	"unsure",
+	"unknown",
+	"unusable",
+] as const;
+export type Verdict = (typeof verdicts)[number];
+
+/** What was found in one image. */
+export interface Prediction {
+	readonly path: string;
+	/** −log10 of the chance that a good part scores so high; null: unusable, and so are the next but the verdict. */
+	readonly score: number | null;
+	readonly threshold: number | null;
+	readonly verdict: Verdict;
+	/** Whether the score reaches the threshold, near it or not. */
+	readonly anomalous: boolean | null;
+	/** The product it was scored as; null: none fits. */
+	readonly task: string | null;
+	/** Of the memory that it was scored with. */
+	readonly memoryVersion: number;
+	/** From the opening of its file, with what it waited for images that were seen together with it. */
+	readonly latencyMs: number;
+	/** Why it is unusable. */
+	readonly reason: string | null;
+}
+
 export type RunEvent =
 	/** Something the user should know; never an error. */
 	| { readonly type: "notice"; readonly text: string }
@@ -29,6 +58,8 @@ export type RunEvent =
 			readonly unit: string;
 			readonly detail?: string;
 	  }
+	/** One image was scored. */
+	| { readonly type: "prediction"; readonly prediction: Prediction }
 	/** After every epoch. `accuracy` of the pretext task on its training views, 0..1. `diagnostics`: what the strategy reports. */
 	| {
 			readonly type: "epoch";

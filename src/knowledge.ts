@@ -105,6 +105,8 @@ export interface Judgement {
 	readonly category: string;
 	/** Score of every patch, row by row: where it reaches about 1 and above, what `score` would be if the patch were the worst; null: no memory tells. */
 	readonly map: Float32Array | null; // [N]
+	/** Whether it hardly shows this product: nearly all of it is unusual, and as a whole it lies outside. False where no memory tells. */
+	readonly unknown: boolean;
 }
 
 const vitSchema = z.strictObject({
@@ -303,12 +305,15 @@ export class Knowledge {
 	async judge(category: string, seen: AllFeatures): Promise<Judgement> {
 		let score = Number.NEGATIVE_INFINITY;
 		let map: Float32Array | null = null;
+		const foreign: boolean[] = [];
 		const calibrations = this.calibrations(category);
 		for (const [i, memory] of this.memories.entries()) {
 			const { scores, maps } = await memory.score(
 				category,
 				this.featuresFor(i, seen),
 			);
+			const says = maps?.[0] && memory.foreign?.(category, maps[0]);
+			foreign.push(...(typeof says === "boolean" ? [says] : []));
 			const calibration = calibrations[i] as Calibration;
 			const shift = Math.log10((this.setup.memories[i] as MemorySetup).weight);
 			score = Math.max(
@@ -326,6 +331,10 @@ export class Knowledge {
 			threshold: threshold(this.setup.falseAlarms),
 			category,
 			map,
+			unknown:
+				foreign.length > 0 &&
+				foreign.every(Boolean) &&
+				this.router.isOut(category, seen.frozen) === true,
 		};
 	}
 

@@ -6,6 +6,7 @@ import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
 import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
 import type { TeachJob } from "./teach.ts";
+import type { PredictJob } from "./predict.ts";
 import type { TrainJob, trainAll } from "./train.ts";
 
 export type Job =
@@ -13,7 +14,8 @@ export type Job =
 	| CellsJob
 	| (DistillJob & { readonly kind: "distill" })
 	| (EvaluateJob & { readonly kind: "evaluate" })
-	| (TeachJob & { readonly kind: "teach" });
+	| (TeachJob & { readonly kind: "teach" })
+	| (PredictJob & { readonly kind: "predict" });
 
 /** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
 export interface CellsJob {
@@ -64,6 +66,10 @@ export const childEnvironment = (): NodeJS.ProcessEnv => ({
 	...process.env,
 });
 
+/** A job that reads names from our stdin does so itself. */
+const inputOf = (job: Job): "inherit" | "ignore" =>
+	job.kind === "predict" && job.inputs.includes("-") ? "inherit" : "ignore";
+
 /** Runs a job in a process of its own. Rejects with the child's error, or with CHILD_LOST where it ended without a word. */
 export function launch(
 	job: Job,
@@ -72,7 +78,7 @@ export function launch(
 	return new Promise((resolve, reject) => {
 		// A process group of its own: a terminal's Ctrl-C reaches the parent alone, at whatever moment it comes.
 		const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), {
-			stdio: ["ignore", "ignore", "inherit", "ipc"],
+			stdio: [inputOf(job), "ignore", "inherit", "ipc"],
 			serialization: "advanced",
 			detached: true,
 			env: childEnvironment(),
@@ -92,6 +98,7 @@ export function launch(
 				const { event } = message;
 				if (event.type === "progress")
 					last = `${event.phase} of ${event.task}, ${event.done} of ${event.total} ${event.unit}`;
+				if (event.type === "prediction") last = event.prediction.path;
 				onEvent?.(event);
 			} else if (message.type === "done") settle(() => resolve(message.result));
 			else if (message.type === "interrupted")

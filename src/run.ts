@@ -11,6 +11,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { join } from "node:path";
+import { csvNumber, csvPlain, csvText } from "./csv.ts";
 import { fail } from "./errors.ts";
 import type { ScoreRow as MetricRow } from "./metrics/index.ts";
 import {
@@ -503,28 +504,16 @@ const columns = [
 	"routed",
 ] as const;
 
-/** Spreadsheets run a text that starts like a formula (OWASP: CSV injection): it gets an apostrophe in front, which parseScores removes. */
-const formula = /^'*[=+\-@\t\r\n＝＋－＠]/;
-const disguised = /^'+[=+\-@\t\r\n＝＋－＠]/;
-
-/** Rows in the given order; numbers in JavaScript's shortest form, which reads back to the same bits ("Infinity" and "-0" included). */
+/** Rows in the given order. */
 function formatScores(rows: readonly ScoreRow[]): string {
-	const text = (value: string) => {
-		const safe = formula.test(value) ? `'${value}` : value;
-		return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-	};
-	const number = (value: number) => {
-		if (Number.isNaN(value)) throw new Error("scores: NaN is not a score");
-		return Object.is(value, -0) ? "-0" : String(value);
-	};
 	const lines = rows.map((r) =>
 		[
-			text(r.path),
-			text(r.defect ?? "good"),
+			csvText(r.path),
+			csvText(r.defect ?? "good"),
 			r.label,
-			number(r.score),
-			r.threshold === null ? "" : number(r.threshold),
-			text(r.routed ?? ""),
+			csvNumber(r.score),
+			r.threshold === null ? "" : csvNumber(r.threshold),
+			csvText(r.routed ?? ""),
 		].join(","),
 	);
 	return `${[columns.join(","), ...lines].join("\n")}\n`;
@@ -569,10 +558,7 @@ export function parseScores(text: string, fileName: string): ScoreRow[] {
 				line,
 				`${fields.length} fields, but the header has ${titles.length}`,
 			);
-		const text = (index: number) => {
-			const value = fields[index] ?? "";
-			return disguised.test(value) ? value.slice(1) : value;
-		};
+		const text = (index: number) => csvPlain(fields[index] ?? "");
 		const number = (index: number, name: string): number => {
 			const value = parseNumber(fields[index] ?? "");
 			if (value === null)

@@ -318,6 +318,20 @@ describe("several memories", () => {
 		expect(Math.min(...won)).toBeGreaterThan(0);
 	});
 
+	it("an image is unknown where both its patches and its class token are foreign", async () => {
+		const both = await taughtWith(setup);
+		const own = featuresOf(0, 1, 8);
+		const other = featuresOf(2, 1, 8);
+		const unknown = async (probe: AllFeatures) =>
+			(await both.judge("mvtec/0", probe)).unknown;
+		expect(await unknown(own)).toBe(false);
+		expect(await unknown(other)).toBe(true);
+		expect(await unknown({ ...other, frozen: own.frozen })).toBe(false);
+		expect(await unknown({ ...own, frozen: other.frozen })).toBe(false);
+		const density = await taughtWith(alone(0));
+		expect((await density.judge("mvtec/0", other)).unknown).toBe(false);
+	});
+
 	it("refuses memories that read different blocks, by both", () => {
 		const memories = [[0.5], [1]].map((blocks) => ({
 			name: "patches",

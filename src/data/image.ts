@@ -264,7 +264,8 @@ function checkPixels(width: number, height: number, name: string): void {
 		});
 }
 
-async function readBytes(path: string): Promise<Bytes> {
+/** The file as it is; errors as `readImage` gives them. */
+export async function readBytes(path: string): Promise<Bytes> {
 	try {
 		return await readFile(path);
 	} catch (error) {

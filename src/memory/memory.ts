@@ -71,6 +71,11 @@ export interface Memory {
 	crossFitted(id: string): CrossFitted;
 	/** Whether what is kept of one category changes with the others: then all of them must be there before one is added. */
 	readonly shared?: boolean;
+	/**
+	 * Whether so much of an image with these raw scores is unusual that it hardly shows this product at all; null: not known. Absent
+	 * where it cannot tell how much of an image is.
+	 */
+	foreign?(id: string, map: Float32Array): boolean | null; // [N]
 	/** Of the category added last: options that its good parts decided on. */
 	readonly trials?: readonly Trial[];
 	/**

@@ -9,6 +9,9 @@
  * good image against all centres of other images; the coreset itself has seen it, which makes these scores a little large.
  * Patches outside of a category's region of interest are neither learnt nor scored: their distance is 0.
  *
+ * A defect is some patches, a foreign product nearly all. So an image is foreign where the share of its patches above the .99 quantile of
+ * all cross-fitted distances is more than half, and more than three times that of any good part.
+ *
  * What a product's good parts say decides whether an option that may or may not suit it is taken: turned or flipped views only where they
  * lower the .95 quantile of the cross-fitted scores by 5 %, a foreground or a window unless they raise it by more than that.
  */
@@ -134,6 +137,14 @@ interface Choice {
 	readonly window: number | null;
 }
 
+/** What patches of good parts are like, cross-fitted. */
+interface Usual {
+	/** The .99 quantile of their distances. */
+	readonly distance: number;
+	/** The largest share of one image's patches above it. */
+	readonly share: number;
+}
+
 interface Bank extends Choice {
 	readonly stored: Readonly<Record<string, AnyTensor>>;
 	/** The same, ready for the search. */
@@ -141,6 +152,8 @@ interface Bank extends Choice {
 	readonly cells: Uint16Array; // [M]
 	readonly roi: Uint8Array | null; // [N]
 	readonly crossFitted: Float64Array;
+	/** null: a single image, or stored before this was measured. */
+	readonly usual: Usual | null;
 	/** The window's bias between the grid's patches that are looked at and the centres; null: no window. */
 	readonly bias: Tensor | null; // [n, M]
 }
@@ -159,6 +172,10 @@ interface Lesson {
 	readonly earlier: Bank | null;
 	readonly random: Random;
 }
+
+/** Of an image's patches, beyond which it is foreign; and times what any good part has. */
+const FOREIGN_SHARE = 0.5;
+const FOREIGN_TIMES = 3;
 
 /** Times the .95 quantile of good parts' scores without an option, that with it must not be above this. */
 const HARMLESS = 1.05; // of what may cost something
@@ -303,24 +320,26 @@ class Patches implements Memory {
 			foreground,
 			window,
 			crossFitted: new Float64Array(),
+			usual: null,
 		});
-		const scores: number[] = [];
+		const measured: Float32Array[] = [];
 		const first = all.length - learnt.length;
 		for (const [i, { own }] of sources.entries()) {
 			const from = starts[first + i] as number;
 			const to = starts[first + i + 1] as number;
 			const except = [lower(chosen, from), lower(chosen, to)] as const;
 			if (except[1] - except[0] === chosen.length) continue; // nothing to compare a single image with
-			scores.push(largest(await this.#distances(bank, own.rows, except)));
+			measured.push(await this.#distances(bank, own.rows, except));
 		}
 		for (const { rows: image } of others)
-			scores.push(largest(await this.#distances(bank, image)));
+			measured.push(await this.#distances(bank, image));
 		return {
 			...bank,
 			crossFitted: Float64Array.from([
 				...(earlier?.crossFitted ?? []),
-				...scores,
+				...measured.map(largest),
 			]),
+			usual: usualOf(measured, earlier?.usual ?? null),
 		};
 	}
 
@@ -357,16 +376,30 @@ class Patches implements Memory {
 		return { scores: Float64Array.from(maps, largest), maps };
 	}
 
+	foreign(id: string, map: Float32Array): boolean | null {
+		const { usual, roi } = known(this.#kept, id);
+		if (!usual) return null;
+		const looked = roi ? map.filter((_, i) => roi[i] === 1) : map;
+		return (
+			shareAbove(looked, usual.distance) >
+			Math.max(FOREIGN_SHARE, FOREIGN_TIMES * usual.share)
+		);
+	}
+
 	crossFitted(id: string): CrossFitted {
 		return { scores: known(this.#kept, id).crossFitted, optimism: null };
 	}
 
 	tensors(id: string): Record<string, AnyTensor> {
-		const { stored, crossFitted, roi, augmented, foreground, window, cells } =
-			known(this.#kept, id);
+		const bank = known(this.#kept, id);
+		const { stored, crossFitted, usual, roi, cells } = bank;
+		const { augmented, foreground, window } = bank;
 		return {
 			...stored,
 			"crossFitted.scores": list(crossFitted),
+			...(usual && {
+				usual: list(Float64Array.of(usual.distance, usual.share)),
+			}),
 			...(roi && { roi: uint8([roi.length], roi) }),
 			...(augmented && { augmented: integer(1) }),
 			...(foreground && {
@@ -423,6 +456,7 @@ class Patches implements Memory {
 					: null,
 				window: windowed ? restoreInteger(id, tensors, "window") : null,
 				crossFitted: restoreReals(id, tensors, "crossFitted.scores"),
+				usual: has("usual") ? restoreUsual(id, tensors) : null,
 			}),
 		);
 	}
@@ -634,6 +668,38 @@ const copyOf = (tensor: AnyTensor | undefined) =>
 
 const largest = (values: Float32Array): number =>
 	values.reduce((a, b) => Math.max(a, b), 0);
+
+const shareAbove = (values: Float32Array, limit: number): number =>
+	values.reduce((n, value) => n + (value > limit ? 1 : 0), 0) / values.length;
+
+/** Of images, one by one. Those of earlier ones are gone, so of both the larger counts: rather no image is foreign than a good part is. */
+function usualOf(
+	images: readonly Float32Array[],
+	earlier: Usual | null,
+): Usual | null {
+	if (images.length === 0) return earlier;
+	const all = new Float32Array(
+		images.reduce((sum, { length }) => sum + length, 0),
+	);
+	let at = 0;
+	for (const image of images) {
+		all.set(image, at);
+		at += image.length;
+	}
+	const distance = quantile(all.sort(), 0.99);
+	const share = Math.max(...images.map((own) => shareAbove(own, distance)));
+	return earlier
+		? {
+				distance: Math.max(distance, earlier.distance),
+				share: Math.max(share, earlier.share),
+			}
+		: { distance, share };
+}
+
+function restoreUsual(id: string, tensors: Stored): Usual {
+	const [distance, share] = restoreReals(id, tensors, "usual", 2);
+	return { distance: distance as number, share: share as number };
+}
 
 /** Position of each source's first row, and of the end. */
 function startsOf(sources: readonly Tensor[]): number[] {

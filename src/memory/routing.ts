@@ -11,13 +11,17 @@
  * product whose mean lies between the others'. With one category it is a plain Gaussian, with two it is Fisher's rule.
  *
  * The answer is always a known product. The distance alone cannot tell that there is none: heavy defects lie further out than
- * foreign products. How the rule and c were chosen, without test images: docs/decisions/0005-scores-and-routing.md.
+ * foreign products. `isOut` is therefore only one of two conditions (knowledge.ts). It asks the product's own Gaussian, and
+ * its farthest normal as if that had not been learnt: what is learnt later moves neither. How the rule and c were chosen, without test images: docs/decisions/0005-scores-and-routing.md.
  */
 import type { AnyTensor, Tensor } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import { factor, solveLower } from "../linalg/cholesky.ts";
 import {
 	dot,
+	type Gaussian,
+	gaussianOf,
+	leaveOneOut,
 	ledoitWolf,
 	type Moments,
 	mergeMoments,
@@ -25,10 +29,13 @@ import {
 	type Rows,
 	rowOf,
 	shrunkCovariance,
+	squaredDistances,
 } from "../linalg/covariance.ts";
 import { type Features, known, sumBytes, unitRows } from "./memory.ts";
 import {
+	list,
 	restoreMoments,
+	restoreReals,
 	rounded,
 	type Stored,
 	storeMoments,
@@ -52,7 +59,10 @@ const lossCost = 25;
 export class Router {
 	readonly #d: number;
 	readonly #moments = new Map<string, Moments>();
+	/** Largest leave-one-out squared distance of a category's normals; none of a single image, or stored before this was measured. */
+	readonly #farthest = new Map<string, number>();
 	#space: Space | null = null; // derived
+	readonly #own = new Map<string, Gaussian>(); // derived
 
 	constructor(embedDim: number) {
 		this.#d = embedDim;
@@ -64,19 +74,24 @@ export class Router {
 
 	add(id: string, features: FrozenTokens): void {
 		if (this.#moments.has(id)) throw fail("CATEGORY_ALREADY_LEARNT", { id });
-		this.#set(id, rounded(momentsOf(this.#rows(id, features))));
+		const rows = this.#rows(id, features);
+		this.#set(id, rounded(momentsOf(rows)));
+		this.#measure(id, rows);
 	}
 
 	remove(id: string): void {
 		known(this.#moments, id);
 		this.#moments.delete(id);
+		this.#farthest.delete(id);
+		this.#own.delete(id);
 		this.#space = null;
 	}
 
 	merge(id: string, features: FrozenTokens): void {
 		const before = known(this.#moments, id);
-		const added = momentsOf(this.#rows(id, features));
-		this.#set(id, rounded(mergeMoments(before, added)));
+		const rows = this.#rows(id, features);
+		this.#set(id, rounded(mergeMoments(before, momentsOf(rows))));
+		this.#measure(id, rows);
 	}
 
 	imagesOf(id: string): number {
@@ -105,12 +120,36 @@ export class Router {
 		});
 	}
 
+	/** Whether one image lies farther out than any normal of this category; null: not known. */
+	isOut(id: string, frozen: Tensor): boolean | null {
+		const moments = known(this.#moments, id);
+		const farthest = this.#farthest.get(id);
+		if (farthest === undefined) return null;
+		const own = this.#own.get(id) ?? gaussianOf(moments);
+		this.#own.set(id, own);
+		const row = unitRows("the image to be placed", ["1"], frozen, this.#d);
+		return (squaredDistances(own, row)[0] as number) > farthest;
+	}
+
 	tensors(id: string): Record<string, AnyTensor> {
-		return storeMoments(known(this.#moments, id));
+		const moments = known(this.#moments, id);
+		const farthest = this.#farthest.get(id);
+		return {
+			...storeMoments(moments),
+			...(farthest !== undefined && {
+				farthest: list(Float64Array.of(farthest)),
+			}),
+		};
 	}
 
 	restore(id: string, tensors: Stored): void {
 		this.#set(id, restoreMoments(id, tensors, this.#d));
+		this.#farthest.delete(id);
+		if (Object.hasOwn(tensors, "farthest"))
+			this.#farthest.set(
+				id,
+				restoreReals(id, tensors, "farthest", 1)[0] as number,
+			);
 	}
 
 	bytes(id: string): number {
@@ -121,8 +160,24 @@ export class Router {
 		return unitRows(id, features.ids, features.frozen, this.#d);
 	}
 
+	/** Of these normals, which are among those of the moments; earlier ones are known by their farthest alone, and that stays. */
+	#measure(id: string, rows: Rows): void {
+		const moments = known(this.#moments, id);
+		const { mean, n } = moments;
+		const distances = leaveOneOut(
+			moments,
+			ledoitWolf(moments),
+		).squaredDistances(rows, mean, n);
+		if (distances.length > 0)
+			this.#farthest.set(
+				id,
+				Math.max(this.#farthest.get(id) ?? 0, ...distances),
+			);
+	}
+
 	#set(id: string, moments: Moments): void {
 		this.#moments.set(id, moments);
+		this.#own.delete(id);
 		this.#space = null;
 	}
 }

@@ -62,8 +62,8 @@ const forms: Record<keyof typeof memories, readonly Form[]> = {
 		},
 	],
 };
-/** Tensors that may be absent: they are there for the newest task only. */
-const optional = new Set(["newest.learnt"]);
+/** Tensors that may be absent: there for the newest task only, or not in memories of before. */
+const optional = new Set(["newest.learnt", "usual"]);
 
 /** Whatever happens, as a rejection. */
 const attempt = async (action: () => unknown): Promise<unknown> => action();

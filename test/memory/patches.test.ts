@@ -176,7 +176,7 @@ describe("storing", () => {
 		const all = await learnt({ store });
 		expect(bankBytes(all)).toBe(30 * patchCount * row);
 		const { "crossFitted.scores": scores } = all.tensors("a");
-		expect(all.bytes("a")).toBe(bankBytes(all) + 8 * 30);
+		expect(all.bytes("a")).toBe(bankBytes(all) + 8 * 30 + 16); // scores and what is usual
 		expect(scores?.data.length).toBe(30);
 	});
 
@@ -332,7 +332,9 @@ describe("a region", () => {
 		const whole = await learnt({}, { roi });
 		expect(restored.tensors("a").roi).toEqual(whole.tensors("a").roi);
 		expect(restored.tensors("a").bank).toEqual(whole.tensors("a").bank);
-		expect(restored.bytes("a")).toBe(bankBytes(whole) + 8 * 30 + patchCount);
+		expect(restored.bytes("a")).toBe(
+			bankBytes(whole) + 8 * 30 + 16 + patchCount,
+		);
 	});
 
 	it("hides a foreign patch outside it", async () => {
@@ -357,6 +359,98 @@ describe("a region", () => {
 		await expect(learnt({}, { roi: wrong })).rejects.toMatchObject({
 			code: "FEATURES_UNUSABLE",
 		});
+	});
+});
+
+describe("a foreign product", () => {
+	const foreign = async (memory: Memory, images: Features) => {
+		const { maps } = await memory.score("a", images);
+		return maps?.map((map) => memory.foreign?.("a", map));
+	};
+	/** Each image with so many of its patches taken from another product. */
+	const replaced = (count: number): Features => ({
+		...test9,
+		patches: imagesOf(test9).map((rows, i) => {
+			const others = imagesOf(features("b", "test", 9, d))[i];
+			const mixed = rows.map((row, k) => (k < count ? others?.[k] : row));
+			return float32(
+				[patchCount, d],
+				Float32Array.from(mixed.flatMap((row) => [...(row ?? [])])),
+			);
+		}),
+	});
+
+	it("is told by nearly all of its patches; a defect is some of them", async () => {
+		const memory = await learnt();
+		const [limit, share] = memory.tensors("a").usual?.data as Float64Array;
+		expect(limit).toBeGreaterThan(0);
+		expect(share).toBeGreaterThan(0);
+		const needed = Math.max(0.5, 3 * (share as number)) * patchCount;
+		for (let count = 0; count <= patchCount; count++)
+			if (count > needed || count + 1 <= needed)
+				expect(await foreign(memory, replaced(count))).toEqual(
+					new Array(9).fill(count > needed),
+				);
+		expect(needed).toBeLessThan(patchCount);
+	});
+
+	it("what is usual are cross-fitted distances: the .99 quantile of all, and the most that an image has above it", async () => {
+		const memory = await learnt();
+		const bank = imagesOf(good);
+		const distances = bank.map((rows, i) =>
+			rows.map((row) => distance(row, bank.filter((_, k) => k !== i).flat())),
+		);
+		const sorted = distances.flat().sort((a, b) => a - b);
+		const [limit, share] = memory.tensors("a").usual?.data as Float64Array;
+		expect(limit).toBeGreaterThan((sorted[147] as number) - 0.01);
+		expect(limit).toBeLessThan((sorted[149] as number) + 0.01);
+		const most = Math.max(
+			...distances.map(
+				(own) => own.filter((v) => v > (limit as number)).length,
+			),
+		);
+		expect(share).toBeCloseTo(most / patchCount, 6);
+	});
+
+	it("comes back with the memory; one that does not hold it, or of one image, does not know", async () => {
+		const memory = await learnt();
+		const restored = create();
+		const { usual, ...before } = memory.tensors("a");
+		restored.restore("a", { ...before, usual: usual as AnyTensor });
+		const all = replaced(patchCount);
+		expect(await foreign(restored, all)).toEqual(await foreign(memory, all));
+		restored.restore("a", before);
+		expect(await foreign(restored, all)).toEqual(new Array(9).fill(null));
+		expect(restored.tensors("a")).not.toHaveProperty("usual");
+		const single = create();
+		await single.add(
+			entry("a", 1, { learnt: part(good, 0, 1) }),
+			new Random(1),
+		);
+		expect(await foreign(single, all)).toEqual(new Array(9).fill(null));
+	});
+
+	it("images added later only make it harder to be foreign", async () => {
+		const memory = await learnt();
+		const before = memory.tensors("a").usual?.data as Float64Array;
+		await memory.merge("a", part(good, 0, 3), new Random(2)); // seen already: distance 0
+		expect(memory.tensors("a").usual?.data).toEqual(before);
+	});
+
+	it("is judged by what is looked at alone", async () => {
+		const roi = Uint8Array.from({ length: patchCount }, (_, i) =>
+			Number(i > 2),
+		);
+		const memory = await learnt({}, { roi });
+		const tensors = memory.tensors("a");
+		(tensors.usual?.data as Float64Array)[1] = 0.1; // two patches are too few for the share
+		memory.restore("a", tensors);
+		expect(await foreign(memory, replaced(patchCount))).toEqual(
+			new Array(9).fill(true),
+		);
+		expect(await foreign(memory, replaced(3))).toEqual(
+			new Array(9).fill(false),
+		);
 	});
 });
 

@@ -159,6 +159,38 @@ test("an image is routed the same alone and in a batch", () => {
 		);
 });
 
+test("an image is out where it lies farther than any normal of its product, whatever else is learnt", () => {
+	const r = router(["a", 40]);
+	const out = (made: Router, id: string, kind: string, shift = 0) =>
+		Array.from({ length: 20 }, (_, i) => {
+			const { frozen } = part(features(id, kind, 20, d, shift), i, i + 1);
+			return made.isOut("a", frozen);
+		});
+	expect(share(out(r, "a", "good"), Boolean)).toBe(0);
+	expect(share(out(r, "a", "test"), Boolean)).toBeLessThan(0.2);
+	expect(share(out(r, "b", "test"), Boolean)).toBe(1);
+	const before = out(r, "a", "test", 0.8);
+	expect(new Set(before).size).toBe(2);
+	r.add("b", features("b", "good", 30));
+	expect(out(r, "a", "test", 0.8)).toEqual(before);
+	const restored = new Router(d);
+	restored.restore("a", r.tensors("a"));
+	expect(out(restored, "a", "test", 0.8)).toEqual(before);
+	const { farthest, ...earlier } = r.tensors("a");
+	expect(farthest?.data.length).toBe(1);
+	restored.restore("a", earlier);
+	expect(out(restored, "b", "test")).toEqual(new Array(20).fill(null));
+	expect(out(router(["a", 1]), "b", "test")).toEqual(new Array(20).fill(null));
+});
+
+test("images added later count for how far out is out", () => {
+	const r = router(["a", 40]);
+	const farthest = () => r.tensors("a").farthest?.data[0] as number;
+	const before = farthest();
+	r.merge("a", features("a", "more", 5, d, 2));
+	expect(farthest()).toBeGreaterThan(before);
+});
+
 test("what cannot be used is refused", () => {
 	const nothing = new Router(d);
 	for (const action of [

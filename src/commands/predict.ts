@@ -1,0 +1,173 @@
+/** keepsight predict: scores any images with what was learnt, and prints each as soon as it is scored. */
+import { type Command, Option } from "commander";
+import { csvNumber, csvText } from "../csv.ts";
+import { usableDevice } from "../devices.ts";
+import { fail } from "../errors.ts";
+import { type Prediction, type Verdict, verdicts } from "../events.ts";
+import { launch } from "../launch.ts";
+import { writeAtomic } from "../storage.ts";
+import {
+	type DeviceFlags,
+	type ProgressFlags,
+	withDeviceFlag,
+	withProgressFlags,
+} from "./flags.ts";
+import { interruptible } from "./interrupt.ts";
+import { createProgress } from "./progress.ts";
+
+interface PredictFlags extends ProgressFlags, DeviceFlags {
+	readonly memDir?: string;
+	readonly task?: string;
+	readonly csv?: string;
+	readonly maps?: string;
+	readonly watch?: string;
+}
+
+const called = "keepsight predict";
+
+export function addPredict(program: Command): void {
+	const command = program
+		.command("predict")
+		.description(
+			"score pictures with what was learnt: good, defect, unsure, unknown or unusable, a line each; with --json one object a line",
+		)
+		.argument(
+			"[path...]",
+			'files, folders, quoted patterns such as "parts/**/*.png", or - for names on stdin, one a line',
+		)
+		.option(
+			"--mem-dir <dir>",
+			"a run folder, or a copy of one (also --mem_dir)",
+		)
+		.option(
+			"--task <name>",
+			"the product that the pictures show; without it each is recognised by itself",
+		)
+		.addOption(
+			new Option(
+				"--csv <file>",
+				"also write all results into this file when everything is scored",
+			).conflicts("watch"),
+		)
+		.option(
+			"--maps <dir>",
+			"write every anomaly map as 32-bit TIFF, and over its picture as PNG, under the picture's name",
+		)
+		.option(
+			"--watch <dir>",
+			"score what is in this folder and whatever appears in it, until interrupted",
+		);
+	withDeviceFlag(command, called);
+	withProgressFlags(command).action(predict);
+}
+
+async function predict(
+	inputs: readonly string[],
+	flags: PredictFlags,
+): Promise<void> {
+	const { memDir, task, csv, maps, watch, json } = flags;
+	if (memDir === undefined)
+		throw fail("USAGE", {
+			problem: "Give --mem_dir DIR (a run folder).",
+			command: called,
+		});
+	if (inputs.length > 0 === (watch !== undefined))
+		throw fail("USAGE", {
+			problem: "Give pictures to score, or a folder with --watch DIR.",
+			command: called,
+		});
+	const job = {
+		kind: "predict" as const,
+		memDir,
+		inputs,
+		...(watch !== undefined && { watch }),
+		...(task !== undefined && { task }),
+		...(maps !== undefined && { maps }),
+	};
+	const progress = createProgress(flags);
+	const device = await usableDevice(flags.device, (text) =>
+		progress.onEvent({ type: "notice", text }),
+	);
+	const counts = new Map<Verdict, number>();
+	const kept: Prediction[] = [];
+	const take = (prediction: Prediction) => {
+		const { verdict } = prediction;
+		if (counts.size === 0 && !json) console.log(heading);
+		counts.set(verdict, (counts.get(verdict) ?? 0) + 1);
+		if (csv !== undefined) kept.push(prediction);
+		console.log(json ? JSON.stringify(prediction) : lineOf(prediction));
+	};
+	try {
+		await interruptible(
+			`What is printed was scored${csv === undefined ? "" : `; ${csv} was not written`}.`,
+			(signal) =>
+				launch(job, {
+					onEvent: (event) =>
+						event.type === "prediction"
+							? take(event.prediction)
+							: progress.onEvent(event),
+					signal,
+					device,
+				}),
+		);
+		if (csv !== undefined) writeAtomic(csv, csvOf(kept));
+	} finally {
+		progress.close();
+		if (!flags.quiet && counts.size > 0) console.error(summaryOf(counts));
+	}
+}
+
+const cells = (
+	verdict: string,
+	score: string,
+	threshold: string,
+	product: string,
+	path: string,
+): string =>
+	`${verdict.padEnd(9)}${score.padStart(8)}${threshold.padStart(11)}   ${product.padEnd(20)} ${path}`;
+
+const heading = cells("verdict", "score", "threshold", "product", "path");
+
+const lineOf = (found: Prediction): string =>
+	cells(
+		found.verdict,
+		found.score?.toFixed(2) ?? "-",
+		found.threshold?.toFixed(2) ?? "-",
+		found.task ?? "-",
+		`${plainName(found.path)}${found.reason === null ? "" : `  (${plainName(found.reason)})`}`,
+	);
+
+/** A name must neither break its line nor move a terminal's cursor. */
+const plainName = (text: string): string =>
+	/\p{Cc}/u.test(text)
+		? JSON.stringify(text).replace(
+				/\p{Cc}/gu,
+				(c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+			)
+		: text;
+
+const summaryOf = (counts: ReadonlyMap<Verdict, number>): string =>
+	verdicts
+		.flatMap((verdict) => {
+			const n = counts.get(verdict);
+			return n === undefined ? [] : [`${n} ${verdict}`];
+		})
+		.join(", ");
+
+function csvOf(predictions: readonly Prediction[]): string {
+	const number = (value: number | null) =>
+		value === null ? "" : csvNumber(value);
+	const lines = predictions.map((found) =>
+		[
+			csvText(found.path),
+			found.verdict,
+			number(found.score),
+			number(found.threshold),
+			csvText(found.task ?? ""),
+			found.memoryVersion,
+			csvText(found.reason ?? ""),
+		].join(","),
+	);
+	const columns = "path,verdict,score,threshold,task,memoryVersion,reason";
+	return `${[columns, ...lines].join("\n")}\n`;
+}
