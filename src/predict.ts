@@ -424,12 +424,12 @@ class Maps {
 		const dir = this.#dir;
 		if (isInside(picture.path, dir))
 			throw fail("MAPS_AMONG_INPUTS", { dir, path: picture.path });
+		const name = this.#nameOf(picture.found);
+		const folder = path.dirname(path.join(dir, name));
+		if (!isInside(folder, dir))
+			throw fail("CANNOT_WRITE", { path: folder, code: "EEXIST" }); // a link that leads out
 		const localiser = localiserOf(this.#predictor.knowledge);
-		const file = writeMap(
-			dir,
-			this.#nameOf(picture.found),
-			await localiser.mapOf(picture, cells),
-		);
+		const file = writeMap(dir, name, await localiser.mapOf(picture, cells));
 		const map = await localiser.pictureOf(picture, cells);
 		const image = await picture.whole();
 		writeAtomic(

@@ -8,6 +8,7 @@ import {
 	readdirSync,
 	readFileSync,
 	rmSync,
+	symlinkSync,
 	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -261,12 +262,24 @@ describe("predict", () => {
 			[dir, join(dir, "maps")],
 			[dir, work],
 			[join(dir, "a.png"), dir],
-			[join(dir, "*.png"), join(dir, "maps")],
+			[join(dir, "**/*.png"), join(dir, "maps")],
 		] as const) {
 			const { status, stderr } = predict(input, "--maps", maps);
 			expect(status).toBe(2);
 			expect(stderr).toContain("Give another folder");
 		}
+		const away = join(work, "away");
+		mkdirSync(away);
+		mkdirSync(join(work, "linked"));
+		symlinkSync(away, join(work, "linked/own"));
+		const out = predict(
+			join(work, "own*/*.png"),
+			"--maps",
+			join(work, "linked"),
+		);
+		expect(out.status).toBe(2);
+		expect(out.stderr).toContain(join(work, "linked/own"));
+		expect(readdirSync(away)).toEqual([]);
 		expect(readdirSync(dir)).toEqual(["a.png"]);
 		expect(readFileSync(join(dir, "a.png"))).toEqual(before);
 	});

@@ -11,7 +11,7 @@ export interface Found {
 	readonly path: string;
 	/** With forward slashes, from the folder it was looked for in; the file's own name where it was named itself. */
 	readonly name: string;
-	/** The folder that was looked through; null: the file was named itself. */
+	/** The folder that was looked through with all below it; null: only some places were. */
 	readonly folder: string | null;
 }
 
@@ -51,13 +51,15 @@ async function matching(pattern: string): Promise<readonly Found[]> {
 	const fixed = parts.findIndex((part) => magic.test(part));
 	const wanted = parts.slice(fixed);
 	const folder = parts.slice(0, fixed).join("/") || (fixed > 0 ? "/" : ".");
-	const depth = wanted.includes("**")
-		? Number.POSITIVE_INFINITY
-		: wanted.length;
+	const deep = wanted.includes("**");
+	const found = await walk(
+		folder,
+		deep ? Number.POSITIVE_INFINITY : wanted.length,
+	);
 	const matches = globOf(wanted.join("/"));
-	return (await walk(folder, depth))
+	return found
 		.filter(({ name }) => matches.test(name))
-		.map((found) => (folder === "." ? { ...found, path: found.name } : found));
+		.map((one) => ({ ...one, folder: deep ? folder : null }));
 }
 
 /** `*`: any characters of one name, `?`: one, `**`: any number of folders. */

@@ -8,6 +8,7 @@ import {
 } from "../../src/engine/tensor.ts";
 import { patches } from "../../src/memory/patches.ts";
 import type { Features, Memory } from "../../src/memory/memory.ts";
+import { list } from "../../src/memory/stored.ts";
 import { lessSurround } from "../../src/memory/surround.ts";
 import { Random } from "../../src/random.ts";
 import {
@@ -367,6 +368,11 @@ describe("a foreign product", () => {
 		const { maps } = await memory.score("a", images);
 		return maps?.map((map) => memory.foreign?.("a", map));
 	};
+	const usualIn = (memory: Memory) => {
+		const { usual } = memory.tensors("a") as { usual: Tensor<"float64"> };
+		const [limit, share] = usual.data as unknown as [number, number];
+		return { limit, share };
+	};
 	/** Each image with so many of its patches taken from another product. */
 	const replaced = (count: number): Features => ({
 		...test9,
@@ -382,10 +388,10 @@ describe("a foreign product", () => {
 
 	it("is told by nearly all of its patches; a defect is some of them", async () => {
 		const memory = await learnt();
-		const [limit, share] = memory.tensors("a").usual?.data as Float64Array;
+		const { limit, share } = usualIn(memory);
 		expect(limit).toBeGreaterThan(0);
 		expect(share).toBeGreaterThan(0);
-		const needed = Math.max(0.5, 3 * (share as number)) * patchCount;
+		const needed = Math.max(0.5, 3 * share) * patchCount;
 		for (let count = 0; count <= patchCount; count++)
 			if (count > needed || count + 1 <= needed)
 				expect(await foreign(memory, replaced(count))).toEqual(
@@ -401,13 +407,11 @@ describe("a foreign product", () => {
 			rows.map((row) => distance(row, bank.filter((_, k) => k !== i).flat())),
 		);
 		const sorted = distances.flat().sort((a, b) => a - b);
-		const [limit, share] = memory.tensors("a").usual?.data as Float64Array;
+		const { limit, share } = usualIn(memory);
 		expect(limit).toBeGreaterThan((sorted[147] as number) - 0.01);
 		expect(limit).toBeLessThan((sorted[149] as number) + 0.01);
 		const most = Math.max(
-			...distances.map(
-				(own) => own.filter((v) => v > (limit as number)).length,
-			),
+			...distances.map((own) => own.filter((v) => v > limit).length),
 		);
 		expect(share).toBeCloseTo(most / patchCount, 6);
 	});
@@ -432,9 +436,9 @@ describe("a foreign product", () => {
 
 	it("images added later only make it harder to be foreign", async () => {
 		const memory = await learnt();
-		const before = memory.tensors("a").usual?.data as Float64Array;
+		const before = usualIn(memory);
 		await memory.merge("a", part(good, 0, 3), new Random(2)); // seen already: distance 0
-		expect(memory.tensors("a").usual?.data).toEqual(before);
+		expect(usualIn(memory)).toEqual(before);
 	});
 
 	it("is judged by what is looked at alone", async () => {
@@ -442,9 +446,11 @@ describe("a foreign product", () => {
 			Number(i > 2),
 		);
 		const memory = await learnt({}, { roi });
-		const tensors = memory.tensors("a");
-		(tensors.usual?.data as Float64Array)[1] = 0.1; // two patches are too few for the share
-		memory.restore("a", tensors);
+		const { limit } = usualIn(memory);
+		memory.restore("a", {
+			...memory.tensors("a"),
+			usual: list(Float64Array.of(limit, 0.1)), // two patches are too few for the share
+		});
 		expect(await foreign(memory, replaced(patchCount))).toEqual(
 			new Array(9).fill(true),
 		);
