@@ -15,6 +15,7 @@
  * of a unit gamma or Gumbel only keeps the order, and every rate is extrapolated.
  */
 import { fail } from "./errors.ts";
+import { quantile } from "./metrics/interval.ts";
 
 export type TailKind = "gamma" | "gumbel";
 
@@ -51,6 +52,27 @@ export function fitTail(
 			`fitTail: a cross-fitted score is not finite: ${x.find((value) => !Number.isFinite(value))}`,
 		);
 	return kind === "gamma" ? fitGamma(x) : fitGumbel(x);
+}
+
+/**
+ * A Gumbel through the quartiles of the scores, whatever lies beyond them: for lists that may hold a few scores of defective parts. Of a
+ * standard Gumbel the quartiles are −log log 4, −log log 2 and −log log 4/3.
+ */
+export function fitQuartiles(scores: ArrayLike<number>): Calibration {
+	const x = Float64Array.from(scores).sort();
+	const [low, middle, high] = [0.25, 0.5, 0.75].map((q) => quantile(x, q)) as [
+		number,
+		number,
+		number,
+	];
+	const standard = (q: number) => -Math.log(-Math.log(q));
+	const scale = Math.max(
+		(high - low) / (standard(0.75) - standard(0.25)),
+		LEAST_SPREAD * Math.abs(middle),
+		Number.MIN_VALUE,
+	);
+	const location = middle - scale * standard(0.5);
+	return { kind: "gumbel", n: x.length, location, scale };
 }
 
 /** −log10 p of a raw score. */

@@ -84,7 +84,7 @@ const wording = {
 	CHILD_LOST: (e: { how: string; last: string }) =>
 		`The working process ended by ${e.how} (last: ${e.last}). If the system ran out of memory, lower train.batch_size or image_size. What was finished is kept; the same command with --resume goes on.`,
 	NOTHING_LEARNT: (e: { dir: string }) =>
-		`${e.dir} holds a run that has learnt no task yet. Finish one with train --resume first.`,
+		`${e.dir} holds a run that has learnt no task yet. Finish one with train --resume, or learn a product, first.`,
 	NOT_EVALUATED: (e: { dir: string }) =>
 		`${e.dir} holds no evaluation (no metrics.json), so there is nothing to report. Run "keepsight eval --mem_dir ${e.dir}" first.`,
 	// backbones
@@ -162,6 +162,8 @@ const wording = {
 		`memory.blocks names block ${e.block} of ${e.depth}, and trainable lets training change block ${e.first} and all above: stored patches would go stale. ${e.first === 1 ? "Train fewer blocks (trainable: { last: k })" : `Name blocks up to ${e.first - 1} (as a fraction of the depth at most ${Math.floor(((e.first - 1) / e.depth) * 100) / 100}), or train fewer (a smaller trainable.last)`}.`,
 	BLOCKS_DIFFER: (e: { first: readonly number[]; other: readonly number[] }) =>
 		`Two memories read patches after other blocks (${e.first.map((b) => b + 1).join(", ")} and ${e.other.map((b) => b + 1).join(", ")}), and only one choice is looked at. Give all of them in \`memory\` the same \`blocks\`.`,
+	REVIEW_INVALID: (e: { file: string; line: number; problem: string }) =>
+		`${e.file}, line ${e.line}: ${e.problem}. Write yes or no into \`keep\` of every row and run the command again, or delete the file for a new review.`,
 	TASK_KNOWN: (e: { task: string; dir: string }) =>
 		`${JSON.stringify(e.task)} is learnt already in ${e.dir}. Give more good images of it with --add, or learn it anew after \`keepsight forget --task NAME\`.`,
 	TASK_NAME: (e: { task: string }) =>

@@ -11,7 +11,12 @@ import {
 	straightened,
 	threshold,
 } from "./calibration.ts";
-import type { AnyTensor, Tensor, TensorDict } from "./engine/tensor.ts";
+import {
+	type AnyTensor,
+	float64,
+	type Tensor,
+	type TensorDict,
+} from "./engine/tensor.ts";
 import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
 import { patchesOf } from "./maps.ts";
@@ -25,6 +30,7 @@ import type {
 	Trial,
 } from "./memory/memory.ts";
 import { Router } from "./memory/routing.ts";
+import { restoreReals } from "./memory/stored.ts";
 import type { Backbone } from "./models/backbone.ts";
 import { precisions } from "./models/quantise.ts";
 import {
@@ -156,6 +162,8 @@ const metaSchema = z.strictObject({
 					id: z.string(),
 					/** As `memories`. */
 					memories: z.array(z.string()),
+					/** Scores that calibrate instead of the cross-fitted ones; absent: those do. */
+					calibration: z.string().optional(),
 					routing: z.string(),
 				}),
 			),
@@ -176,6 +184,8 @@ export class Knowledge {
 	/** Files that the next version takes over as they are: the backbone's, and those of categories that were not read. */
 	#backboneFile: string | null = null;
 	readonly #unread = new Map<string, CategoryFiles>();
+	/** By category, raw scores of good images seen later, one list a memory. */
+	readonly #recalibrated = new Map<string, readonly Float64Array[]>();
 	#calibrations = new Map<string, readonly Calibration[]>();
 
 	/** `threads`: of what memories compute. */
@@ -228,6 +238,21 @@ export class Knowledge {
 		for (const [i, memory] of this.memories.entries())
 			await memory.merge(id, this.featuresFor(i, more), random);
 		this.router.merge(id, more);
+		this.#recalibrated.delete(id);
+		this.#calibrations.delete(id);
+	}
+
+	/**
+	 * Location and scale of a category's scores from good images that it was not learnt from, seen as parts are seen now: after a lamp or a
+	 * lens was changed. Until images are added, they calibrate instead of those it was learnt from.
+	 */
+	async recalibrate(id: string, seen: AllFeatures): Promise<void> {
+		const lists: Float64Array[] = [];
+		for (const [i, memory] of this.memories.entries())
+			lists.push(
+				(await memory.score(id, this.featuresFor(i, seen))).scores.slice(),
+			);
+		this.#recalibrated.set(id, lists);
 		this.#calibrations.delete(id);
 	}
 
@@ -237,6 +262,7 @@ export class Knowledge {
 			if (!this.#unread.delete(id))
 				for (const memory of this.memories) memory.remove(id);
 			this.router.remove(id);
+			this.#recalibrated.delete(id);
 			this.#calibrations.delete(id);
 		}
 		this.#tasks = this.#tasks.filter(({ id }) => id !== task);
@@ -342,8 +368,12 @@ export class Knowledge {
 	calibrations(category: string): readonly Calibration[] {
 		const known =
 			this.#calibrations.get(category) ??
-			this.memories.map((memory) =>
-				fitTail(memory.tail, memory.crossFitted(category).scores),
+			this.memories.map((memory, i) =>
+				fitTail(
+					memory.tail,
+					this.#recalibrated.get(category)?.[i] ??
+						memory.crossFitted(category).scores,
+				),
 			);
 		this.#calibrations.set(category, known);
 		return known;
@@ -442,6 +472,12 @@ export class Knowledge {
 									memory.tensors(id),
 								),
 							),
+							...this.#storeCalibration(id, (tensors) =>
+								put(
+									`${folderOf(task.id)}/${folderOf(id)}.calibration`,
+									tensors,
+								),
+							),
 							routing: put(
 								`${folderOf(task.id)}/${folderOf(id)}.routing`,
 								this.router.tensors(id),
@@ -453,10 +489,13 @@ export class Knowledge {
 		const taken = new Set([
 			...add.keys(),
 			...(backboneFile === null ? [] : [backboneFile]),
-			...[...this.#unread.values()].flatMap(({ memories: own, routing }) => [
-				...own,
-				routing,
-			]),
+			...[...this.#unread.values()].flatMap(
+				({ memories: own, routing, calibration = routing }) => [
+					...own,
+					routing,
+					calibration,
+				],
+			),
 		]);
 		folder.commit({
 			add,
@@ -464,6 +503,24 @@ export class Knowledge {
 			meta,
 			...(saving && { history: saving.history }),
 		});
+	}
+
+	#storeCalibration(
+		id: string,
+		put: (tensors: Readonly<Record<string, AnyTensor>>) => string,
+	): { readonly calibration?: string } {
+		const lists = this.#recalibrated.get(id);
+		if (!lists) return {};
+		return {
+			calibration: put(
+				Object.fromEntries(
+					lists.map((scores, i) => [
+						`scores.${i}`,
+						float64([scores.length], scores),
+					]),
+				),
+			),
+		};
 	}
 
 	/**
@@ -527,11 +584,20 @@ export class Knowledge {
 		if (meta.strategy !== null) knowledge.strategyTensors = read(meta.strategy);
 		for (const task of meta.tasks) {
 			for (const category of task.categories) {
-				const { id, memories: files, routing } = category;
-				if (readsAll || only.includes(id))
+				const { id, memories: files, routing, calibration } = category;
+				if (readsAll || only.includes(id)) {
 					for (const [i, memory] of knowledge.memories.entries())
 						memory.restore(id, read(files[i] ?? ""));
-				else knowledge.#unread.set(id, category);
+					if (calibration !== undefined) {
+						const stored = read(calibration);
+						knowledge.#recalibrated.set(
+							id,
+							knowledge.memories.map((_, i) =>
+								restoreReals(id, stored, `scores.${i}`),
+							),
+						);
+					}
+				} else knowledge.#unread.set(id, category);
 				knowledge.router.restore(id, read(routing));
 			}
 			knowledge.#tasks.push({

@@ -11,7 +11,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { join } from "node:path";
-import { csvNumber, csvPlain, csvText } from "./csv.ts";
+import { csvNumber, csvPlain, csvText, parseCsv } from "./csv.ts";
 import { fail } from "./errors.ts";
 import type { ScoreRow as MetricRow } from "./metrics/index.ts";
 import {
@@ -40,6 +40,7 @@ const names = {
 	memory: "memory",
 	checkpoint: "checkpoint",
 	visualizations: "visualizations",
+	review: "review",
 	report: "report.html",
 	log: "log.jsonl",
 } as const;
@@ -277,6 +278,26 @@ export class Run {
 	removeVisualization(name: string): void {
 		this.checkLock();
 		removeTree(this.visualization(name));
+	}
+	/** Where odd images of a task wait for a person: a table and, below a folder of the same name, pictures. */
+	reviewTable(task: string): string {
+		return join(this.dir, names.review, `${taskFolder(task)}.csv`);
+	}
+	/** Writes the table last: it says that the pictures are all there. */
+	writeReview(
+		task: string,
+		table: string,
+		pictures: ReadonlyMap<string, Uint8Array>,
+	): void {
+		this.removeReview(task);
+		for (const [name, png] of pictures)
+			this.#write(join(names.review, taskFolder(task), name), png);
+		this.#write(join(names.review, `${taskFolder(task)}.csv`), table);
+	}
+	removeReview(task: string): void {
+		this.checkLock();
+		removeTree(this.reviewTable(task));
+		removeTree(join(this.dir, names.review, taskFolder(task)));
 	}
 	/** Drops scores, metrics, pictures and the report: they tell of products that are no longer those of memory/. */
 	clearResults(): void {
@@ -595,56 +616,6 @@ function parseNumber(text: string): number | null {
 			? Number.NEGATIVE_INFINITY
 			: Number.POSITIVE_INFINITY;
 	return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(t) ? Number(t) : null;
-}
-
-interface CsvRecord {
-	/** Where it starts, counted from 1. */
-	readonly line: number;
-	readonly fields: readonly string[];
-}
-
-/** RFC 4180; empty lines are skipped. */
-function parseCsv(
-	text: string,
-	invalid: (line: number, problem: string) => Error,
-): CsvRecord[] {
-	const records: CsvRecord[] = [];
-	let line = 1;
-	let i = 0;
-	while (i < text.length) {
-		const start = line;
-		const fields: string[] = [];
-		for (;;) {
-			if (text[i] === '"') {
-				let value = "";
-				for (i++; ; i++) {
-					const c = text[i];
-					if (c === undefined)
-						throw invalid(start, "a quoted field is never closed");
-					if (c === '"' && text[++i] !== '"') break;
-					if (c === "\n") line++;
-					value += c;
-				}
-				fields.push(value);
-				if (text[i] !== undefined && !",\r\n".includes(text[i] as string))
-					throw invalid(line, "text follows a closing quote");
-			} else {
-				const end = i;
-				while (i < text.length && !',"\r\n'.includes(text[i] as string)) i++;
-				if (text[i] === '"')
-					throw invalid(line, "a quote stands inside an unquoted field");
-				fields.push(text.slice(end, i));
-			}
-			if (text[i] !== ",") break;
-			i++;
-		}
-		if (text[i] === "\r") i++;
-		if (text[i] === "\n") i++;
-		line++;
-		if (fields.length > 1 || fields[0] !== "")
-			records.push({ line: start, fields });
-	}
-	return records;
 }
 
 // ---- folders of score files ----

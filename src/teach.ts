@@ -2,12 +2,14 @@
  * Changes to what was learnt, one product at a time: learn, add images, forget, go back. Each is one new version of memory/, so a kill
  * at any moment leaves the old one or the new one, and earlier versions are kept. Files of other products are not touched.
  */
-import { resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import type { RunConfig } from "./config.ts";
 import { readCategory } from "./data/index.ts";
-import { readMask } from "./data/image.ts";
-import type { Category } from "./data/task.ts";
+import { encodePng, readMask } from "./data/image.ts";
+import type { Category, Sample } from "./data/task.ts";
 import { runtimeVersion } from "./engine/runtime.ts";
+import type { Tensor } from "./engine/tensor.ts";
 import { fail } from "./errors.ts";
 import { Eyes, joinFeatures, localiserOf, networkOf } from "./evaluate.ts";
 import { heed } from "./events.ts";
@@ -15,7 +17,9 @@ import { type AllFeatures, Knowledge, readsViews } from "./knowledge.ts";
 import { patchesOf } from "./maps.ts";
 import { pinned } from "./models/cache.ts";
 import { loadBackbone } from "./models/index.ts";
+import { overlayOf } from "./pictures/pictures.ts";
 import { Random } from "./random.ts";
+import { formatReview, type Odd, oddOf, refusedIn } from "./review.ts";
 import {
 	describeMachine,
 	holdsRun,
@@ -24,7 +28,7 @@ import {
 	type TaskState,
 	taskFolder,
 } from "./run.ts";
-import { stableJson } from "./storage.ts";
+import { readBytes, stableJson } from "./storage.ts";
 import {
 	initialWeights,
 	learnStage,
@@ -48,8 +52,15 @@ export type Change =
 			readonly data: string;
 			/** A picture, white where to look. */
 			readonly roi?: string;
+			/** Odd images wait for a person, or go as the person has decided. */
+			readonly review: boolean;
 	  }
-	| { readonly kind: "add"; readonly task: string; readonly data: string }
+	| {
+			/** More images are learnt, or calibrate alone. */
+			readonly kind: "add" | "recalibrate";
+			readonly task: string;
+			readonly data: string;
+	  }
 	| { readonly kind: "forget"; readonly task: string }
 	| {
 			readonly kind: "rollback";
@@ -98,6 +109,7 @@ export async function teach(
 			align(run, now);
 			const seconds = Math.round(performance.now() - began) / 1000;
 			run.log({ type: "memory", version: run.memory.version, change, seconds });
+			const products = counted(run.tasksLearnt.length);
 			return {
 				results: {
 					memoryVersion: run.memory.version,
@@ -105,7 +117,7 @@ export async function teach(
 					tasks: run.tasksLearnt,
 					...more,
 				},
-				text: `${text}\nThe memory in ${job.memDir} is now version ${run.memory.version}, with ${counted(run.tasksLearnt.length)}.`,
+				text: `${text}\nThe memory in ${job.memDir} is version ${run.memory.version}, with ${products}.`,
 			};
 		} finally {
 			await knowledge.release();
@@ -117,7 +129,7 @@ export async function teach(
 
 /** Products whose memory the change needs; the others' files stay what they are. */
 const readBy = (change: Change): readonly string[] =>
-	change.kind === "add" ? [change.task] : [];
+	change.kind === "add" || change.kind === "recalibrate" ? [change.task] : [];
 
 function empty(config: RunConfig): Knowledge {
 	const backbone = loadBackbone(config.backbone, config.imageSize, config.seed);
@@ -127,13 +139,20 @@ function empty(config: RunConfig): Knowledge {
 
 /** The run folder, made where there is none. */
 function opened({ memDir, config, change }: TeachJob): Run {
-	if (holdsRun(memDir) || config === null) return openRun(memDir, "update");
+	if (config === null) return openRun(memDir, "update");
 	if (change.kind !== "learn") throw fail("RUN_MISSING", { dir: memDir });
 	const chosen: RunConfig = {
 		...config,
 		backbone: pinned(config.backbone),
 		data: { ...config.data, tasks: [], roi: [] },
 	};
+	if (holdsRun(memDir)) {
+		// of a review, or of a run that learnt nothing
+		const run = openRun(memDir, "update");
+		if (run.memory.version === 0)
+			run.save({ config: chosen as unknown as Record<string, unknown> });
+		return run;
+	}
 	return openRun(memDir, "new", {
 		config: chosen as unknown as Record<string, unknown>,
 		seed: chosen.seed,
@@ -190,6 +209,7 @@ async function made(lesson: Lesson, change: Change): Promise<Made> {
 		case "learn":
 			return learnt(lesson, change);
 		case "add":
+		case "recalibrate":
 			return added(lesson, change);
 		case "forget":
 			return forgotten(lesson, change.task);
@@ -200,12 +220,11 @@ async function made(lesson: Lesson, change: Change): Promise<Made> {
 
 async function learnt(
 	{ run, config, knowledge, watcher }: Lesson,
-	{ task, data, roi }: Extract<Change, { kind: "learn" }>,
+	{ task, data, roi, review }: Extract<Change, { kind: "learn" }>,
 ): Promise<Made> {
 	if (knowledge.tasks.some(({ id }) => id === task))
 		throw fail("TASK_KNOWN", { task, dir: run.dir });
-	const category = await lessonOf({ task, data });
-	const images = category.normals.length;
+	const all = await lessonOf({ task, data });
 	const { definition, options } = strategyOf(config);
 	if (definition.joint?.(options))
 		throw fail("NEEDS_ALL_IMAGES", { strategy: config.strategy.name });
@@ -222,6 +241,15 @@ async function learnt(
 		)
 	)
 		throw fail("ROI_EMPTY", { id: task, path: roi as string });
+	const reviewed = review
+		? await decided({ run, config, knowledge, watcher }, all, { eyes, mask })
+		: { category: all, waiting: null };
+	if (reviewed.waiting) {
+		await eyes.release();
+		return reviewed.waiting;
+	}
+	const { category } = reviewed;
+	const images = category.normals.length;
 	const change = `learn ${task}`;
 	run.checkpoint.clear(); // of other images, perhaps
 	const began = performance.now();
@@ -261,10 +289,131 @@ async function learnt(
 	run.checkpoint.clear();
 	const seconds = Math.round(performance.now() - began) / 1000;
 	run.setTask(task, "learnt", seconds, resolve(data));
+	run.removeReview(task);
+	const odd = oddOf(knowledge, task, [
+		...category.normals,
+		...category.heldOut,
+	]);
+	const refused =
+		all.normals.length + all.heldOut.length - images - category.heldOut.length;
 	return {
 		change,
-		text: `Learnt ${task} from ${images} good images in ${seconds.toFixed(1)} s; ${size(knowledge, task)}.\n${certainty(knowledge, task)}`,
-		more: { task, images, seconds },
+		text: [
+			`Learnt ${task} from ${images} good images in ${seconds.toFixed(1)} s${refused > 0 ? `, without ${refused} that the review refused` : ""}; ${size(knowledge, task)}.`,
+			certainty(knowledge, task),
+			...(odd.length > 0 && !review ? [listed(odd)] : []),
+		].join("\n"),
+		more: {
+			task,
+			images,
+			seconds,
+			odd: odd.map(({ sample, score }) => ({ path: sample.path, score })),
+		},
+	};
+}
+
+/** Images shown in a text. */
+const SHOWN = 10;
+
+const listed = (odd: readonly Odd[]): string =>
+	[
+		`${odd.length === 1 ? "1 image looks" : `${odd.length} images look`} unlike the others. If a part in them is not good, \`forget\` the product and learn it with --review:`,
+		...odd
+			.slice(0, SHOWN)
+			.map(({ sample, score }) => `  ${score.toFixed(1)}  ${sample.path}`),
+		...(odd.length > SHOWN
+			? [`  and ${odd.length - SHOWN} more (--json)`]
+			: []),
+	].join("\n");
+
+/** The images without those that a person refused; or, where nobody has looked yet, what waits to be looked at. */
+async function decided(
+	{ run, config, knowledge, watcher }: Lesson,
+	category: Category,
+	{
+		eyes,
+		mask,
+	}: { readonly eyes: Eyes; readonly mask: Tensor<"uint8"> | null },
+): Promise<
+	| { readonly category: Category; readonly waiting: null }
+	| { readonly waiting: Made }
+> {
+	const { id } = category;
+	const samples = [...category.normals, ...category.heldOut];
+	const table = run.reviewTable(id);
+	if (existsSync(table)) {
+		const refused = refusedIn(
+			Buffer.from(readBytes(table)).toString("utf8"),
+			table,
+			samples,
+		);
+		const left = (list: readonly Sample[]) =>
+			list.filter(({ path }) => !refused.has(path));
+		const kept = {
+			...category,
+			normals: left(category.normals),
+			heldOut: left(category.heldOut),
+		};
+		checkCount(kept, dirname(category.normals[0]?.path ?? id));
+		return { category: kept, waiting: null };
+	}
+	const parts: AllFeatures[] = [];
+	for await (const part of seenOf({ eyes, knowledge, watcher }, category))
+		parts.push(part);
+	const taught = async (which: readonly AllFeatures[]) => {
+		const trial = new Knowledge(
+			knowledge.backbone,
+			knowledge.setup,
+			config.threads,
+		);
+		await trial.remember(
+			{
+				id,
+				group: id,
+				learnt: joinFeatures(which),
+				trained: which.map(() => false),
+				heldOut: null,
+				roi: mask,
+			},
+			new Random(config.seed, "memory", id),
+		);
+		return trial;
+	};
+	const whole = await taught(parts);
+	const odd = oddOf(whole, id, samples);
+	await whole.release();
+	if (odd.length === 0) return { category, waiting: null };
+	const others = parts.filter(
+		(_, i) => !odd.some(({ sample }) => sample === samples[i]),
+	);
+	const trial = await taught(others.length > 0 ? others : parts); // they would not be odd to a memory that holds them
+	const localiser = localiserOf(trial);
+	const pictures = new Map<string, Uint8Array>();
+	for (const [n, { sample }] of odd.entries()) {
+		await heed(watcher.stop);
+		const seen = parts[samples.indexOf(sample)] as AllFeatures;
+		const { map, threshold } = await trial.judge(id, seen);
+		const name = `${String(n + 1).padStart(3, "0")}.png`;
+		const image = await sample.read(await sample.size());
+		pictures.set(
+			name,
+			map
+				? await overlayOf({
+						image,
+						map: await localiser.pictureOf(sample, map),
+						threshold,
+					})
+				: await encodePng(image),
+		);
+	}
+	await trial.release();
+	run.writeReview(id, formatReview(odd, [...pictures.keys()]), pictures);
+	return {
+		waiting: {
+			change: `review ${id}`,
+			text: `${odd.length} of ${samples.length} images look unlike the others. Look at them in ${table.slice(0, -4)}, write yes or no into \`keep\` of ${table}, and run the same command again. Nothing is learnt yet.`,
+			more: { task: id, review: table, odd: odd.length },
+		},
 	};
 }
 
@@ -278,19 +427,22 @@ async function lessonOf({
 }): Promise<Category> {
 	checkName(task);
 	const category = await readCategory(resolve(data), task);
-	const images = category.normals.length;
-	if (images < FEWEST)
+	checkCount(category, resolve(data));
+	return category;
+}
+
+function checkCount({ normals }: Category, dir: string): void {
+	if (normals.length < FEWEST)
 		throw fail("TOO_FEW_IMAGES", {
-			dir: resolve(data),
-			images,
+			dir,
+			images: normals.length,
 			fewest: FEWEST,
 		});
-	return category;
 }
 
 async function added(
 	{ run, config, knowledge, watcher }: Lesson,
-	{ task, data }: Extract<Change, { kind: "add" }>,
+	{ kind, task, data }: Extract<Change, { kind: "add" | "recalibrate" }>,
 ): Promise<Made> {
 	const categories = categoriesOf(knowledge, task);
 	if (categories.length > 1)
@@ -299,52 +451,65 @@ async function added(
 		throw fail("ADD_NEEDS_VIEWS", { task });
 	const [id] = categories as [string];
 	const category = await readCategory(resolve(data), id);
+	if (kind === "recalibrate") checkCount(category, resolve(data));
 	const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
 	try {
-		const more = await featuresOf({ eyes, knowledge, watcher }, category);
-		await knowledge.merge(id, more, new Random(config.seed, "merge", id));
+		const parts: AllFeatures[] = [];
+		for await (const part of seenOf({ eyes, knowledge, watcher }, category))
+			parts.push(part);
+		if (kind === "recalibrate")
+			await knowledge.recalibrate(id, joinFeatures(parts));
+		else
+			await knowledge.merge(
+				id,
+				joinFeatures(parts),
+				new Random(config.seed, "merge", id),
+			);
 	} finally {
 		await eyes.release();
 	}
-	const change = `add to ${task}`;
+	const change = `${kind === "add" ? "add to" : "recalibrate"} ${task}`;
 	run.checkLock();
 	knowledge.save(run.memory, taskFolder, { change, history: KEPT });
-	const images = category.normals.length;
+	const images = category.normals.length + category.heldOut.length;
 	return {
 		change,
-		text: `Added ${images} good images to ${task}; ${size(knowledge, task)}.\n${certainty(knowledge, task)}`,
+		text:
+			kind === "add"
+				? `Added ${images} good images to ${task}; ${size(knowledge, task)}.\n${certainty(knowledge, task)}`
+				: `Recalibrated ${task} on ${images} good images. What it was learnt from stays; images that are added later calibrate with all the others again.`,
 		more: { task, images },
 	};
 }
 
-/** What is seen in a known category's further good images, under its weights. */
-async function featuresOf(
+/** What is seen in a category's good images, one by one, under its weights where it has any. */
+async function* seenOf(
 	{
 		eyes,
 		knowledge,
 		watcher: { emit, stop },
 	}: { readonly eyes: Eyes } & Pick<Lesson, "knowledge" | "watcher">,
 	{ id, normals, heldOut }: Category,
-): Promise<AllFeatures> {
+): AsyncGenerator<AllFeatures> {
 	const samples = [...normals, ...heldOut];
-	const parts: AllFeatures[] = [];
+	let done = 0;
 	for await (const sample of eyes.each(samples)) {
 		await heed(stop);
 		const seen = await eyes.features(sample, knowledge.weightsOf(id));
 		const turned = await eyes.turned(sample, knowledge.patches.views);
-		parts.push({ ...seen, turned });
+		done++;
 		emit({
 			type: "progress",
 			phase: "memory",
 			task: id,
 			taskIndex: 0,
 			taskCount: 1,
-			done: parts.length,
+			done,
 			total: samples.length,
 			unit: "images",
 		});
+		yield { ...seen, turned };
 	}
-	return joinFeatures(parts);
 }
 
 function forgotten({ run, knowledge }: Lesson, task: string): Made {

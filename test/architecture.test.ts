@@ -15,7 +15,7 @@ const layers = [
 	"pretext strategies memory",
 	"config trunk augment", // augment.worker is part of augment
 	"knowledge draws probe reuse",
-	"step states",
+	"step states review",
 	"learn distill",
 	"detector",
 	"run",

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import {
 	type Calibration,
 	calibrate,
+	fitQuartiles,
 	fitTail,
 	gammaTails,
 	isExtrapolated,
@@ -191,4 +192,39 @@ test("realised false alarms are near the nominal rate on fresh scores of the sam
 		expect(alarms / 40_000).toBeGreaterThan(0.008);
 		expect(alarms / 40_000).toBeLessThan(0.015);
 	}
+});
+
+describe("a tail through the quartiles", () => {
+	const drawn = (n: number): number[] => {
+		const random = new Random("quartiles");
+		return Array.from(
+			{ length: n },
+			() => 5 - 0.5 * Math.log(-Math.log(random.uniform(1e-12, 1))),
+		);
+	};
+
+	test("finds the Gumbel it was drawn from, and a tenth of far outliers moves it little", () => {
+		const clean = fitQuartiles(drawn(20_000));
+		const dirty = fitQuartiles([
+			...drawn(18_000),
+			...new Array<number>(2000).fill(1e6),
+		]);
+		for (const [tail, tolerance] of [
+			[clean, 0.02],
+			[dirty, 0.15],
+		] as const) {
+			if (tail.kind !== "gumbel") throw new Error(tail.kind);
+			expect(Math.abs(tail.location - 5)).toBeLessThan(tolerance);
+			expect(Math.abs(tail.scale - 0.5)).toBeLessThan(tolerance);
+		}
+		expect(calibrate(dirty, 1e6)).toBeGreaterThan(1000);
+	});
+
+	test("of scores that are all alike is narrow, not broken", () => {
+		for (const value of [0, 3, -2]) {
+			const tail = fitQuartiles([value, value, value]);
+			expect(calibrate(tail, value)).toBeLessThan(1);
+			expect(calibrate(tail, value + 1)).toBeGreaterThan(10);
+		}
+	});
 });

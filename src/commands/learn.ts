@@ -5,7 +5,7 @@ import { loadConfig, type RunConfig } from "../config.ts";
 import { usableDevice } from "../devices.ts";
 import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
-import { holdsRun } from "../run.ts";
+import { holdsRun, openRun } from "../run.ts";
 import type { Change } from "../teach.ts";
 import { withBackbone } from "./backbone.ts";
 import {
@@ -25,9 +25,11 @@ interface MemoryFlags extends ProgressFlags {
 }
 interface LearnFlags extends MemoryFlags, ConfigFlags, DeviceFlags {
 	readonly task: string;
-	readonly data: string;
+	readonly data?: string;
 	readonly add?: true;
+	readonly recalibrate?: string;
 	readonly roi?: string;
+	readonly review?: true;
 }
 
 /** What a new memory is made of without --config: our best detector, which trains nothing. */
@@ -47,7 +49,7 @@ export function addLearn(program: Command): void {
 			"the run folder; made where there is none (also --mem_dir)",
 		)
 		.requiredOption("--task <name>", "the product's name, such as line-2/cap")
-		.requiredOption(
+		.option(
 			"--data <dir>",
 			"a folder of good images, or a category in the layout of MVTec AD or LOCO",
 		)
@@ -56,6 +58,14 @@ export function addLearn(program: Command): void {
 			"--roi <png>",
 			"a picture, white where to look, black where not: fixtures, a date that changes",
 		);
+	learn.option(
+		"--recalibrate <dir>",
+		"instead of --data: good images after a lamp or a lens was changed (20 are enough), which set the threshold anew",
+	);
+	learn.option(
+		"--review",
+		"first list images that look unlike the others, with maps; a person decides, and the same command goes on",
+	);
 	withConfigFlags(learn);
 	withDeviceFlag(learn, "keepsight learn");
 	withProgressFlags(learn).action(learnProduct);
@@ -95,22 +105,37 @@ export function addLearn(program: Command): void {
 }
 
 async function learnProduct(flags: LearnFlags): Promise<void> {
-	const { task, data, roi } = flags;
-	if (flags.add && roi !== undefined)
+	const { task, roi } = flags;
+	const data = flags.data ?? flags.recalibrate;
+	if (data === undefined || (flags.data && flags.recalibrate))
 		throw fail("USAGE", {
 			problem:
-				"--roi belongs to learning a product anew; with --add its region stays.",
+				"Give one of --data and --recalibrate: a folder to learn, or one to set the threshold of a known product by.",
 			command: "keepsight learn",
 		});
-	const known = holdsRun(flags.memDir);
+	if ((flags.add || flags.recalibrate) && (roi !== undefined || flags.review))
+		throw fail("USAGE", {
+			problem:
+				"--roi and --review belong to learning a product anew; a known one keeps its region.",
+			command: "keepsight learn",
+		});
+	const known =
+		holdsRun(flags.memDir) && openRun(flags.memDir, "read").memory.version > 0;
 	if (known && (flags.config !== undefined || flags.set.length > 0))
 		throw fail("USAGE", {
 			problem: `${flags.memDir} has its configuration already; --config and --set are for a new one.`,
 			command: "keepsight learn",
 		});
-	const change: Change = flags.add
-		? { kind: "add", task, data }
-		: { kind: "learn", task, data, ...(roi !== undefined && { roi }) };
+	const more = flags.recalibrate ? "recalibrate" : flags.add ? "add" : null;
+	const change: Change = more
+		? { kind: more, task, data }
+		: {
+				kind: "learn",
+				task,
+				data,
+				...(roi !== undefined && { roi }),
+				review: flags.review === true,
+			};
 	const config = known
 		? null
 		: (await loadConfig(flags.config ?? flagship, flags.set)).config;

@@ -180,6 +180,92 @@ describe("learn", () => {
 		expect(crossFitted(after)).toEqual([12 + count, 12 + count]);
 	});
 
+	it("lists odd images; with --review a person decides before anything is learnt", () => {
+		const dirty = join(work, "dirty");
+		cpSync(join(data, "mvtec/a/train/good"), dirty, { recursive: true });
+		const bad = join(dirty, "zz, bad.png");
+		cpSync(join(data, "mvtec/a/test/spot/0.png"), bad);
+		const told = succeeded(
+			learn("told", "cap", "--data", dirty, "--config", frozen),
+		);
+		expect(told).toContain("13 good images");
+		expect(told).toMatch(/looks? unlike the others/);
+		expect(told).toContain(bad);
+
+		const review = (...more: string[]) =>
+			learn("asked", "cap", "--data", dirty, "--review", ...more);
+		expect(succeeded(review("--config", frozen))).toContain(
+			"Nothing is learnt yet",
+		);
+		expect(refused(on("tasks", "asked"))).toContain("has learnt no task yet");
+		const table = join(work, "asked/review/cap.csv");
+		const rows = readFileSync(table, "utf8");
+		expect(rows).toMatch(/^keep,score,picture,path\n/);
+		expect(rows).toContain(`?,`);
+		expect(rows).toContain(`"${bad}"`);
+		expect(existsSync(join(work, "asked/review/cap/001.png"))).toBe(true);
+		expect(refused(review("--config", frozen))).toContain(
+			'"?" is neither yes nor no',
+		);
+		const decided = rows
+			.split("\n")
+			.map((row) =>
+				row.startsWith("?")
+					? row.replace("?", row.includes("bad") ? "no" : "Yes")
+					: row,
+			)
+			.join("\r\n");
+		writeFileSync(table, `\uFEFF${decided}`); // as a spreadsheet saves it
+		const done = succeeded(review("--config", frozen));
+		expect(done).toContain("from 12 good images");
+		expect(done).toContain("without 1 that the review refused");
+		expect(existsSync(table)).toBe(false);
+		expect(existsSync(join(work, "asked/review/cap"))).toBe(false);
+		succeeded(
+			learn(
+				"clean",
+				"cap",
+				"--data",
+				join(data, "mvtec/a"),
+				"--config",
+				frozen,
+			),
+		);
+		const [mine, wanted] = ["asked", "clean"].map((dir) =>
+			Object.keys(filesOf(dir)),
+		);
+		expect(mine).toEqual(wanted); // names follow from contents
+	});
+
+	it("recalibrates on good images under another lamp: thresholds move, the memory's files stay", async () => {
+		const lamp = join(work, "lamp");
+		await drawCategory(lamp, 0, 24, 0);
+		const before = filesOf("clean");
+		const told = succeeded(
+			keepsight(
+				"learn",
+				...["--mem_dir", join(work, "clean"), "--task", "cap"],
+				...["--recalibrate", join(lamp, "train/good")],
+			),
+		);
+		expect(told).toContain("Recalibrated cap on 24 good images");
+		const after = filesOf("clean");
+		expect(after).toMatchObject(before);
+		expect(Object.keys(after).length).toBe(Object.keys(before).length + 1);
+		const folder = () => VersionedFolder.open(memoryOf("clean"));
+		const [fresh, old] = [folder(), folder().at(1)].map(
+			(at) => Knowledge.load(at, 1).calibrations("cap") ?? [],
+		);
+		expect(old?.map(({ n }) => n)).toEqual([12, 12]);
+		expect(fresh?.map(({ n }) => n)).toEqual([24, 24]);
+		succeeded(learn("clean", "cap", "--add", "--data", lamp));
+		expect(
+			Knowledge.load(folder(), 1)
+				.calibrations("cap")
+				.map(({ n }) => n),
+		).toEqual([36, 36]); // of all that is learnt again
+	});
+
 	it("refuses what cannot be, and leaves the memory alone", () => {
 		const files = filesOf("frozen");
 		const few = join(work, "few");
@@ -198,6 +284,15 @@ describe("learn", () => {
 			[
 				learn("frozen", "mvtec/a", "--add", "--roi", join(work, "roi.png")),
 				"--roi",
+			],
+			[
+				on("learn", "frozen", "--task", "mvtec/a", "--recalibrate", few),
+				"9 good images",
+			],
+			[on("learn", "frozen", "--task", "mvtec/a"), "--data"],
+			[
+				learn("frozen", "mvtec/a", "--recalibrate", few),
+				"--data and --recalibrate",
 			],
 			[on("forget", "frozen", "--task", "mvtec/x"), "mvtec/a, mvtec/b"],
 			[on("rollback", "frozen", "--to", "9"), "keeps no version 9"],

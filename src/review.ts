@@ -1,0 +1,87 @@
+/**
+ * Good images that do not look like the others: for a person to look at before they are learnt. They are listed in a table beside their
+ * pictures; a person writes yes or no in it, and the same command goes on from there.
+ *
+ * An image is odd by its cross-fitted score, as if it had not been learnt, under a Gumbel through the quartiles of all of them, which a
+ * few defective images hardly move. It is listed where less than one image of the folder would score so high by chance.
+ */
+import { calibrate, fitQuartiles } from "./calibration.ts";
+import { csvPlain, csvText, parseCsv } from "./csv.ts";
+import type { Sample } from "./data/task.ts";
+import { fail } from "./errors.ts";
+import type { Knowledge } from "./knowledge.ts";
+
+export interface Odd {
+	readonly sample: Sample;
+	/** −log10 of the chance that a good image scores so high. */
+	readonly score: number;
+}
+
+/** Of a category's images, those calibrated on last; the oddest first. Empty where no memory can tell an image from the others. */
+export function oddOf(
+	knowledge: Knowledge,
+	id: string,
+	samples: readonly Sample[],
+): readonly Odd[] {
+	const scores = new Float64Array(samples.length).fill(
+		Number.NEGATIVE_INFINITY,
+	);
+	for (const [i, memory] of knowledge.memories.entries()) {
+		const { scores: raw, optimism } = memory.crossFitted(id);
+		if (raw.length !== samples.length || optimism !== null) continue; // not one an image, in their order
+		const tail = fitQuartiles(raw);
+		const shift = Math.log10(knowledge.setup.memories[i]?.weight ?? 1);
+		for (const [k, value] of raw.entries())
+			scores[k] = Math.max(scores[k] as number, calibrate(tail, value) + shift);
+	}
+	const limit = Math.log10(samples.length);
+	return samples
+		.map((sample, k) => ({ sample, score: scores[k] as number }))
+		.filter(({ score }) => score > limit)
+		.sort((a, b) => b.score - a.score);
+}
+
+const header = "keep,score,picture,path";
+const undecided = "?";
+
+/** One row an odd image; `pictures`: what shows where it is odd. */
+export const formatReview = (
+	odd: readonly Odd[],
+	pictures: readonly string[],
+): string =>
+	`${[
+		header,
+		...odd.map(({ sample, score }, i) =>
+			[
+				undecided,
+				score.toFixed(2),
+				csvText(pictures[i] ?? ""),
+				csvText(sample.path),
+			].join(","),
+		),
+	].join("\n")}\n`;
+
+/** Paths of the images that a person refused. All must be decided, and all must be among `samples`. */
+export function refusedIn(
+	text: string,
+	file: string,
+	samples: readonly Sample[],
+): ReadonlySet<string> {
+	const invalid = (line: number, problem: string) =>
+		fail("REVIEW_INVALID", { file, line, problem });
+	const [first, ...rows] = parseCsv(text.replace(/^\uFEFF/, ""), invalid);
+	if (first?.fields.join() !== header)
+		throw invalid(1, `the first line is not ${header}`);
+	const known = new Set(samples.map(({ path }) => path));
+	const refused = new Set<string>();
+	for (const { line, fields } of rows) {
+		const keep = (fields[0] ?? "").trim().toLowerCase();
+		const path = csvPlain(fields[3] ?? "");
+		if (!known.has(path))
+			throw invalid(line, `${path} is not among the images any more`);
+		if (keep !== "yes" && keep !== "no")
+			throw invalid(line, `"${fields[0]}" is neither yes nor no`);
+		if (keep === "no") refused.add(path);
+	}
+	return refused;
+}
