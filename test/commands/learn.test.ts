@@ -242,10 +242,13 @@ describe("learn", () => {
 		await drawCategory(lamp, 0, 24, 0);
 		const before = filesOf("clean");
 		const told = succeeded(
-			keepsight(
+			on(
 				"learn",
-				...["--mem_dir", join(work, "clean"), "--task", "cap"],
-				...["--recalibrate", join(lamp, "train/good")],
+				"clean",
+				"--task",
+				"cap",
+				"--recalibrate",
+				join(lamp, "train/good"),
 			),
 		);
 		expect(told).toContain("Recalibrated cap on 24 good images");
@@ -353,8 +356,14 @@ it("killed at any moment, the memory is the old or the new one, and the next com
 			process.execPath,
 			[
 				cli,
-				...["learn", "--mem_dir", join(work, dir), "--quiet"],
-				...["--task", "mvtec/b", "--data", join(data, "mvtec/b")],
+				"learn",
+				"--mem_dir",
+				join(work, dir),
+				"--quiet",
+				"--task",
+				"mvtec/b",
+				"--data",
+				join(data, "mvtec/b"),
 			],
 			{ stdio: "ignore" },
 		);
