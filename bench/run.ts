@@ -477,6 +477,55 @@ async function detection(): Promise<Figure[]> {
 	];
 }
 
+/** Adding a product of 200 images to a memory, against the network and the choice of patches alone; the twentieth against the second. */
+async function learning(): Promise<Figure[]> {
+	const a = await talkerOf("learn.js", { images: 200, threads });
+	const [least, second, twentieth]: [number[], number[], number[]] = [
+		[],
+		[],
+		[],
+	];
+	for (let i = 0; i < 3; i++) {
+		least.push(((await a.ask("forward")) + (await a.ask("coreset"))) / 1000);
+		second.push((await a.ask("second")) / 1000);
+		twentieth.push((await a.ask("twentieth")) / 1000);
+	}
+	await a.ask("end");
+	a.end();
+	const against = (
+		name: string,
+		values: readonly number[],
+		peer: readonly number[],
+		peerName: string,
+		limit: number,
+	): Figure => ({
+		name,
+		unit: "s",
+		value: median(values),
+		peer: median(peer),
+		peerName,
+		ratio: median(values.map((v, i) => v / (peer[i] as number))),
+		limit,
+		spread: spread(values),
+	});
+	return [
+		against(
+			"learn: one more product of 200 images",
+			second,
+			least,
+			"forward and coreset alone",
+			1.3,
+		),
+		against(
+			"learn: the twentieth product",
+			twentieth,
+			second,
+			"the second",
+			1.1,
+		),
+	];
+}
+
 /**
  * The detector at 224 px against anomalib's AnomalyDINO with the same weights and files: at its defaults, which the limits are for (252 px,
  * 32 images at a time), and at our size, where its time and memory depend on how many images it takes at once. All memory is that of the
@@ -671,6 +720,7 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	forward,
 	detection,
 	product,
+	learning,
 	anomalib,
 	pixel,
 	"memory-16": () => peak(16, 2.5),

@@ -164,6 +164,10 @@ const wording = {
 		`Two memories read patches after other blocks (${e.first.map((b) => b + 1).join(", ")} and ${e.other.map((b) => b + 1).join(", ")}), and only one choice is looked at. Give all of them in \`memory\` the same \`blocks\`.`,
 	REVIEW_INVALID: (e: { file: string; line: number; problem: string }) =>
 		`${e.file}, line ${e.line}: ${e.problem}. Write yes or no into \`keep\` of every row and run the command again, or delete the file for a new review.`,
+	RUN_UNFINISHED: (e: { dir: string; tasks: readonly string[] }) =>
+		`${e.dir} is a run of train that has not ended (${e.tasks.join(", ")}), and no change may come between its tasks. Finish it with \`keepsight train --resume\` first.`,
+	RUN_CHANGED: (e: { dir: string; task: string }) =>
+		`${e.dir} holds ${JSON.stringify(e.task)} where this run's tasks would be others: it was changed by learn, forget or rollback since, and train cannot go on there, not even with --force. Learn further products with \`keepsight learn\`, or start anew under another name.`,
 	TASK_KNOWN: (e: { task: string; dir: string }) =>
 		`${JSON.stringify(e.task)} is learnt already in ${e.dir}. Give more good images of it with --add, or learn it anew after \`keepsight forget --task NAME\`.`,
 	TASK_NAME: (e: { task: string }) =>

@@ -3,7 +3,8 @@
  * (with localise.ts and visualise.ts, which it calls). No task identity is used: each image is routed by itself, embedded with the
  * weights of where it was routed, scored there.
  */
-import { existsSync, realpathSync } from "node:fs";
+import { join } from "node:path";
+import { isInside } from "./data/files.ts";
 import type { Image, Sample, Task, TestCategory } from "./data/task.ts";
 import { otherViews } from "./data/turn.ts";
 import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
@@ -491,11 +492,18 @@ export const networkOf = (knowledge: Knowledge, threads: number): Network => ({
 	threads,
 });
 
-/** Before anything is scored: whether there are maps, and whether the folder is not that of the pictures, which they would replace. */
-function checkMaps(dir: string, root: string, knowledge: Knowledge): void {
-	if (knowledge.patches.blocks.length === 0) throw fail("NO_MAPS", { dir });
-	if (existsSync(dir) && realpathSync(dir) === realpathSync(root))
-		throw fail("MAPS_AMONG_PICTURES", { dir });
+/** Before anything is scored: whether there are maps, and whether they would replace no picture. */
+function checkMaps(
+	dir: string,
+	tasks: readonly Task[],
+	knowledge: Knowledge,
+): void {
+	if (!knowledge.hasMaps) throw fail("NO_MAPS", { dir });
+	for (const category of tasks.flatMap((task) => task.categories)) {
+		const maps = join(dir, category.id);
+		if (isInside(maps, category.dir) || isInside(category.dir, maps))
+			throw fail("MAPS_AMONG_PICTURES", { dir });
+	}
 }
 
 export const localiserOf = ({ patches }: Knowledge): Localiser =>
@@ -525,8 +533,8 @@ export async function evaluateRun(
 		};
 		const knowledge = Knowledge.load(run.memory, config.threads);
 		const root = job.dataRoot ?? config.data.root;
-		if (job.maps !== undefined) checkMaps(job.maps, root, knowledge);
 		const tasks = await testTasksOf(run, knowledge, root, config.data, job);
+		if (job.maps !== undefined) checkMaps(job.maps, tasks, knowledge);
 		const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
 		const instruments = { eyes, localiser: localiserOf(knowledge) };
 		const progress: Progress = {

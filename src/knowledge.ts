@@ -206,6 +206,13 @@ export class Knowledge {
 		return patchesRead(this.backbone.config, this.setup.memories);
 	}
 
+	/** Whether a memory tells where an anomaly is. */
+	get hasMaps(): boolean {
+		return this.setup.memories.some(
+			(setup) => definitionOf(setup).definition.maps === true,
+		);
+	}
+
 	get tasks(): readonly LearntTask[] {
 		return this.#tasks;
 	}
@@ -266,6 +273,9 @@ export class Knowledge {
 			this.#calibrations.delete(id);
 		}
 		this.#tasks = this.#tasks.filter(({ id }) => id !== task);
+		if (this.#tasks.length > 0) return;
+		this.current = null; // the next product is a first one again
+		this.strategyTensors = {};
 	}
 
 	/** Good images that a category was learnt from. */

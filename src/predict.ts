@@ -2,11 +2,10 @@
  * Scores any images from what was learnt, as they come: files, folders, patterns, names on a stream, or what appears in a watched
  * folder. Each is routed on its own, or scored as the product that is told, and gets the bits that evaluation gives it.
  */
-import { existsSync, realpathSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isDirectory } from "./data/files.ts";
+import { isDirectory, isInside } from "./data/files.ts";
 import { findImages, type Found, imagesIn, single } from "./data/find.ts";
 import { flawOf } from "./data/flaw.ts";
 import { decodeImage, readBytes } from "./data/image.ts";
@@ -363,7 +362,8 @@ async function* watched(
 	{ emit, stop }: Progress,
 ): AsyncGenerator<readonly Found[]> {
 	let trouble = "";
-	const look = async (): Promise<readonly Found[]> => {
+	/** null: the folder cannot be read now. */
+	const look = async (): Promise<readonly Found[] | null> => {
 		try {
 			const found = await imagesIn(folder);
 			trouble = "";
@@ -373,7 +373,7 @@ async function* watched(
 			if (error.message !== trouble)
 				emit({ type: "notice", text: error.message });
 			trouble = error.message;
-			return [];
+			return null;
 		}
 	};
 	/** Path -> its state at the last look, and whether it was given. */
@@ -381,7 +381,8 @@ async function* watched(
 	for (;;) {
 		const now: typeof known = new Map();
 		const ready: Found[] = [];
-		for (const found of await look()) {
+		const there = await look();
+		for (const found of there ?? []) {
 			const stats = await stat(found.path).catch(() => null);
 			if (!stats) continue; // gone again
 			const state = `${stats.size} ${stats.mtimeMs}`;
@@ -390,7 +391,7 @@ async function* watched(
 			if (same && !before.given) ready.push(found);
 			now.set(found.path, { state, given: same });
 		}
-		known = now;
+		if (there) known = now; // what was given stays known through a disk's absence
 		if (ready.length > 0) yield ready;
 		if (stop.requested) throw new Interrupted();
 		await sleep(POLL_MS);
@@ -409,8 +410,7 @@ class Maps {
 	constructor(dir: string, predictor: Predictor, { folders }: Source) {
 		this.#dir = dir;
 		this.#predictor = predictor;
-		if (predictor.knowledge.patches.blocks.length === 0)
-			throw fail("NO_MAPS", { dir });
+		if (!predictor.knowledge.hasMaps) throw fail("NO_MAPS", { dir });
 		for (const folder of folders)
 			if (isInside(dir, folder))
 				throw fail("MAPS_AMONG_INPUTS", { dir, path: folder });
@@ -451,21 +451,4 @@ class Maps {
 			return `${own}${ending || ".png"}`;
 		}
 	}
-}
-
-function isInside(file: string, folder: string): boolean {
-	const relative = path.relative(realPath(folder), realPath(file));
-	return (
-		relative !== ".." &&
-		!relative.startsWith(`..${path.sep}`) &&
-		!path.isAbsolute(relative)
-	);
-}
-
-/** Also of what is not there yet. */
-function realPath(file: string): string {
-	const full = path.resolve(file);
-	return existsSync(full)
-		? realpathSync(full)
-		: path.join(realPath(path.dirname(full)), path.basename(full));
 }

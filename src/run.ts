@@ -198,20 +198,21 @@ export class Run {
 		this.#write(names.run, stableJson(record));
 		this.#record = record;
 	}
-	/** Notes how far a task got; one that is not in the list (`learn`) is appended. */
+	/** Notes how far a task got, and where its pictures are (default: where they were); one that is not in the list (`learn`) is appended. */
 	setTask(
 		id: string,
 		state: TaskState["state"],
 		seconds: number | null = null,
 		data?: string,
 	): void {
+		const { tasks, order } = this.#record;
+		const folder = data ?? tasks.find((task) => task.id === id)?.data;
 		const task: TaskState = {
 			id,
 			state,
 			seconds,
-			...(data !== undefined && { data }),
+			...(folder !== undefined && { data: folder }),
 		};
-		const { tasks, order } = this.#record;
 		if (tasks.some((t) => t.id === id))
 			this.save({ tasks: tasks.map((t) => (t.id === id ? task : t)) });
 		else this.save({ tasks: [...tasks, task], order: [...order, id] });

@@ -300,7 +300,7 @@ export function checkPath(path: string, where: string): string {
 const manifestName = "manifest.json";
 const manifestFormat = 1;
 /** Manifests of earlier versions that are kept, one a file. */
-const earlierFolder = "versions";
+const earlierFolder = "@versions"; // no task's folder has such a name (run.ts)
 const earlierFile = (version: number) =>
 	`${earlierFolder}/${String(version).padStart(8, "0")}.json`;
 
@@ -346,8 +346,10 @@ export class VersionedFolder {
 
 	/** An earlier version that was kept, to be read. */
 	at(version: number): VersionedFolder {
-		const manifest = this.#earlier().get(version);
-		if (!manifest)
+		const manifest = existsSync(join(this.dir, earlierFile(version)))
+			? readManifest(this.dir, earlierFile(version))
+			: null;
+		if (manifest?.version !== version || version >= this.version)
 			throw fail("VERSION_UNKNOWN", {
 				dir: this.dir,
 				version,
@@ -358,21 +360,33 @@ export class VersionedFolder {
 
 	/** Versions kept beside this one, the newest first. */
 	get earlier(): readonly Pick<VersionedFolder, "version" | "meta">[] {
-		return [...this.#earlier().values()];
+		return this.#earlier().manifests;
 	}
 
-	#earlier(): ReadonlyMap<number, Manifest> {
+	/** One that cannot be read is none, but says so: nothing may be deleted then, as it may refer to anything. */
+	#earlier(): {
+		readonly manifests: readonly Manifest[];
+		readonly unreadable: boolean;
+	} {
 		const folder = join(this.dir, earlierFolder);
 		if (!lstatSync(folder, { throwIfNoEntry: false })?.isDirectory())
-			return new Map();
-		return new Map(
-			readdirSync(folder)
-				.filter((name) => /^\d{8}\.json$/.test(name))
-				.map((name) => readManifest(folder, name))
+			return { manifests: [], unreadable: false };
+		const manifests: Manifest[] = [];
+		let unreadable = false;
+		for (const name of readdirSync(folder))
+			try {
+				if (/^\d{8}\.json$/.test(name))
+					manifests.push(readManifest(folder, name));
+			} catch (error) {
+				if (!(error instanceof KeepsightError)) throw error;
+				unreadable = true;
+			}
+		return {
+			manifests: manifests
 				.filter(({ version }) => version > 0 && version < this.version) // one as new as this is left from a commit that was killed
-				.sort((a, b) => b.version - a.version)
-				.map((manifest) => [manifest.version, manifest]),
-		);
+				.sort((a, b) => b.version - a.version),
+			unreadable,
+		};
 	}
 
 	get version(): number {
@@ -446,7 +460,7 @@ export class VersionedFolder {
 		history,
 	}: Commit): void {
 		const before = this.#manifest;
-		const earlier = [...this.#earlier().values()];
+		const earlier = this.#earlier().manifests;
 		const after = new Map([...before.files].filter(([path]) => keep(path)));
 		const fresh: [string, Uint8Array][] = [];
 		for (const [path, bytes] of add) {
@@ -562,7 +576,9 @@ export class VersionedFolder {
 			}
 		};
 		attempt(() => {
-			for (const { version, files: own } of this.#earlier().values()) {
+			const { manifests, unreadable } = this.#earlier();
+			if (unreadable) return;
+			for (const { version, files: own } of manifests) {
 				kept.add(earlierFile(version));
 				for (const path of own.keys()) kept.add(path);
 			}

@@ -28,7 +28,7 @@ import {
 	type TaskState,
 	taskFolder,
 } from "./run.ts";
-import { readBytes, stableJson } from "./storage.ts";
+import { readBytes, stableJson, type VersionedFolder } from "./storage.ts";
 import {
 	initialWeights,
 	learnStage,
@@ -87,44 +87,73 @@ export async function teach(
 	job: TeachJob,
 	watcher: Watcher,
 ): Promise<{ results: TeachResult; text: string }> {
-	if (job.change.kind === "learn") await lessonOf(job.change);
+	const { change } = job;
+	if (change.kind === "learn")
+		await lessonOf(change, job.config ?? configOf(openRun(job.memDir, "read")));
 	// before a folder is made that nothing could be learnt in
 	const blank = job.config && !holdsRun(job.memDir) ? empty(job.config) : null;
 	const run = opened(job);
 	try {
-		const config = run.record.config as unknown as RunConfig;
-		const knowledge =
-			run.memory.version > 0
-				? Knowledge.load(run.memory, config.threads, readBy(job.change))
-				: (blank ?? empty(config));
-		align(run, knowledge);
+		checkFinished(run);
+		align(run);
 		const began = performance.now();
-		try {
-			const {
-				change,
-				text,
-				more,
-				now = knowledge,
-			} = await made({ run, config, knowledge, watcher }, job.change);
-			align(run, now);
-			const seconds = Math.round(performance.now() - began) / 1000;
-			run.log({ type: "memory", version: run.memory.version, change, seconds });
-			const products = counted(run.tasksLearnt.length);
-			return {
-				results: {
-					memoryVersion: run.memory.version,
-					change,
-					tasks: run.tasksLearnt,
-					...more,
-				},
-				text: `${text}\nThe memory in ${job.memDir} is version ${run.memory.version}, with ${products}.`,
-			};
-		} finally {
-			await knowledge.release();
-		}
+		const done =
+			change.kind === "rollback"
+				? rolledBack(run, change.to)
+				: await taught(run, change, blank, watcher);
+		align(run);
+		const seconds = Math.round(performance.now() - began) / 1000;
+		const { version: now } = run.memory;
+		run.log({ type: "memory", version: now, change: done.change, seconds });
+		return {
+			results: {
+				memoryVersion: now,
+				change: done.change,
+				tasks: run.tasksLearnt,
+				...done.more,
+			},
+			text: `${done.text}\nThe memory in ${job.memDir} is version ${now}, with ${counted(run.tasksLearnt.length)}.`,
+		};
 	} finally {
 		run.close();
 	}
+}
+
+async function taught(
+	run: Run,
+	change: Exclude<Change, { kind: "rollback" }>,
+	blank: Knowledge | null,
+	watcher: Watcher,
+): Promise<Made> {
+	const config = configOf(run);
+	const knowledge =
+		run.memory.version > 0
+			? Knowledge.load(run.memory, config.threads, readBy(change))
+			: (blank ?? empty(config));
+	const lesson = { run, config, knowledge, watcher };
+	try {
+		if (change.kind === "learn") return await learnt(lesson, change);
+		if (change.kind === "forget") return forgotten(lesson, change.task);
+		return await added(lesson, change);
+	} finally {
+		await knowledge.release();
+	}
+}
+
+const configOf = ({ record }: Run): RunConfig =>
+	record.config as unknown as RunConfig;
+
+/** A run of `train` counts its tasks: none may come between. What a killed `learn` left says where its images are. */
+function checkFinished({ record, dir }: Run): void {
+	const unfinished = record.tasks.filter(
+		({ state, data }) =>
+			state === "pending" || (state === "learning" && data === undefined),
+	);
+	if (unfinished.length > 0)
+		throw fail("RUN_UNFINISHED", {
+			dir,
+			tasks: unfinished.map(({ id }) => id),
+		});
 }
 
 /** Products whose memory the change needs; the others' files stay what they are. */
@@ -166,9 +195,15 @@ function opened({ memDir, config, change }: TeachJob): Run {
 	});
 }
 
+/** Products of a version, in the order they were learnt. */
+const idsOf = ({ meta }: Pick<VersionedFolder, "meta">): readonly string[] =>
+	Array.isArray(meta.tasks)
+		? (meta.tasks as readonly { readonly id: string }[]).map(({ id }) => id)
+		: [];
+
 /** run.json says what memory/ holds: a kill may have come between the two. What was forgotten is remembered there, to be found after a rollback. */
-function align(run: Run, knowledge: Knowledge): void {
-	const ids = names(knowledge);
+function align(run: Run): void {
+	const ids = idsOf(run.memory);
 	const { tasks } = run.record;
 	const fresh: TaskState[] = [
 		...ids.map((id) => ({
@@ -176,7 +211,7 @@ function align(run: Run, knowledge: Knowledge): void {
 			state: "learnt" as const,
 		})),
 		...tasks
-			.filter(({ id, state }) => !ids.includes(id) && state !== "learning")
+			.filter(({ id }) => !ids.includes(id))
 			.map((task) => ({ ...task, state: "forgotten" as const })),
 	];
 	if (stableJson(fresh) !== stableJson(tasks))
@@ -200,22 +235,6 @@ interface Made {
 	readonly text: string;
 	/** For programs. */
 	readonly more: Readonly<Record<string, unknown>>;
-	/** Default: what was changed. */
-	readonly now?: Knowledge;
-}
-
-async function made(lesson: Lesson, change: Change): Promise<Made> {
-	switch (change.kind) {
-		case "learn":
-			return learnt(lesson, change);
-		case "add":
-		case "recalibrate":
-			return added(lesson, change);
-		case "forget":
-			return forgotten(lesson, change.task);
-		case "rollback":
-			return rolledBack(lesson, change.to);
-	}
 }
 
 async function learnt(
@@ -224,7 +243,7 @@ async function learnt(
 ): Promise<Made> {
 	if (knowledge.tasks.some(({ id }) => id === task))
 		throw fail("TASK_KNOWN", { task, dir: run.dir });
-	const all = await lessonOf({ task, data });
+	const all = await lessonOf({ task, data }, config);
 	const { definition, options } = strategyOf(config);
 	if (definition.joint?.(options))
 		throw fail("NEEDS_ALL_IMAGES", { strategy: config.strategy.name });
@@ -252,6 +271,7 @@ async function learnt(
 	const images = category.normals.length;
 	const change = `learn ${task}`;
 	run.checkpoint.clear(); // of other images, perhaps
+	run.setTask(task, "learning", null, resolve(data));
 	const began = performance.now();
 	try {
 		await learnStage(
@@ -418,18 +438,21 @@ async function decided(
 }
 
 /** The images of a product that may be learnt. */
-async function lessonOf({
-	task,
-	data,
-}: {
-	readonly task: string;
-	readonly data: string;
-}): Promise<Category> {
+async function lessonOf(
+	{ task, data }: { readonly task: string; readonly data: string },
+	config: RunConfig,
+): Promise<Category> {
 	checkName(task);
-	const category = await readCategory(resolve(data), task);
+	const category = await imagesOf(data, task, config);
 	checkCount(category, resolve(data));
 	return category;
 }
+
+const imagesOf = (
+	data: string,
+	id: string,
+	{ data: { followLinks, limit } }: RunConfig,
+): Promise<Category> => readCategory(resolve(data), id, { followLinks, limit });
 
 function checkCount({ normals }: Category, dir: string): void {
 	if (normals.length < FEWEST)
@@ -450,7 +473,7 @@ async function added(
 	if (knowledge.setup.memories.some(readsViews))
 		throw fail("ADD_NEEDS_VIEWS", { task });
 	const [id] = categories as [string];
-	const category = await readCategory(resolve(data), id);
+	const category = await imagesOf(data, id, config);
 	if (kind === "recalibrate") checkCount(category, resolve(data));
 	const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
 	try {
@@ -517,8 +540,8 @@ function forgotten({ run, knowledge }: Lesson, task: string): Made {
 	knowledge.forget(task);
 	const change = `forget ${task}`;
 	run.checkLock();
+	run.clearResults(); // first: they can be made again, and must not outlive the products they tell of
 	knowledge.save(run.memory, taskFolder, { change, history: KEPT });
-	run.clearResults();
 	return {
 		change,
 		text: `Forgot ${task}. \`keepsight rollback\` brings it back.`,
@@ -526,10 +549,7 @@ function forgotten({ run, knowledge }: Lesson, task: string): Made {
 	};
 }
 
-function rolledBack(
-	{ run, config, knowledge }: Lesson,
-	to: number | null,
-): Made {
+function rolledBack(run: Run, to: number | null): Made {
 	const target = to ?? run.memory.earlier[0]?.version;
 	if (target === undefined)
 		throw fail("VERSION_UNKNOWN", {
@@ -540,23 +560,23 @@ function rolledBack(
 	if (target === run.memory.version)
 		throw fail("VERSION_PRESENT", { dir: run.memory.dir, version: target });
 	const earlier = run.memory.at(target);
-	const then = Knowledge.load(earlier, config.threads); // whole, or it is refused
+	Knowledge.load(earlier, configOf(run).threads); // whole, or it is refused; the present one need not be
+	const [now, then] = [idsOf(run.memory), idsOf(earlier)];
 	const change = `rollback to version ${target}`;
 	run.checkLock();
+	run.clearResults();
 	run.memory.restore(target, {
 		meta: { ...earlier.meta, change },
 		history: KEPT,
 	});
-	run.clearResults();
-	const gone = names(knowledge).filter((id) => !names(then).includes(id));
-	const back = names(then).filter((id) => !names(knowledge).includes(id));
 	const list = (what: string, ids: readonly string[]) =>
 		ids.length > 0 ? `; ${what}: ${ids.join(", ")}` : "";
+	const gone = now.filter((id) => !then.includes(id));
+	const back = then.filter((id) => !now.includes(id));
 	return {
 		change,
 		text: `Back to version ${target}${list("no longer there", gone)}${list("there again", back)}.`,
 		more: { from: target },
-		now: then,
 	};
 }
 

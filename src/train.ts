@@ -174,6 +174,8 @@ export async function train(
 		const testTasks = shared(
 			await readTasks(root, specs, { followLinks, limit, roi }),
 		);
+		const strayed = knowledge.tasks.find(({ id }, i) => id !== tasks[i]?.id);
+		if (strayed) throw fail("RUN_CHANGED", { dir: job.dir, task: strayed.id });
 		for (const stage of stagesOf(tasks, definition.joint?.(options))) {
 			const context: StageContext = {
 				config,

@@ -129,6 +129,27 @@ describe("a run with patches", () => {
 		expect(metricsOf("several")).toEqual(trained);
 	});
 
+	it("counts alone make no maps, and say so", () => {
+		const { status } = train(
+			"counts",
+			"data.tasks=[mvtec/a]",
+			"memory=[{ name: words, blocks: [0.34], words: 8 }]",
+		);
+		expect(status).toBe(0);
+		for (const command of ["eval", "predict"]) {
+			const refused = keepsight(
+				command,
+				"--mem_dir",
+				dirOf("counts"),
+				"--maps",
+				join(work, "no-maps"),
+				...(command === "predict" ? [join(data, "mvtec/a/test")] : []),
+			);
+			expect(refused.status, command).toBe(2);
+			expect(refused.stderr).toContain("no memory");
+		}
+	});
+
 	it("refuses memories that ask for different blocks", () => {
 		const { status, stderr } = train(
 			"blocks",

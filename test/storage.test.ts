@@ -487,7 +487,7 @@ describe("VersionedFolder", () => {
 			expect(() => open().commit({ add: add({ own2: "other" }) })).toThrow(
 				"own2",
 			);
-			for (const name of ["versions/x", "versions/00000001.json"])
+			for (const name of ["@versions/x", "@versions/00000001.json"])
 				expect(() => open().commit({ add: add({ [name]: "1" }) })).toThrow(
 					"versions",
 				);
@@ -497,11 +497,15 @@ describe("VersionedFolder", () => {
 			first();
 			step(2);
 			step(3);
-			writeFileSync(join(at(), "versions/00000002.json"), "{");
-			expect(() => open().earlier).toThrow("not valid JSON");
-			expect(() => step(4)).toThrow("not valid JSON");
+			writeFileSync(join(at(), "@versions/00000002.json"), "{");
+			expect(open().earlier.map(({ version }) => version)).toEqual([1]);
+			expect(() => open().at(2)).toThrow("not valid JSON");
+			step(4, 0);
 			expect(existsSync(join(at(), "own2"))).toBe(true);
-			expect(contents(open())).toEqual({ shared: "s", own3: "3", next3: "x" });
+			expect(contents(open())).toEqual({ shared: "s", own4: "4", next4: "x" });
+			rmSync(join(at(), "@versions/00000002.json"));
+			step(5, 0);
+			expect(existsSync(join(at(), "own2"))).toBe(false);
 		});
 
 		it.each(["error", "short", "kill", "power"] as const)(

@@ -5,6 +5,7 @@
  */
 import type { Dirent } from "node:fs";
 import { readdir, realpath, stat } from "node:fs/promises";
+import { existsSync, realpathSync } from "node:fs";
 import path from "node:path";
 import { fail } from "../errors.ts";
 import { imageEndings } from "./image.ts";
@@ -132,4 +133,22 @@ export async function mapLimited<T, R>(
 		Array.from({ length: Math.min(limit, items.length) }, worker),
 	);
 	return results;
+}
+
+/** Whether a path is the folder or lies in it, links followed. */
+export function isInside(file: string, folder: string): boolean {
+	const relative = path.relative(realPath(folder), realPath(file));
+	return (
+		relative !== ".." &&
+		!relative.startsWith(`..${path.sep}`) &&
+		!path.isAbsolute(relative)
+	);
+}
+
+/** Also of what is not there yet. */
+function realPath(file: string): string {
+	const full = path.resolve(file);
+	return existsSync(full)
+		? realpathSync(full)
+		: path.join(realPath(path.dirname(full)), path.basename(full));
 }

@@ -122,6 +122,8 @@ export interface MemoryDefinition<Options = unknown> {
 	augmented?(options: Options): boolean;
 	/** The patches it reads. Default: none. */
 	patches?(options: Options): PatchReading;
+	/** Whether its scores come with maps. Default: they do not. */
+	readonly maps?: boolean;
 	create(options: Options, context: MemoryContext): Memory;
 }
 
@@ -131,6 +133,7 @@ export const defineMemory = <Schema extends z.ZodType>(definition: {
 	options: Schema;
 	augmented?(options: z.output<Schema>): boolean;
 	patches?(options: z.output<Schema>): PatchReading;
+	maps?: boolean;
 	create(options: z.output<Schema>, context: MemoryContext): Memory;
 }): MemoryDefinition<z.output<Schema>> =>
 	definition as unknown as MemoryDefinition<z.output<Schema>>;

@@ -186,6 +186,7 @@ export const patches = defineMemory({
 	paper: "Roth et al. 2022",
 	options,
 	patches: ({ blocks, tiles, augment }) => ({ blocks, tiles, augment }),
+	maps: true,
 	create: (chosen, context) => new Patches(chosen, context),
 });
 
