@@ -12,7 +12,7 @@ import { readTasks, readTestCategory } from "./data/index.ts";
 import { trivialNames, trivialNumbers } from "./data/trivial.ts";
 import { fail } from "./errors.ts";
 import { heed, type RunEvent, type Stop } from "./events.ts";
-import { Knowledge, type AllFeatures, viewsKey } from "./knowledge.ts";
+import { type AllFeatures, Knowledge, viewsKey } from "./knowledge.ts";
 import { auroc } from "./metrics/image.ts";
 import {
 	buildResults,
@@ -518,6 +518,12 @@ export interface EvaluateJob {
 	readonly maps?: string;
 }
 
+/** What is read of run.json. */
+type StoredConfig = {
+	readonly data: { readonly root: string; readonly followLinks: boolean };
+	readonly threads: number;
+};
+
 /** Scores every learnt task from the stored memory alone and rewrites the last row of the results. */
 export async function evaluateRun(
 	job: EvaluateJob,
@@ -527,13 +533,9 @@ export async function evaluateRun(
 	try {
 		if (run.memory.version === 0)
 			throw fail("NOTHING_LEARNT", { dir: job.memDir });
-		const config = run.record.config as {
-			readonly data: { readonly root: string; readonly followLinks: boolean };
-			readonly threads: number;
-		};
+		const config = run.record.config as StoredConfig;
 		const knowledge = Knowledge.load(run.memory, config.threads);
-		const root = job.dataRoot ?? config.data.root;
-		const tasks = await testTasksOf(run, knowledge, root, config.data, job);
+		const tasks = await testTasksOf(run, knowledge, job);
 		if (job.maps !== undefined) checkMaps(job.maps, tasks, knowledge);
 		const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
 		const instruments = { eyes, localiser: localiserOf(knowledge) };
@@ -583,23 +585,21 @@ export async function evaluateRun(
 async function testTasksOf(
 	run: Run,
 	knowledge: Knowledge,
-	root: string,
-	{ followLinks }: { readonly followLinks: boolean },
 	{ dataRoot }: Pick<EvaluateJob, "dataRoot">,
 ): Promise<readonly Task[]> {
+	const { root, followLinks } = (run.record.config as StoredConfig).data;
 	const tasks: Task[] = [];
 	for (const { id, categories } of knowledge.tasks) {
 		const own = run.record.tasks.find((task) => task.id === id)?.data;
-		tasks.push(
-			...(own === undefined || dataRoot !== undefined
-				? await readTasks(root, [categories], { followLinks })
-				: [
-						{
-							id,
-							categories: [await readTestCategory(own, id, { followLinks })],
-						},
-					]),
-		);
+		if (own === undefined || dataRoot !== undefined)
+			tasks.push(
+				...(await readTasks(dataRoot ?? root, [categories], { followLinks })),
+			);
+		else
+			tasks.push({
+				id,
+				categories: [await readTestCategory(own, id, { followLinks })],
+			});
 	}
 	return tasks;
 }

@@ -171,6 +171,14 @@ const metaSchema = z.strictObject({
 	),
 });
 
+/** Tasks of a version of memory/, in the order they were learnt, from its manifest alone. */
+export const taskIds = ({
+	meta,
+}: Pick<VersionedFolder, "meta">): readonly string[] =>
+	Array.isArray(meta.tasks)
+		? (meta.tasks as readonly { readonly id: string }[]).map(({ id }) => id)
+		: [];
+
 export class Knowledge {
 	readonly backbone: Backbone;
 	readonly setup: KnowledgeSetup;
@@ -193,11 +201,11 @@ export class Knowledge {
 		this.backbone = backbone;
 		this.setup = setup;
 		this.router = new Router(backbone.config.width);
-		this.memories = setup.memories.map((memory) =>
+		this.memories = setup.memories.map((memory, i) =>
 			createMemory(memory, {
 				embedDim: backbone.config.width,
 				threads,
-				grid: patchesRead(backbone.config, [memory]).grid,
+				grid: this.gridFor(i),
 			}),
 		);
 	}

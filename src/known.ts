@@ -1,6 +1,6 @@
 /** What a run folder knows, to be listed. */
 import { fail } from "./errors.ts";
-import { Knowledge } from "./knowledge.ts";
+import { Knowledge, taskIds } from "./knowledge.ts";
 import { openRun, taskFolder } from "./run.ts";
 
 export interface Product {
@@ -51,5 +51,5 @@ const described = ({
 }): KeptVersion => ({
 	version,
 	change: typeof meta.change === "string" ? meta.change : "train",
-	products: Array.isArray(meta.tasks) ? meta.tasks.length : 0,
+	products: taskIds({ meta }).length,
 });

@@ -21,6 +21,7 @@ import {
 	type Verdict,
 } from "./events.ts";
 import { type Judgement, Knowledge } from "./knowledge.ts";
+import type { Localiser } from "./localise.ts";
 import { isAnomalous } from "./metrics/image.ts";
 import { overlayOf } from "./pictures/pictures.ts";
 import { openRun } from "./run.ts";
@@ -403,13 +404,13 @@ async function* watched(
 /** Anomaly maps under the names of their pictures, in a folder that holds none of them. */
 class Maps {
 	readonly #dir: string;
-	readonly #predictor: Predictor;
+	readonly #localiser: Localiser;
 	/** Name without its ending -> the picture that has it. */
 	readonly #taken = new Map<string, string>();
 
 	constructor(dir: string, predictor: Predictor, { folders }: Source) {
 		this.#dir = dir;
-		this.#predictor = predictor;
+		this.#localiser = localiserOf(predictor.knowledge);
 		if (!predictor.knowledge.hasMaps) throw fail("NO_MAPS", { dir });
 		for (const folder of folders)
 			if (isInside(dir, folder))
@@ -428,7 +429,7 @@ class Maps {
 		const folder = path.dirname(path.join(dir, name));
 		if (!isInside(folder, dir))
 			throw fail("CANNOT_WRITE", { path: folder, code: "EEXIST" }); // a link that leads out
-		const localiser = localiserOf(this.#predictor.knowledge);
+		const localiser = this.#localiser;
 		const file = writeMap(dir, name, await localiser.mapOf(picture, cells));
 		const map = await localiser.pictureOf(picture, cells);
 		const image = await picture.whole();

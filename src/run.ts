@@ -280,9 +280,13 @@ export class Run {
 		this.checkLock();
 		removeTree(this.visualization(name));
 	}
-	/** Where odd images of a task wait for a person: a table and, below a folder of the same name, pictures. */
+	/** Where odd images of a task wait for a person. */
 	reviewTable(task: string): string {
-		return join(this.dir, names.review, `${taskFolder(task)}.csv`);
+		return `${this.reviewPictures(task)}.csv`;
+	}
+	/** The folder of their pictures. */
+	reviewPictures(task: string): string {
+		return join(this.dir, names.review, taskFolder(task));
 	}
 	/** Writes the table last: it says that the pictures are all there. */
 	writeReview(
@@ -292,13 +296,13 @@ export class Run {
 	): void {
 		this.removeReview(task);
 		for (const [name, png] of pictures)
-			this.#write(join(names.review, taskFolder(task), name), png);
-		this.#write(join(names.review, `${taskFolder(task)}.csv`), table);
+			writeAtomic(join(this.reviewPictures(task), name), png);
+		writeAtomic(this.reviewTable(task), table);
 	}
 	removeReview(task: string): void {
 		this.checkLock();
 		removeTree(this.reviewTable(task));
-		removeTree(join(this.dir, names.review, taskFolder(task)));
+		removeTree(this.reviewPictures(task));
 	}
 	/** Drops scores, metrics, pictures and the report: they tell of products that are no longer those of memory/. */
 	clearResults(): void {

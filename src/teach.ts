@@ -6,38 +6,41 @@ import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type { RunConfig } from "./config.ts";
 import { readCategory } from "./data/index.ts";
-import { encodePng, readMask } from "./data/image.ts";
+import { encodePng } from "./data/image.ts";
 import type { Category, Sample } from "./data/task.ts";
-import { runtimeVersion } from "./engine/runtime.ts";
 import type { Tensor } from "./engine/tensor.ts";
 import { fail } from "./errors.ts";
 import { Eyes, joinFeatures, localiserOf, networkOf } from "./evaluate.ts";
 import { heed } from "./events.ts";
-import { type AllFeatures, Knowledge, readsViews } from "./knowledge.ts";
-import { patchesOf } from "./maps.ts";
+import {
+	type AllFeatures,
+	Knowledge,
+	readsViews,
+	taskIds,
+} from "./knowledge.ts";
 import { pinned } from "./models/cache.ts";
 import { loadBackbone } from "./models/index.ts";
 import { overlayOf } from "./pictures/pictures.ts";
 import { Random } from "./random.ts";
 import { formatReview, type Odd, oddOf, refusedIn } from "./review.ts";
 import {
-	describeMachine,
 	holdsRun,
 	openRun,
 	type Run,
 	type TaskState,
 	taskFolder,
 } from "./run.ts";
-import { readBytes, stableJson, type VersionedFolder } from "./storage.ts";
+import { readBytes, stableJson } from "./storage.ts";
 import {
 	initialWeights,
 	learnStage,
+	regionsOf,
 	setupOf,
+	startOf,
 	strategyOf,
 	type Watcher,
 } from "./train.ts";
 import { Trunk } from "./trunk.ts";
-import { version } from "./version.ts";
 
 /** Good images that say enough of a product to be worth a memory (methods, 7.7). */
 const FEWEST = 10;
@@ -88,8 +91,13 @@ export async function teach(
 	watcher: Watcher,
 ): Promise<{ results: TeachResult; text: string }> {
 	const { change } = job;
-	if (change.kind === "learn")
-		await lessonOf(change, job.config ?? configOf(openRun(job.memDir, "read")));
+	const category =
+		change.kind === "learn"
+			? await lessonOf(
+					change,
+					job.config ?? configOf(openRun(job.memDir, "read")),
+				)
+			: null;
 	// before a folder is made that nothing could be learnt in
 	const blank = job.config && !holdsRun(job.memDir) ? empty(job.config) : null;
 	const run = opened(job);
@@ -100,7 +108,7 @@ export async function teach(
 		const done =
 			change.kind === "rollback"
 				? rolledBack(run, change.to)
-				: await taught(run, change, blank, watcher);
+				: await taught(run, change, { category, blank }, watcher);
 		align(run);
 		const seconds = Math.round(performance.now() - began) / 1000;
 		const { version: now } = run.memory;
@@ -122,7 +130,10 @@ export async function teach(
 async function taught(
 	run: Run,
 	change: Exclude<Change, { kind: "rollback" }>,
-	blank: Knowledge | null,
+	{
+		category,
+		blank,
+	}: { readonly category: Category | null; readonly blank: Knowledge | null },
 	watcher: Watcher,
 ): Promise<Made> {
 	const config = configOf(run);
@@ -132,7 +143,8 @@ async function taught(
 			: (blank ?? empty(config));
 	const lesson = { run, config, knowledge, watcher };
 	try {
-		if (change.kind === "learn") return await learnt(lesson, change);
+		if (change.kind === "learn")
+			return await learnt(lesson, change, category as Category);
 		if (change.kind === "forget") return forgotten(lesson, change.task);
 		return await added(lesson, change);
 	} finally {
@@ -178,32 +190,15 @@ function opened({ memDir, config, change }: TeachJob): Run {
 	if (holdsRun(memDir)) {
 		// of a review, or of a run that learnt nothing
 		const run = openRun(memDir, "update");
-		if (run.memory.version === 0)
-			run.save({ config: chosen as unknown as Record<string, unknown> });
+		if (run.memory.version === 0) run.save({ config: { ...chosen } });
 		return run;
 	}
-	return openRun(memDir, "new", {
-		config: chosen as unknown as Record<string, unknown>,
-		seed: chosen.seed,
-		versions: {
-			keepsight: version,
-			node: process.versions.node,
-			onnxruntime: runtimeVersion,
-		},
-		machine: describeMachine(),
-		order: [],
-	});
+	return openRun(memDir, "new", startOf(chosen, []));
 }
-
-/** Products of a version, in the order they were learnt. */
-const idsOf = ({ meta }: Pick<VersionedFolder, "meta">): readonly string[] =>
-	Array.isArray(meta.tasks)
-		? (meta.tasks as readonly { readonly id: string }[]).map(({ id }) => id)
-		: [];
 
 /** run.json says what memory/ holds: a kill may have come between the two. What was forgotten is remembered there, to be found after a rollback. */
 function align(run: Run): void {
-	const ids = idsOf(run.memory);
+	const ids = taskIds(run.memory);
 	const { tasks } = run.record;
 	const fresh: TaskState[] = [
 		...ids.map((id) => ({
@@ -240,10 +235,10 @@ interface Made {
 async function learnt(
 	{ run, config, knowledge, watcher }: Lesson,
 	{ task, data, roi, review }: Extract<Change, { kind: "learn" }>,
+	all: Category,
 ): Promise<Made> {
 	if (knowledge.tasks.some(({ id }) => id === task))
 		throw fail("TASK_KNOWN", { task, dir: run.dir });
-	const all = await lessonOf({ task, data }, config);
 	const { definition, options } = strategyOf(config);
 	if (definition.joint?.(options))
 		throw fail("NEEDS_ALL_IMAGES", { strategy: config.strategy.name });
@@ -252,16 +247,15 @@ async function learnt(
 	const initial = trains ? initialWeights(network, config) : null;
 	const trunk = new Trunk(network);
 	const eyes = new Eyes(trunk);
-	const mask = roi === undefined ? null : await readMask(roi);
-	if (
-		mask &&
-		!knowledge.memories.every((_, i) =>
-			patchesOf(mask, knowledge.gridFor(i)).includes(1),
-		)
-	)
-		throw fail("ROI_EMPTY", { id: task, path: roi as string });
+	const regions = await regionsOf(
+		[{ id: task, categories: [roi === undefined ? all : { ...all, roi }] }],
+		knowledge.memories.map((_, i) => knowledge.gridFor(i)),
+	);
 	const reviewed = review
-		? await decided({ run, config, knowledge, watcher }, all, { eyes, mask })
+		? await decided({ run, config, knowledge, watcher }, all, {
+				eyes,
+				mask: regions.get(task) ?? null,
+			})
 		: { category: all, waiting: null };
 	if (reviewed.waiting) {
 		await eyes.release();
@@ -281,7 +275,7 @@ async function learnt(
 				trunk,
 				eyes,
 				localiser: localiserOf(knowledge),
-				regions: new Map(mask ? [[task, mask]] : []),
+				regions,
 				draws: false,
 				network,
 				strategy: definition.create(options),
@@ -377,9 +371,7 @@ async function decided(
 		checkCount(kept, dirname(category.normals[0]?.path ?? id));
 		return { category: kept, waiting: null };
 	}
-	const parts: AllFeatures[] = [];
-	for await (const part of seenOf({ eyes, knowledge, watcher }, category))
-		parts.push(part);
+	const parts = await seenOf({ eyes, knowledge, watcher }, category);
 	const taught = async (which: readonly AllFeatures[]) => {
 		const trial = new Knowledge(
 			knowledge.backbone,
@@ -431,7 +423,7 @@ async function decided(
 	return {
 		waiting: {
 			change: `review ${id}`,
-			text: `${odd.length} of ${samples.length} images look unlike the others. Look at them in ${table.slice(0, -4)}, write yes or no into \`keep\` of ${table}, and run the same command again. Nothing is learnt yet.`,
+			text: `${odd.length} of ${samples.length} images look unlike the others. Look at them in ${run.reviewPictures(id)}, write yes or no into \`keep\` of ${table}, and run the same command again. Nothing is learnt yet.`,
 			more: { task: id, review: table, odd: odd.length },
 		},
 	};
@@ -477,17 +469,11 @@ async function added(
 	if (kind === "recalibrate") checkCount(category, resolve(data));
 	const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
 	try {
-		const parts: AllFeatures[] = [];
-		for await (const part of seenOf({ eyes, knowledge, watcher }, category))
-			parts.push(part);
-		if (kind === "recalibrate")
-			await knowledge.recalibrate(id, joinFeatures(parts));
-		else
-			await knowledge.merge(
-				id,
-				joinFeatures(parts),
-				new Random(config.seed, "merge", id),
-			);
+		const seen = joinFeatures(
+			await seenOf({ eyes, knowledge, watcher }, category),
+		);
+		if (kind === "recalibrate") await knowledge.recalibrate(id, seen);
+		else await knowledge.merge(id, seen, new Random(config.seed, "merge", id));
 	} finally {
 		await eyes.release();
 	}
@@ -505,34 +491,34 @@ async function added(
 	};
 }
 
-/** What is seen in a category's good images, one by one, under its weights where it has any. */
-async function* seenOf(
+/** What is seen in each of a category's good images, under its weights where it has any. */
+async function seenOf(
 	{
 		eyes,
 		knowledge,
 		watcher: { emit, stop },
 	}: { readonly eyes: Eyes } & Pick<Lesson, "knowledge" | "watcher">,
 	{ id, normals, heldOut }: Category,
-): AsyncGenerator<AllFeatures> {
+): Promise<readonly AllFeatures[]> {
 	const samples = [...normals, ...heldOut];
-	let done = 0;
+	const parts: AllFeatures[] = [];
 	for await (const sample of eyes.each(samples)) {
 		await heed(stop);
 		const seen = await eyes.features(sample, knowledge.weightsOf(id));
 		const turned = await eyes.turned(sample, knowledge.patches.views);
-		done++;
+		parts.push({ ...seen, turned });
 		emit({
 			type: "progress",
 			phase: "memory",
 			task: id,
 			taskIndex: 0,
 			taskCount: 1,
-			done,
+			done: parts.length,
 			total: samples.length,
 			unit: "images",
 		});
-		yield { ...seen, turned };
 	}
+	return parts;
 }
 
 function forgotten({ run, knowledge }: Lesson, task: string): Made {
@@ -561,7 +547,7 @@ function rolledBack(run: Run, to: number | null): Made {
 		throw fail("VERSION_PRESENT", { dir: run.memory.dir, version: target });
 	const earlier = run.memory.at(target);
 	Knowledge.load(earlier, configOf(run).threads); // whole, or it is refused; the present one need not be
-	const [now, then] = [idsOf(run.memory), idsOf(earlier)];
+	const [now, then] = [taskIds(run.memory), taskIds(earlier)];
 	const change = `rollback to version ${target}`;
 	run.checkLock();
 	run.clearResults();

@@ -55,6 +55,7 @@ import {
 	differences,
 	openRun,
 	type Run,
+	type RunStart,
 	taskFolder,
 } from "./run.ts";
 import { strategies } from "./strategies/index.ts";
@@ -138,17 +139,10 @@ export async function train(
 	const run = openRun(
 		job.dir,
 		job.mode,
-		{
-			config: config as unknown as Record<string, unknown>,
-			seed: config.seed,
-			versions: {
-				keepsight: version,
-				node: process.versions.node,
-				onnxruntime: runtimeVersion,
-			},
-			machine: describeMachine(),
-			order: tasks.map((t) => t.id),
-		},
+		startOf(
+			config,
+			tasks.map((t) => t.id),
+		),
 		{ force: job.force },
 	);
 	let knowledge: Knowledge | null = null;
@@ -355,6 +349,22 @@ async function evaluateStage(
 		imageAuroc: results.matrices.imageAuroc?.[row] ?? [],
 	});
 }
+
+/** What run.json says of a run before it begins. */
+export const startOf = (
+	config: RunConfig,
+	order: readonly string[],
+): RunStart => ({
+	config: { ...config },
+	seed: config.seed,
+	versions: {
+		keepsight: version,
+		node: process.versions.node,
+		onnxruntime: runtimeVersion,
+	},
+	machine: describeMachine(),
+	order,
+});
 
 /** The strategy of a configuration. */
 export function strategyOf({ strategy }: Pick<RunConfig, "strategy">) {
@@ -725,7 +735,7 @@ const percent = (share: number): string =>
 	`${share < 0 ? "" : "+"}${(100 * share).toFixed(1)} %`;
 
 /** What is looked at, of those categories where it is not all: something in each of the grids. */
-async function regionsOf(
+export async function regionsOf(
 	tasks: readonly LearnTask[],
 	grids: readonly (readonly [number, number])[],
 ): Promise<ReadonlyMap<string, Tensor<"uint8">>> {

@@ -1,5 +1,6 @@
 /** keepsight backbone: brings pretrained backbones into the cache, and shows what is there. */
 import type { Command } from "commander";
+import { inColumns } from "../columns.ts";
 import type { RunConfig } from "../config.ts";
 import {
 	type CachedBackbone,
@@ -190,20 +191,5 @@ function tableOf(found: readonly CachedBackbone[]): string {
 		"source",
 		"folder",
 	];
-	const lines = [titles, ...rows];
-	const widths = titles.map((_, i) =>
-		Math.max(...lines.map((line) => (line[i] as string).length)),
-	);
-	return lines
-		.map((line) =>
-			line
-				.map((cell, i) =>
-					i >= 2 && i <= 4
-						? cell.padStart(widths[i] as number)
-						: cell.padEnd(widths[i] as number),
-				)
-				.join("  ")
-				.trimEnd(),
-		)
-		.join("\n");
+	return inColumns([titles, ...rows], [2, 3, 4]).join("\n");
 }

@@ -1,6 +1,7 @@
 /** keepsight learn, forget, rollback, tasks: what was learnt, product by product. */
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
+import { inColumns } from "../columns.ts";
 import { loadConfig, type RunConfig } from "../config.ts";
 import { usableDevice } from "../devices.ts";
 import { fail } from "../errors.ts";
@@ -205,19 +206,7 @@ async function listTasks(flags: {
 			seconds === null ? "-" : `${seconds.toFixed(1)} s`,
 		]),
 	];
-	const widths = [0, 1, 2, 3].map((c) =>
-		Math.max(...rows.map((row) => row[c]?.length ?? 0)),
-	);
-	for (const row of rows)
-		console.log(
-			row
-				.map((cell, c) =>
-					c === 0
-						? cell.padEnd(widths[0] as number)
-						: cell.padStart(widths[c] as number),
-				)
-				.join("   "),
-		);
+	console.log(inColumns(rows, [1, 2, 3]).join("\n"));
 	console.log(`\nversion ${version.version}: ${version.change}`);
 	for (const kept of earlier)
 		console.log(

@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import path from "node:path";
+import { inColumns } from "../columns.ts";
 import { fail, KeepsightError } from "../errors.ts";
 import { readDefectTypes } from "./defects.ts";
 import {
@@ -463,20 +464,7 @@ export function formatReport(report: Report): string {
 			]);
 		});
 	}
-	const widths =
-		rows[0]?.map((_, i) =>
-			Math.max(...rows.map((r) => (r[i] as string).length)),
-		) ?? [];
-	const table = rows.map((r) =>
-		r
-			.map((cell, i) =>
-				i === 2 || i === 3
-					? cell.padStart(widths[i] as number)
-					: cell.padEnd(widths[i] as number),
-			)
-			.join("  ")
-			.trimEnd(),
-	);
+	const table = inColumns(rows, [2, 3]);
 	const ordered = [...report.findings].sort(
 		(a, b) => Number(a.level === "warning") - Number(b.level === "warning"),
 	);

@@ -1,6 +1,29 @@
 /** Cross-fitted scores of densities: which of them calibration may read, and what they are once the density has moved. */
-import { leaveOneOut, ledoitWolf, type Moments } from "../linalg/covariance.ts";
+import {
+	type Gaussian,
+	gaussianOf,
+	leaveOneOut,
+	ledoitWolf,
+	type Moments,
+	type Rows,
+} from "../linalg/covariance.ts";
 import type { CrossFitted } from "./memory.ts";
+
+/** The Gaussian of moments, and the squared distances of some of its samples as if each had not been learnt. */
+export function densityOf(
+	moments: Moments,
+	samples: Rows,
+): { readonly gaussian: Gaussian; readonly scores: Float64Array } {
+	const shrinkage = ledoitWolf(moments);
+	return {
+		gaussian: gaussianOf(moments, shrinkage),
+		scores: leaveOneOut(moments, shrinkage).squaredDistances(
+			samples,
+			moments.mean,
+			moments.n,
+		),
+	};
+}
 
 /**
  * What calibration may read of leave-one-out scores. Where weights trained on some images and not on others, only the

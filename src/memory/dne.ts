@@ -36,7 +36,7 @@ import {
 	traceOf,
 } from "../linalg/covariance.ts";
 import { Random } from "../random.ts";
-import { joined, readable, rescaled } from "./crossfit.ts";
+import { densityOf, joined, readable, rescaled } from "./crossfit.ts";
 import {
 	type CrossFitted,
 	defineMemory,
@@ -143,13 +143,7 @@ class Dne implements Memory {
 				? this.#rows(id, entry.heldOut)
 				: noRows(this.#d);
 		const moments = rounded(momentsOf(learnt));
-		const shrinkage = ledoitWolf(moments);
-		const gaussian = gaussianOf(moments, shrinkage);
-		const scores = leaveOneOut(moments, shrinkage).squaredDistances(
-			learnt,
-			moments.mean,
-			moments.n,
-		);
+		const { gaussian, scores } = densityOf(moments, learnt);
 		const crossFitted = readable(
 			scores,
 			entry.trained,
@@ -334,13 +328,7 @@ class Dne implements Memory {
 		const moments = this.#options.analytic
 			? pooledMoments(earlier, current)
 			: momentsOf(sample);
-		const shrinkage = ledoitWolf(moments);
-		const gaussian = gaussianOf(moments, shrinkage);
-		const scores = leaveOneOut(moments, shrinkage).squaredDistances(
-			sample,
-			moments.mean,
-			moments.n,
-		);
+		const { gaussian, scores } = densityOf(moments, sample);
 		const drawn = sample.n - current.n;
 		const heldOut = squaredDistances(
 			gaussian,

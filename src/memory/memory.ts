@@ -171,6 +171,43 @@ export function unitRows(
 	return { ...rows, data: rows.data.map(Math.fround) };
 }
 
+/** The patches of each image, all of them [n, d] and finite, of which a region names at least one; else an error that says which is not. */
+export function checkedPatches(
+	id: string,
+	{ ids, patches }: Features,
+	[n, d]: readonly [number, number],
+	roi: Uint8Array | null,
+): readonly Tensor[] {
+	const unusable = (problem: string) =>
+		fail("FEATURES_UNUSABLE", { id, problem });
+	if (!patches || patches.length !== ids.length)
+		throw unusable(
+			`${ids.length} images have ${patches?.length ?? 0} sets of patches`,
+		);
+	if (patches.length === 0) throw unusable("there are no images");
+	if (
+		roi &&
+		(!roi.includes(1) || patches.some(({ shape }) => shape[0] !== roi.length))
+	)
+		throw unusable(
+			`of ${patches[0]?.shape[0]} patches the region names ${roi.length}`,
+		);
+	for (const [i, { shape, data }] of patches.entries()) {
+		if (shape[1] === d && shape[0] === n && allFinite(data)) continue;
+		const bad = data.find((value) => !Number.isFinite(value));
+		throw unusable(
+			`patches of image ${ids[i]} ${bad === undefined ? `have shape [${shape.join(", ")}]` : `hold the value ${bad}`}`,
+		);
+	}
+	return patches;
+}
+
+const allFinite = (data: Float32Array): boolean => {
+	for (let i = 0; i < data.length; i++)
+		if (!Number.isFinite(data[i])) return false;
+	return true;
+};
+
 /** Every row divided by its length; zeros stay zeros. */
 export function normalised({ n, d, data }: Rows): Rows {
 	const out = new Float64Array(n * d);

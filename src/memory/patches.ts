@@ -37,6 +37,7 @@ import {
 import { kCentre } from "./coreset.ts";
 import {
 	type CrossFitted,
+	checkedPatches,
 	defineMemory,
 	type Entry,
 	type Features,
@@ -537,39 +538,12 @@ class Patches implements Memory {
 	/** The patches of each image that are looked at. */
 	#views(
 		id: string,
-		{ ids, patches: images }: Features,
+		features: Features,
 		roi: Uint8Array | null,
 	): readonly View[] {
-		const [rows, columns] = this.#grid;
-		if (!images || images.length !== ids.length)
-			throw fail("FEATURES_UNUSABLE", {
-				id,
-				problem: `${ids.length} images have ${images?.length ?? 0} sets of patches`,
-			});
-		if (images.length === 0)
-			throw fail("FEATURES_UNUSABLE", { id, problem: "there are no images" });
-		if (
-			roi &&
-			(!roi.includes(1) || images.some(({ shape }) => shape[0] !== roi.length))
-		)
-			throw fail("FEATURES_UNUSABLE", {
-				id,
-				problem: `of ${images[0]?.shape[0]} patches the region names ${roi.length}`,
-			});
-		for (const [i, { shape, data }] of images.entries()) {
-			if (
-				shape[1] === this.#d &&
-				shape[0] === rows * columns &&
-				allFinite(data)
-			)
-				continue;
-			const bad = data.find((value) => !Number.isFinite(value));
-			throw fail("FEATURES_UNUSABLE", {
-				id,
-				problem: `patches of image ${ids[i]} ${bad === undefined ? `have shape [${shape.join(", ")}]` : `hold the value ${bad}`}`,
-			});
-		}
-		const cells = cellsOf(roi, rows * columns);
+		const n = this.#grid[0] * this.#grid[1];
+		const images = checkedPatches(id, features, [n, this.#d], roi);
+		const cells = cellsOf(roi, n);
 		return images.map((image) => {
 			const all = this.#contrasted(image);
 			return { rows: roi ? inside(all, roi) : all, cells };
@@ -609,12 +583,6 @@ class Patches implements Memory {
 		});
 	}
 }
-
-const allFinite = (data: Float32Array): boolean => {
-	for (let i = 0; i < data.length; i++)
-		if (!Number.isFinite(data[i])) return false;
-	return true;
-};
 
 /** Cells that are looked at, of n. */
 const cellsOf = (roi: Uint8Array | null, n: number): Uint16Array =>

@@ -24,8 +24,6 @@ import { fail } from "../errors.ts";
 import {
 	type Gaussian,
 	gaussianOf,
-	leaveOneOut,
-	ledoitWolf,
 	type Moments,
 	mergeMoments,
 	momentsOf,
@@ -33,9 +31,10 @@ import {
 	squaredDistances,
 } from "../linalg/covariance.ts";
 import type { Random } from "../random.ts";
-import { joined, rescaled } from "./crossfit.ts";
+import { densityOf, joined, rescaled } from "./crossfit.ts";
 import {
 	type CrossFitted,
+	checkedPatches,
 	defineMemory,
 	type Entry,
 	type Features,
@@ -135,13 +134,7 @@ class Words implements Memory {
 				? await this.#shares(this.#images(id, heldOut, roi), found, roi)
 				: { n: 0, d: rows.d, data: new Float64Array(0) };
 		const moments = rounded(momentsOf(rows));
-		const shrinkage = ledoitWolf(moments);
-		const gaussian = gaussianOf(moments, shrinkage);
-		const own = leaveOneOut(moments, shrinkage).squaredDistances(
-			rows,
-			moments.mean,
-			moments.n,
-		);
+		const { gaussian, scores: own } = densityOf(moments, rows);
 		this.#kept.set(id, {
 			words: found,
 			roi,
@@ -164,18 +157,13 @@ class Words implements Memory {
 		const images = this.#images(id, features, kept.roi);
 		const rows = await this.#shares(images, kept.words, kept.roi);
 		const moments = rounded(mergeMoments(kept.moments, momentsOf(rows)));
-		const shrinkage = ledoitWolf(moments);
-		const fresh = leaveOneOut(moments, shrinkage).squaredDistances(
-			rows,
-			moments.mean,
-			moments.n,
-		);
+		const { gaussian, scores: fresh } = densityOf(moments, rows);
 		const earlier = rescaled(kept.crossFitted, kept.moments, moments);
 		this.#kept.set(id, {
 			...kept,
 			moments,
 			crossFitted: { ...earlier, scores: joined(earlier.scores, fresh) },
-			gaussian: gaussianOf(moments, shrinkage),
+			gaussian,
 		});
 	}
 
@@ -239,31 +227,12 @@ class Words implements Memory {
 		for (const session of sessions) await (await session).release();
 	}
 
-	/** Checked: one set of patches an image, all of them numbers. */
 	#images(
 		id: string,
-		{ ids, patches }: Features,
+		features: Features,
 		roi: Uint8Array | null,
 	): readonly Tensor[] {
-		const problem = (text: string) =>
-			fail("FEATURES_UNUSABLE", { id, problem: text });
-		if (ids.length === 0) throw problem("there are no images");
-		if (!patches || patches.length !== ids.length)
-			throw problem(
-				`${ids.length} images have ${patches?.length ?? 0} sets of patches`,
-			);
-		if (roi && (roi.length !== this.#n || !roi.includes(1)))
-			throw problem(`of ${this.#n} patches the region names ${roi.length}`);
-		for (const [i, { shape, data }] of patches.entries()) {
-			if (shape[0] !== this.#n || shape[1] !== this.#d)
-				throw problem(
-					`patches of image ${ids[i]} have shape [${shape.join(", ")}], not [${this.#n}, ${this.#d}]`,
-				);
-			const bad = data.find((value) => !Number.isFinite(value));
-			if (bad !== undefined)
-				throw problem(`patches of image ${ids[i]} hold the value ${bad}`);
-		}
-		return patches;
+		return checkedPatches(id, features, [this.#n, this.#d], roi);
 	}
 
 	/** k-means on the sphere (Dhillon & Modha 2001) from patches drawn by chance; a word that no patch is nearest to stays where it is. */
