@@ -4,6 +4,7 @@ import { install, run } from "./project.js";
 
 const steps = [
 	["types", "tsc", ["-p", "tsconfig.json"]],
+	["types of the dashboard", "tsc", ["-p", "web/tsconfig.json"]],
 	["lint", "oxlint", ["--type-aware"]],
 	["format", "biome", ["ci", "--colors=off", "--max-diagnostics=20"]],
 	["unused code", "knip", []],

@@ -33,6 +33,12 @@ export function run(program, args, options = {}) {
 	return status === 0;
 }
 
+/** The dashboard, into dist/web/: how it is compiled says web/tsconfig.json, there is nothing else to configure. */
+const dashboard = [
+	...["build", "web", "--outDir", "../dist/web", "--emptyOutDir"],
+	...["--logLevel", "warn"],
+];
+
 /** `npm ci`, unless every package of the lock file is there in its version. */
 export function install() {
 	if (installed()) return;
@@ -82,6 +88,7 @@ export async function build({ force = false } = {}) {
 		"tsconfig.json",
 		"tsconfig.build.json",
 		...filesUnder("src"),
+		...filesUnder("web"),
 	]);
 	if (
 		!force &&
@@ -93,6 +100,7 @@ export async function build({ force = false } = {}) {
 	rmSync(stamp, { force: true });
 	if (!run("tsc", ["-p", "tsconfig.build.json"])) process.exit(1);
 	removeStale();
+	if (!run("vite", dashboard)) process.exit(1);
 	chmodSync(at("dist", "cli.js"), 0o755);
 	const { configJsonSchema } = await import(
 		`${pathToFileURL(at("dist", "config.js")).href}?${hash}`
@@ -110,9 +118,10 @@ export function buildBench() {
 	return run("tsc", ["-p", "tsconfig.bench.json"]);
 }
 
-/** Files of earlier builds whose source is gone. */
+/** Files of earlier builds whose source is gone; dist/web/ empties itself. */
 function removeStale() {
 	for (const file of filesUnder("dist")) {
+		if (file.startsWith("dist/web/")) continue;
 		const source = file
 			.replace(/^dist/, "src")
 			.replace(/\.d\.ts$|\.js$/, ".ts");

@@ -1,0 +1,43 @@
+/** Numbers and times as people read them. */
+import { text } from "./text.ts";
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const dayAndClock = new Intl.DateTimeFormat("en-GB", {
+	dateStyle: "medium",
+	timeStyle: "short",
+});
+
+export const formatCount = (n: number): string => whole.format(n);
+
+export const formatScore = (score: number | null): string =>
+	score === null ? "–" : score >= 100 ? whole.format(score) : score.toFixed(2);
+
+/** 0.0123 -> "1.2 %" */
+export const formatShare = (share: number): string =>
+	`${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+
+export function formatBytes(bytes: number): string {
+	const units = ["B", "kB", "MB", "GB"];
+	const power = Math.min(
+		units.length - 1,
+		Math.floor(Math.log10(Math.max(1, bytes)) / 3),
+	);
+	const value = bytes / 1000 ** power;
+	return `${value.toFixed(power === 0 || value >= 100 ? 0 : 1)} ${units[power]}`;
+}
+
+/** The rarity that a score stands for: 2 -> "1 in 100". */
+export const formatRarity = (score: number): string =>
+	text.oneIn(
+		score > 9
+			? `10^${Math.round(score)}`
+			: whole.format(Number((10 ** score).toPrecision(2))),
+	);
+
+/** Today's times without the day. */
+export function formatTime(iso: string): string {
+	const time = new Date(iso);
+	const today = time.toDateString() === new Date().toDateString();
+	return (today ? clock : dayAndClock).format(time);
+}

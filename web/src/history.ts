@@ -1,0 +1,106 @@
+/** What was scored, the newest first, and what is scored meanwhile. */
+import { useEffect, useState } from "preact/hooks";
+import type { FeedbackReply, HistoryRow } from "../../src/server/api.ts";
+import { connection, useFeed } from "./feed.ts";
+import { get, type Problem, problemOf, query } from "./http.ts";
+import { useStore } from "./store.ts";
+
+export interface Filter {
+	/** "": all. */
+	readonly task: string;
+	readonly verdict: string;
+}
+
+interface Page {
+	readonly predictions: readonly HistoryRow[];
+}
+
+/** Rows of one answer. */
+const pageSize = 60;
+/** Rows that are kept at most; older ones are asked for again. */
+const most = 600;
+
+export interface History {
+	/** null: not there yet. */
+	readonly rows: readonly HistoryRow[] | null;
+	/** Came while paused. */
+	readonly held: readonly HistoryRow[];
+	readonly more: boolean;
+	readonly problem: Problem | null;
+	older(): void;
+	/** After feedback was given here. */
+	mark(prediction: number, label: FeedbackReply["label"] | null): void;
+}
+
+export function useHistory(filter: Filter, paused: boolean): History {
+	const [rows, setRows] = useState<readonly HistoryRow[] | null>(null);
+	const [held, setHeld] = useState<readonly HistoryRow[]>([]);
+	const [more, setMore] = useState(false);
+	const [problem, setProblem] = useState<Problem | null>(null);
+	const { renewed } = useStore(connection);
+	const { task, verdict } = filter;
+	const path = (before?: number) =>
+		`/v1/history${query({ task, verdict, before, limit: pageSize })}`;
+
+	useEffect(() => setRows(null), [task, verdict]);
+	useEffect(() => {
+		const abort = new AbortController();
+		get<Page>(path(), abort.signal).then(
+			({ predictions }) => {
+				setRows(predictions);
+				setHeld([]);
+				setMore(predictions.length === pageSize);
+				setProblem(null);
+			},
+			(error: unknown) => {
+				if (!abort.signal.aborted) setProblem(problemOf(error));
+			},
+		);
+		return () => abort.abort();
+	}, [task, verdict, renewed]);
+
+	useFeed("prediction", (row) => {
+		if ((task && row.task !== task) || (verdict && row.verdict !== verdict))
+			return;
+		if (paused) setHeld((before) => joined([row], before));
+		else setRows((before) => joined([row], before ?? []));
+	});
+	useEffect(() => {
+		if (paused || held.length === 0) return;
+		setRows((before) => joined(held, before ?? []));
+		setHeld([]);
+	}, [paused, held]);
+
+	const mark = (prediction: number, label: FeedbackReply["label"] | null) =>
+		setRows(
+			(before) =>
+				before?.map((row) =>
+					row.id === prediction ? { ...row, feedback: label } : row,
+				) ?? null,
+		);
+	useFeed("feedback", ({ prediction, label, state }) =>
+		mark(prediction, state === "withdrawn" ? null : label),
+	);
+
+	const older = () => {
+		const last = rows?.at(-1);
+		if (!last) return;
+		get<Page>(path(last.id)).then(
+			({ predictions }) => {
+				setRows((before) => [...(before ?? []), ...predictions]);
+				setMore(predictions.length === pageSize);
+			},
+			(error: unknown) => setProblem(problemOf(error)),
+		);
+	};
+	return { rows, held, more, problem, older, mark };
+}
+
+/** Newer rows before the others; one that is there already stays once. */
+function joined(
+	newer: readonly HistoryRow[],
+	rows: readonly HistoryRow[],
+): readonly HistoryRow[] {
+	const known = new Set(rows.map(({ id }) => id));
+	return [...newer.filter(({ id }) => !known.has(id)), ...rows].slice(0, most);
+}

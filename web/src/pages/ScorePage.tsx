@@ -1,0 +1,144 @@
+/** One picture, scored: what it is, how sure that is, and where it stands out. */
+import { useEffect, useState } from "preact/hooks";
+import type { PredictionReply } from "../../../src/server/api.ts";
+import { useAction } from "../action.ts";
+import { announce } from "../announce.ts";
+import { formatScore } from "../format.ts";
+import { query, request } from "../http.ts";
+import { FeedbackButtons, type Label } from "../parts/FeedbackButtons.tsx";
+import { FileDrop } from "../parts/FileDrop.tsx";
+import { Facts } from "../parts/Facts.tsx";
+import { Head } from "../parts/Head.tsx";
+import { Notice } from "../parts/Notice.tsx";
+import { ScoreScale } from "../parts/ScoreScale.tsx";
+import { TaskSelect } from "../parts/TaskSelect.tsx";
+import { Verdict } from "../parts/Verdict.tsx";
+import { text } from "../text.ts";
+
+type Reply = PredictionReply & { readonly map: string | null };
+
+interface Scored {
+	readonly file: File;
+	readonly reply: Reply;
+}
+
+export function ScorePage() {
+	const [task, setTask] = useState("");
+	const [scored, setScored] = useState<Scored | null>(null);
+	const [working, setWorking] = useState<string | null>(null);
+	const { problem, run } = useAction();
+	const score = ([file]: readonly File[]) => {
+		if (!file) return;
+		run(async () => {
+			setWorking(file.name);
+			try {
+				const body = new FormData();
+				body.append("image", file, file.name);
+				const response = await request(
+					"POST",
+					`/v1/predict${query({ task, map: "png" })}`,
+					{ body },
+				);
+				const reply = (await response.json()) as Reply;
+				setScored({ file, reply });
+				announce(
+					text.score.verdict(
+						reply.verdict,
+						reply.task,
+						formatScore(reply.score),
+						formatScore(reply.threshold),
+					),
+				);
+			} finally {
+				setWorking(null);
+			}
+		});
+	};
+	return (
+		<>
+			<Head title={text.pages.score} help={text.score.help} />
+			<div class="score-page">
+				<div class="ask">
+					<TaskSelect
+						label={text.score.product}
+						none={text.score.recognise}
+						value={task}
+						onChange={setTask}
+					/>
+					<FileDrop
+						words={text.score.drop}
+						choose={text.score.choose}
+						onFiles={score}
+					/>
+					{working && <p class="soft">{text.score.working(working)}</p>}
+					<Notice problem={problem} />
+				</div>
+				{scored && <Result key={scored.reply.id} scored={scored} />}
+			</div>
+		</>
+	);
+}
+
+function Result({
+	scored: { file, reply },
+}: {
+	readonly scored: Scored;
+}) {
+	const [said, setSaid] = useState<Label | null>(null);
+	const [over, setOver] = useState(true);
+	const source = useObjectUrl(file);
+	return (
+		<section class="result card" aria-label={file.name}>
+			<div class="seen">
+				{source && (
+					<img
+						src={over && reply.map ? `data:image/png;base64,${reply.map}` : source}
+						alt={
+							over && reply.map
+								? text.overlayOf(file.name)
+								: text.pictureOf(file.name)
+						}
+					/>
+				)}
+				{reply.map ? (
+					<button
+						type="button"
+						aria-pressed={over}
+						onClick={() => setOver(!over)}
+					>
+						{text.score.show}
+					</button>
+				) : (
+					<p class="soft">{text.score.noOverlay}</p>
+				)}
+			</div>
+			<div class="told">
+				<p class="large">
+					<Verdict verdict={reply.verdict} />
+				</p>
+				<p>
+					{text.score.explain[reply.verdict]} {reply.reason}
+				</p>
+				<ScoreScale score={reply.score} threshold={reply.threshold} />
+				<p class="soft small">{text.scale.help}</p>
+				<Facts prediction={reply} />
+				<FeedbackButtons
+					prediction={reply.id}
+					what={file.name}
+					said={said}
+					onSaid={setSaid}
+				/>
+			</div>
+		</section>
+	);
+}
+
+function useObjectUrl(file: File): string | null {
+	const [url, setUrl] = useState<string | null>(null);
+	useEffect(() => {
+		const made = URL.createObjectURL(file);
+		setUrl(made);
+		return () => URL.revokeObjectURL(made);
+	}, [file]);
+	return url;
+}

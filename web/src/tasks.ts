@@ -1,0 +1,18 @@
+/** The products, known to every page; asked for again whenever another version answers. */
+import { createContext } from "preact";
+import { useContext } from "preact/hooks";
+import type { TaskReply } from "../../src/server/api.ts";
+import type { Loaded } from "./loaded.ts";
+
+export interface Tasks {
+	readonly memoryVersion: number | null;
+	readonly tasks: readonly TaskReply[];
+}
+
+export const TasksContext = createContext<Loaded<Tasks>>({
+	value: null,
+	problem: null,
+	reload: () => {},
+});
+
+export const useTasks = (): Loaded<Tasks> => useContext(TasksContext);
