@@ -10,6 +10,7 @@ import { StoppedBySignal } from "./commands/interrupt.ts";
 import { addLearn } from "./commands/learn.ts";
 import { addPredict } from "./commands/predict.ts";
 import { addReport } from "./commands/report.ts";
+import { addServe } from "./commands/serve.ts";
 import { addTrain } from "./commands/train.ts";
 import { fail, KeepsightError } from "./errors.ts";
 import { version } from "./version.ts";
@@ -19,6 +20,7 @@ const commands = [
 	addEvaluate,
 	addLearn,
 	addPredict,
+	addServe,
 	addReport,
 	addCompare,
 	addBackbone,

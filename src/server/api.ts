@@ -48,11 +48,17 @@ export const predictQuery = z.strictObject({
 		.describe("also the anomaly map over the picture"),
 });
 export const predicted = prediction.extend({
+	id: id
+		.nullable()
+		.describe(
+			"its place in the history, for feedback; null: the history cannot be written now",
+		),
 	map: z
 		.string()
 		.nullable()
 		.describe("PNG in Base64; null: not asked for, or no map of this picture"),
 });
+export type PredictedReply = z.output<typeof predicted>;
 
 // ---- products ----
 
