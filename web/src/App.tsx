@@ -62,17 +62,17 @@ function Dashboard() {
 
 	return (
 		<TasksContext.Provider value={tasks}>
-			<a
-				class="skip"
-				href={location.hash || "#/live"}
-				onClick={(event) => {
-					event.preventDefault();
-					main.current?.querySelector("h1")?.focus();
-				}}
-			>
-				{text.skip}
-			</a>
 			<header>
+				<a
+					class="skip"
+					href={location.hash || "#/live"}
+					onClick={(event) => {
+						event.preventDefault();
+						main.current?.querySelector("h1")?.focus();
+					}}
+				>
+					{text.skip}
+				</a>
 				<span class="brand">{text.name}</span>
 				<nav aria-label={text.mainMenu}>
 					<ul>

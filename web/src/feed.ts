@@ -11,6 +11,9 @@ export const connection = createStore<{
 	readonly renewed: number;
 }>({ open: false, renewed: 0 });
 
+/** The version that waits to be activated. */
+export const waitingVersion = createStore<number | null>(null);
+
 type Listener = (value: never) => void;
 const listeners = new Map<keyof Feed, Set<Listener>>();
 

@@ -32,8 +32,25 @@ export const formatRarity = (score: number): string =>
 	text.oneIn(
 		score > 9
 			? `10^${Math.round(score)}`
-			: whole.format(Number((10 ** score).toPrecision(2))),
+			: String(Number((10 ** score).toPrecision(2)).toLocaleString("en")),
 	);
+
+const hours = new Intl.DateTimeFormat("en-GB", {
+	hour: "2-digit",
+	minute: "2-digit",
+});
+const days = new Intl.DateTimeFormat("en-GB", {
+	day: "numeric",
+	month: "short",
+});
+
+/** Of seconds since 1970: "14:05", or the day where it begins. */
+export function formatClock(seconds: number): string {
+	const time = new Date(1000 * seconds);
+	return time.getHours() + time.getMinutes() === 0
+		? days.format(time)
+		: hours.format(time);
+}
 
 /** Today's times without the day. */
 export function formatTime(iso: string): string {

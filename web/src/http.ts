@@ -29,19 +29,40 @@ export const problemOf = (error: unknown): Problem =>
 		? error
 		: new Problem(0, text.problem.ours, String(error));
 
-/** The answer, of whatever kind; throws a Problem, or what fetch throws where the signal ended it. */
+interface Sent {
+	readonly body?: BodyInit;
+	readonly headers?: Readonly<Record<string, string>>;
+	readonly signal?: AbortSignal;
+}
+
+/** Tries of one call, where the server asks to wait. */
+const tries = 20;
+
+/**
+ * The answer, of whatever kind; throws a Problem, or what fetch throws where the signal ended it. A busy server is asked again when it
+ * says so, if being asked twice does no harm.
+ */
 export async function request(
 	method: Method,
 	path: string,
-	{
-		body,
-		headers = {},
-		signal,
-	}: {
-		readonly body?: BodyInit;
-		readonly headers?: Readonly<Record<string, string>>;
-		readonly signal?: AbortSignal;
-	} = {},
+	sent: Sent = {},
+): Promise<Response> {
+	for (let left = tries; ; left--) {
+		try {
+			return await once(method, path, sent);
+		} catch (error) {
+			const wait = error instanceof Problem ? error.retryAfter : null;
+			if (wait === null || left <= 1 || method === "POST") throw error;
+			await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
+			sent.signal?.throwIfAborted();
+		}
+	}
+}
+
+async function once(
+	method: Method,
+	path: string,
+	{ body, headers = {}, signal }: Sent,
 ): Promise<Response> {
 	const used = token();
 	const response = await fetch(path, {

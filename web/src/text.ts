@@ -7,6 +7,9 @@ import type {
 
 type Verdict = FeedbackReply["verdict"];
 
+/** A name within a sentence, so that one of right-to-left letters leaves the rest as it is (Unicode's isolates). */
+const apart = (name: string): string => `\u2068${name}\u2069`;
+
 const number = new Intl.NumberFormat("en");
 const counted = (n: number, one: string, many: string): string =>
 	`${number.format(n)} ${n === 1 ? one : many}`;
@@ -37,6 +40,10 @@ const jobs: Readonly<Record<JobReply["kind"], string>> = {
 	rollback: "Going back",
 	threshold: "Setting the threshold of",
 };
+
+/** A change of everything has no product. */
+const jobTitle = (kind: JobReply["kind"], task: string): string =>
+	task === "" ? jobs[kind] : `${jobs[kind]} ${task}`;
 
 const states: Readonly<Record<JobReply["state"], string>> = {
 	open: "waits for its pictures",
@@ -100,8 +107,7 @@ export const text = {
 		version: (version: number): string => `Memory ${number.format(version)}`,
 		waiting: "A new version waits",
 		empty: "Nothing learnt yet",
-		job: (kind: JobReply["kind"], task: string): string =>
-			`${jobs[kind]} ${task}`,
+		job: jobTitle,
 	},
 
 	problem: {
@@ -133,6 +139,8 @@ export const text = {
 		bad: "Bad part",
 		saidGood: "You said good",
 		saidBad: "You said bad",
+		noPlace:
+			"The history cannot be written now, so nothing can be noted of this picture.",
 		thanks: (label: "good" | "bad"): string =>
 			`Noted: ${labels[label]}. It is in Review.`,
 		comment: "Comment",
@@ -142,7 +150,8 @@ export const text = {
 
 	live: {
 		help: "What the server scores, as it comes.",
-		empty: "No picture was scored yet. Drop one on the Score page, or send one to POST /v1/predict.",
+		empty:
+			"No picture was scored yet. Drop one on the Score page, or send one to POST /v1/predict.",
 		emptyFilter: "No such picture.",
 		product: "Product",
 		allProducts: "All products",
@@ -188,7 +197,7 @@ export const text = {
 		choose: "Choose a picture",
 		product: "Product",
 		recognise: "Recognise it",
-		working: (name: string): string => `Scoring ${name} …`,
+		working: (name: string): string => `Scoring ${apart(name)} …`,
 		verdict: (
 			verdict: Verdict,
 			task: string | null,
@@ -236,9 +245,9 @@ export const text = {
 		calibrated: "as calibrated",
 		ofLast: (n: number): string => `of the last ${pictures(n)}`,
 		driftNote: {
-			few: "too few pictures yet",
-			none: "as when it was learnt",
-			some: "of good parts score above the middle; 50 % were learnt",
+			few: "too few good pictures yet",
+			none: "score above the learnt middle: as it should be",
+			some: "score above the learnt middle, of which there should be 50 %",
 		},
 		driftTitle: "Good parts look different now",
 		driftHelp: (share: string): string =>
@@ -272,7 +281,7 @@ export const text = {
 		remove: "Forget this product",
 		removeHelp:
 			"Earlier versions still hold it, so that you can go back; other products keep all they know.",
-		removeTitle: (task: string): string => `Forget ${task}?`,
+		removeTitle: (task: string): string => `Forget ${apart(task)}?`,
 		removeAction: "Forget it",
 	},
 
@@ -325,8 +334,7 @@ export const text = {
 	},
 
 	job: {
-		title: (kind: JobReply["kind"], task: string): string =>
-			`${jobs[kind]} ${task}`,
+		title: jobTitle,
 		states,
 		progress: "Progress",
 		waiting: "Waiting for its turn …",
@@ -337,6 +345,8 @@ export const text = {
 			version === null
 				? "Done."
 				: `Done: version ${number.format(version)} of the memory.`,
+		waits:
+			"Some kept pictures would get another verdict, so it waits for you to activate it.",
 		failed: "It failed",
 		cancelled: "It was cancelled; nothing has changed.",
 		cancel: "Cancel",

@@ -1,9 +1,7 @@
-/** Sends the pictures of a job, a few at a time; a server that is busy is asked again when it says so. */
-import { Problem, request } from "./http.ts";
+/** Sends the pictures of a job, a few at a time. */
+import { request } from "./http.ts";
 
 const together = 3;
-/** Tries of one picture, where the server asks to wait. */
-const tries = 20;
 
 export async function uploadImages(
 	job: string,
@@ -27,18 +25,12 @@ export async function put(
 	body: Blob,
 	signal: AbortSignal,
 ): Promise<void> {
-	for (let left = tries; ; left--) {
-		try {
-			await request("PUT", path, {
-				body,
-				signal,
-				headers: { "content-type": body.type || "application/octet-stream" },
-			});
-			return;
-		} catch (error) {
-			const wait = error instanceof Problem ? error.retryAfter : null;
-			if (wait === null || left <= 1) throw error;
-			await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
-		}
-	}
+	const type = body.type.startsWith("image/")
+		? body.type
+		: "application/octet-stream";
+	await request("PUT", path, {
+		body,
+		signal,
+		headers: { "content-type": type },
+	});
 }

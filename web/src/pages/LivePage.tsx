@@ -70,8 +70,7 @@ export function LivePage() {
 			<Notice problem={problem} />
 			{known?.tasks.length === 0 && (
 				<p>
-					{text.products.empty}{" "}
-					<a href={hrefOf("add")}>{text.products.add}</a>
+					{text.products.empty} <a href={hrefOf("add")}>{text.products.add}</a>
 				</p>
 			)}
 			<div class="live">

@@ -31,16 +31,18 @@ export function ProductPage({ name }: { readonly name: string }) {
 					<Figures product={value} />
 					<div class="columns">
 						<ThresholdPanel product={value} onChanged={reload} />
-						<section class="card" aria-labelledby="teach">
-							<h2 id="teach">{text.product.more}</h2>
-							<p class="soft">{text.product.moreHelp}</p>
-							<LearnForm
-								kind="add"
-								name={name}
-								onStarted={({ id }) => go("jobs", id)}
-							/>
+						<div class="stack">
 							<Recalibrate product={value} />
-						</section>
+							<section class="card" aria-labelledby="teach">
+								<h2 id="teach">{text.product.more}</h2>
+								<p class="soft">{text.product.moreHelp}</p>
+								<LearnForm
+									kind="add"
+									name={name}
+									onStarted={({ id }) => go("jobs", id)}
+								/>
+							</section>
+						</div>
 					</div>
 					<Examples task={name} />
 					<Forget task={name} />
@@ -113,8 +115,8 @@ function Figures({ product }: { readonly product: ProductReply }) {
 function Recalibrate({ product }: { readonly product: ProductReply }) {
 	const { share, recalibrate } = product.drift;
 	return (
-		<>
-			<h2>{text.product.recalibrate}</h2>
+		<section class="card" aria-labelledby="recalibrate">
+			<h2 id="recalibrate">{text.product.recalibrate}</h2>
 			{recalibrate && share !== null ? (
 				<div class="notice" role="note">
 					<strong>{text.product.driftTitle}</strong>
@@ -128,6 +130,6 @@ function Recalibrate({ product }: { readonly product: ProductReply }) {
 				name={product.id}
 				onStarted={({ id }) => go("jobs", id)}
 			/>
-		</>
+		</section>
 	);
 }

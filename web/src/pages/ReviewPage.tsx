@@ -27,9 +27,7 @@ export function ReviewPage() {
 			<Head title={text.pages.review} help={text.review.help} />
 			<Notice problem={problem} retry={reload} />
 			{job && <JobView key={job} id={job} onDone={reload} />}
-			{value?.feedback.length === 0 && (
-				<p class="soft">{text.review.empty}</p>
-			)}
+			{value?.feedback.length === 0 && <p class="soft">{text.review.empty}</p>}
 			{[...groups].map(([task, items]) => (
 				<Group
 					key={task}
@@ -74,81 +72,93 @@ function Group({
 			onChanged();
 		});
 	return (
-		<section class="group" aria-label={task ?? text.unknownProduct}>
+		<section class="card" aria-label={task ?? text.unknownProduct}>
 			<h2>{task ?? text.unknownProduct}</h2>
 			<Notice problem={problem} />
-			{good.length > 0 && (
-				<>
-					<h3>{text.review.good}</h3>
-					<ul class="grid">
-						{good.map((item) => (
-							<Item key={item.id} item={item} busy={busy} onWithdraw={withdraw}>
-								{canLearn(item) ? (
-									<label class="check">
-										<input
-											type="checkbox"
-											checked={chosen.has(item.id)}
-											onChange={(event) =>
-												choose(item.id, event.currentTarget.checked)
-											}
-										/>
-										{text.review.choose(text.unnamed(item.prediction))}
-									</label>
-								) : (
-									<p class="soft">
-										{item.task === null
-											? text.review.noProduct
-											: text.review.notKept}
-									</p>
-								)}
-							</Item>
-						))}
-					</ul>
-					<div class="buttons">
-						<button
-							type="button"
-							class="main"
-							disabled={busy || ids.length === 0}
-							onClick={() =>
-								run(async () => {
-									const { id } = await send<JobReply>(
-										"POST",
-										"/v1/feedback/apply",
-										{ task, ids },
-									);
-									onJob(id);
-								})
-							}
-						>
-							{text.review.apply(ids.length)}
-						</button>
-						<button
-							type="button"
-							onClick={() =>
-								setChosen(new Set(good.filter(canLearn).map(({ id }) => id)))
-							}
-						>
-							{text.review.all}
-						</button>
+			<div class="columns">
+				{good.length > 0 && (
+					<div class="group">
+						<h3>{text.review.good}</h3>
+						<ul class="grid">
+							{good.map((item) => (
+								<Item
+									key={item.id}
+									item={item}
+									busy={busy}
+									onWithdraw={withdraw}
+								>
+									{canLearn(item) ? (
+										<label class="check">
+											<input
+												type="checkbox"
+												checked={chosen.has(item.id)}
+												onChange={(event) =>
+													choose(item.id, event.currentTarget.checked)
+												}
+											/>
+											{text.review.choose(text.unnamed(item.prediction))}
+										</label>
+									) : (
+										<p class="soft">
+											{item.task === null
+												? text.review.noProduct
+												: text.review.notKept}
+										</p>
+									)}
+								</Item>
+							))}
+						</ul>
+						<div class="buttons">
+							<button
+								type="button"
+								class="main"
+								disabled={busy || ids.length === 0}
+								onClick={() =>
+									run(async () => {
+										const { id } = await send<JobReply>(
+											"POST",
+											"/v1/feedback/apply",
+											{ task, ids },
+										);
+										onJob(id);
+									})
+								}
+							>
+								{text.review.apply(ids.length)}
+							</button>
+							<button
+								type="button"
+								onClick={() =>
+									setChosen(new Set(good.filter(canLearn).map(({ id }) => id)))
+								}
+							>
+								{text.review.all}
+							</button>
+						</div>
 					</div>
-				</>
-			)}
-			{bad.length > 0 && (
-				<>
-					<h3>{text.review.bad}</h3>
-					<p class="soft">
-						{text.review.badHelp}{" "}
-						{task !== null && (
-							<a href={hrefOf("products", task)}>{text.review.toThreshold}</a>
-						)}
-					</p>
-					<ul class="grid">
-						{bad.map((item) => (
-							<Item key={item.id} item={item} busy={busy} onWithdraw={withdraw} />
-						))}
-					</ul>
-				</>
-			)}
+				)}
+				{bad.length > 0 && (
+					<div class="group">
+						<h3>{text.review.bad}</h3>
+						<p class="soft">
+							{text.review.badHelp}{" "}
+							{task !== null && (
+								<a href={hrefOf("products", task)}>{text.review.toThreshold}</a>
+							)}
+						</p>
+						<ul class="grid">
+							{bad.map((item) => (
+								<Item
+									key={item.id}
+									item={item}
+									busy={busy}
+									onWithdraw={withdraw}
+								/>
+							))}
+						</ul>
+					</div>
+				)}
+			</div>
 		</section>
 	);
 }

@@ -33,7 +33,7 @@ function RunView({ run }: { readonly run: Run }) {
 		<section class="card run" aria-label={run.name}>
 			<div class="row">
 				<h2>
-					{run.name}{" "}
+					<bdi>{run.name}</bdi>{" "}
 					<span class="soft">{text.runs.strategy(run.strategy)}</span>
 				</h2>
 				{names.length > 1 && (

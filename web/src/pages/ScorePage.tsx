@@ -1,6 +1,6 @@
 /** One picture, scored: what it is, how sure that is, and where it stands out. */
 import { useEffect, useState } from "preact/hooks";
-import type { PredictionReply } from "../../../src/server/api.ts";
+import type { PredictedReply } from "../../../src/server/api.ts";
 import { useAction } from "../action.ts";
 import { announce } from "../announce.ts";
 import { formatScore } from "../format.ts";
@@ -15,11 +15,9 @@ import { TaskSelect } from "../parts/TaskSelect.tsx";
 import { Verdict } from "../parts/Verdict.tsx";
 import { text } from "../text.ts";
 
-type Reply = PredictionReply & { readonly map: string | null };
-
 interface Scored {
 	readonly file: File;
-	readonly reply: Reply;
+	readonly reply: PredictedReply;
 }
 
 export function ScorePage() {
@@ -39,7 +37,7 @@ export function ScorePage() {
 					`/v1/predict${query({ task, map: "png" })}`,
 					{ body },
 				);
-				const reply = (await response.json()) as Reply;
+				const reply = (await response.json()) as PredictedReply;
 				setScored({ file, reply });
 				announce(
 					text.score.verdict(
@@ -73,17 +71,13 @@ export function ScorePage() {
 					{working && <p class="soft">{text.score.working(working)}</p>}
 					<Notice problem={problem} />
 				</div>
-				{scored && <Result key={scored.reply.id} scored={scored} />}
+				{scored && <Result key={scored.reply.at} scored={scored} />}
 			</div>
 		</>
 	);
 }
 
-function Result({
-	scored: { file, reply },
-}: {
-	readonly scored: Scored;
-}) {
+function Result({ scored: { file, reply } }: { readonly scored: Scored }) {
 	const [said, setSaid] = useState<Label | null>(null);
 	const [over, setOver] = useState(true);
 	const source = useObjectUrl(file);
@@ -92,7 +86,9 @@ function Result({
 			<div class="seen">
 				{source && (
 					<img
-						src={over && reply.map ? `data:image/png;base64,${reply.map}` : source}
+						src={
+							over && reply.map ? `data:image/png;base64,${reply.map}` : source
+						}
 						alt={
 							over && reply.map
 								? text.overlayOf(file.name)
@@ -122,12 +118,16 @@ function Result({
 				<ScoreScale score={reply.score} threshold={reply.threshold} />
 				<p class="soft small">{text.scale.help}</p>
 				<Facts prediction={reply} />
-				<FeedbackButtons
-					prediction={reply.id}
-					what={file.name}
-					said={said}
-					onSaid={setSaid}
-				/>
+				{reply.id === null ? (
+					<p class="soft">{text.feedback.noPlace}</p>
+				) : (
+					<FeedbackButtons
+						prediction={reply.id}
+						what={file.name}
+						said={said}
+						onSaid={setSaid}
+					/>
+				)}
 			</div>
 		</section>
 	);

@@ -25,6 +25,8 @@ export function TokenPage() {
 						{text.token.refused}
 					</p>
 				)}
+				{/* a password manager asks for whose token it is */}
+				<input hidden autocomplete="username" value={text.name} readOnly />
 				<label class="field">
 					{text.token.label}
 					<input

@@ -83,7 +83,7 @@ function Row({
 						<span class={`state ${state}`}>{text.versions.states[state]}</span>
 					</h2>
 					<p>
-						{version.change}{" "}
+						<bdi>{version.change}</bdi>{" "}
 						<span class="soft">
 							· {text.versions.products(version.products)}
 						</span>

@@ -1,5 +1,5 @@
 /** What is known of one answer, as a list of names and values. */
-import type { PredictionReply } from "../../../src/server/api.ts";
+import type { PredictedReply } from "../../../src/server/api.ts";
 import { formatCount, formatRarity, formatScore } from "../format.ts";
 import { text } from "../text.ts";
 
@@ -8,7 +8,7 @@ const { facts } = text.live;
 export const Facts = ({
 	prediction: p,
 }: {
-	readonly prediction: PredictionReply;
+	readonly prediction: Omit<PredictedReply, "map">;
 }) => (
 	<dl class="facts">
 		<dt>{facts.task}</dt>
@@ -24,7 +24,7 @@ export const Facts = ({
 		<dt>{facts.latency}</dt>
 		<dd>{text.live.ms(p.latencyMs)}</dd>
 		<dt>{facts.id}</dt>
-		<dd>{p.id}</dd>
+		<dd>{p.id ?? text.none}</dd>
 		{p.reason && (
 			<>
 				<dt>{facts.reason}</dt>

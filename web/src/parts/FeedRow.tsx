@@ -1,7 +1,7 @@
 /** One scored picture in the feed: verdict, product, score; closer to it on demand. */
 import { useId, useState } from "preact/hooks";
 import type { HistoryRow } from "../../../src/server/api.ts";
-import { formatTime } from "../format.ts";
+import { formatScore, formatTime } from "../format.ts";
 import { text } from "../text.ts";
 import { Facts } from "./Facts.tsx";
 import { FeedbackButtons, type Label } from "./FeedbackButtons.tsx";
@@ -34,9 +34,15 @@ export function FeedRow({
 			</div>
 			<div class="what">
 				<Verdict verdict={row.verdict} />
-				<strong class="task">{row.task ?? text.unknownProduct}</strong>
+				{row.task !== null && (
+					<strong class="task" title={row.task}>
+						<bdi>{row.task}</bdi>
+					</strong>
+				)}
+				<span class="number">{formatScore(row.score)}</span>
 				<span class="soft">
-					<time dateTime={row.at}>{formatTime(row.at)}</time> · {name}
+					<time dateTime={row.at}>{formatTime(row.at)}</time> ·{" "}
+					<bdi>{name}</bdi>
 				</span>
 			</div>
 			<ScoreScale score={row.score} threshold={row.threshold} />

@@ -75,9 +75,7 @@ function Chooser({
 				ref={(input) => {
 					if (input) input.webkitdirectory = folder;
 				}}
-				accept={
-					folder ? undefined : "image/*,.bmp,.tif,.tiff"
-				}
+				accept={folder ? undefined : "image/*,.bmp,.tif,.tiff"}
 				onChange={(event) => {
 					const files = [...(event.currentTarget.files ?? [])];
 					event.currentTarget.value = "";

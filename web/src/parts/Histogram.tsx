@@ -51,6 +51,7 @@ function optionsOf(
 	const axis = axisOf(theme);
 	return {
 		cursor: { show: false },
+		padding: [0.5 * theme.rem, theme.rem, 0, 0],
 		scales: {
 			x: { time: false, range: [0, end] as [number, number] },
 			y: {
@@ -61,7 +62,7 @@ function optionsOf(
 			},
 		},
 		axes: [
-			{ ...axis, size: 2 * theme.rem },
+			{ ...axis, size: 2 * theme.rem, space: 3.5 * theme.rem },
 			{
 				...axis,
 				size: 2.6 * theme.rem,

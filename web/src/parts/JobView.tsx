@@ -4,8 +4,10 @@ import type { JobReply } from "../../../src/server/api.ts";
 import { useAction } from "../action.ts";
 import { announce } from "../announce.ts";
 import { send } from "../http.ts";
+import { waitingVersion } from "../feed.ts";
 import { isOver, useJob } from "../job.ts";
 import { hrefOf } from "../route.ts";
+import { useStore } from "../store.ts";
 import { text } from "../text.ts";
 import { Notice } from "./Notice.tsx";
 import { OddImages } from "./OddImages.tsx";
@@ -32,7 +34,9 @@ export function JobView({
 	return (
 		<div class={`job ${job.state}`}>
 			<p>
-				<strong>{text.job.title(job.kind, job.task)}</strong>{" "}
+				<strong>
+					<bdi>{text.job.title(job.kind, job.task)}</bdi>
+				</strong>{" "}
 				<span class="soft">{text.job.states[job.state]}</span>
 			</p>
 			<State job={job} />
@@ -49,23 +53,7 @@ function State({ job }: { readonly job: JobReply }) {
 		case "review":
 			return <OddImages job={job} />;
 		case "done":
-			return (
-				<>
-					<p>
-						{text.job.done(job.memoryVersion)} {job.message}
-					</p>
-					<div class="buttons">
-						{job.kind !== "forget" && job.kind !== "rollback" && (
-							<a class="button" href={hrefOf("products", job.task)}>
-								{text.job.toProduct}
-							</a>
-						)}
-						<a class="button" href={hrefOf("versions")}>
-							{text.job.toVersions}
-						</a>
-					</div>
-				</>
-			);
+			return <Done job={job} />;
 		case "failed":
 			return (
 				<div class="notice" role="alert">
@@ -76,6 +64,30 @@ function State({ job }: { readonly job: JobReply }) {
 		case "cancelled":
 			return <p>{text.job.cancelled}</p>;
 	}
+}
+
+function Done({ job }: { readonly job: JobReply }) {
+	const waits =
+		useStore(waitingVersion) === job.memoryVersion &&
+		job.memoryVersion !== null;
+	return (
+		<>
+			<p>
+				{text.job.done(job.memoryVersion)} <bdi>{job.message}</bdi>
+			</p>
+			{waits && <p class="flag">{text.job.waits}</p>}
+			<div class="buttons">
+				{job.kind !== "forget" && job.kind !== "rollback" && (
+					<a class="button" href={hrefOf("products", job.task)}>
+						{text.job.toProduct}
+					</a>
+				)}
+				<a class={waits ? "button main" : "button"} href={hrefOf("versions")}>
+					{text.job.toVersions}
+				</a>
+			</div>
+		</>
+	);
 }
 
 function Progress({ progress }: Pick<JobReply, "progress">) {

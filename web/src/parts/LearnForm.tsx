@@ -53,7 +53,7 @@ export function LearnForm({
 			const abort = new AbortController();
 			sending.current = abort;
 			setSent(0);
-			const body = { name, kind, review: kind !== "recalibrate" && review };
+			const body = { name, kind, review: kind === "learn" && review };
 			const { id } = await send<JobReply>("POST", "/v1/tasks", body);
 			try {
 				if (shapes.length > 0 && sheet)
@@ -114,7 +114,7 @@ export function LearnForm({
 					)}
 				</details>
 			)}
-			{kind !== "recalibrate" && (
+			{kind === "learn" && (
 				<label class="check">
 					<input
 						type="checkbox"

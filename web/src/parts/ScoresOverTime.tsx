@@ -2,7 +2,7 @@
 import { useMemo } from "preact/hooks";
 import type uPlot from "uplot";
 import type { HistoryRow } from "../../../src/server/api.ts";
-import { formatScore } from "../format.ts";
+import { formatClock, formatScore } from "../format.ts";
 import { text } from "../text.ts";
 import type { Theme } from "../theme.ts";
 import { axisOf, Chart } from "./Chart.tsx";
@@ -65,9 +65,15 @@ const optionsFor = (top: number) => (theme: Theme) => {
 	});
 	return {
 		cursor: { show: false },
+		padding: [0.5 * theme.rem, theme.rem, 0, 0] as uPlot.Padding,
 		scales: { y: { range: [0, 1.06 * top] as [number, number] } },
 		axes: [
-			{ ...axis, size: 2 * theme.rem, space: 4.5 * theme.rem },
+			{
+				...axis,
+				size: 2 * theme.rem,
+				space: 5 * theme.rem,
+				values: (_: uPlot, ticks: number[]) => ticks.map(formatClock),
+			},
 			{
 				...axis,
 				size: 2.6 * theme.rem,

@@ -1,7 +1,7 @@
 /** Whether the page is connected, which memory answers, what is under way. */
 import { useEffect, useState } from "preact/hooks";
-import type { JobReply } from "../../../src/server/api.ts";
-import { connection, useFeed } from "../feed.ts";
+import type { JobReply, VersionsReply } from "../../../src/server/api.ts";
+import { connection, useFeed, waitingVersion } from "../feed.ts";
 import { isOver } from "../job.ts";
 import { useLoaded } from "../loaded.ts";
 import { hrefOf } from "../route.ts";
@@ -12,8 +12,7 @@ import { text } from "../text.ts";
 export function Status() {
 	const { open, renewed } = useStore(connection);
 	const { value } = useTasks();
-	const [waiting, setWaiting] = useState(false);
-	useFeed("version", (version) => setWaiting(version.waiting !== null));
+	const waiting = useWaiting();
 	const jobs = useJobs(renewed);
 	return (
 		<div class="status">
@@ -27,14 +26,27 @@ export function Status() {
 						: text.connection.version(value.memoryVersion)}
 				</a>
 			)}
-			{waiting && <a href={hrefOf("versions")}>{text.connection.waiting}</a>}
+			{waiting !== null && (
+				<a href={hrefOf("versions")}>{text.connection.waiting}</a>
+			)}
 			{jobs.map(({ id, kind, task }) => (
 				<a key={id} href={hrefOf("jobs", id)}>
-					{text.connection.job(kind, task)}
+					<bdi>{text.connection.job(kind, task)}</bdi>
 				</a>
 			))}
 		</div>
 	);
+}
+
+/** The version that waits to be activated, if any; told to all of the page. */
+function useWaiting(): number | null {
+	const { value } = useLoaded<VersionsReply>("/v1/versions");
+	useEffect(() => {
+		const found = value?.versions.find(({ state }) => state === "waiting");
+		waitingVersion.set(found?.version ?? null);
+	}, [value]);
+	useFeed("version", (version) => waitingVersion.set(version.waiting));
+	return useStore(waitingVersion);
 }
 
 /** Jobs that are not over, as the feed tells of them. */
