@@ -35,8 +35,11 @@ export function run(program, args, options = {}) {
 
 /** The dashboard, into dist/web/: how it is compiled says web/tsconfig.json, there is nothing else to configure. */
 const dashboard = [
-	...["build", "web", "--outDir", "../dist/web", "--emptyOutDir"],
-	...["--logLevel", "warn"],
+	"build",
+	"web",
+	"--outDir=../dist/web",
+	"--emptyOutDir",
+	"--logLevel=warn",
 ];
 
 /** `npm ci`, unless every package of the lock file is there in its version. */

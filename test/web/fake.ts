@@ -557,15 +557,7 @@ export class Fake {
 			() =>
 				ok(tasksReply, {
 					memoryVersion: this.#versions.active,
-					tasks: [...this.#tasks.keys()].map((id) => {
-						const {
-							memories,
-							goodScores,
-							feedback: said,
-							...rest
-						} = this.#productOf(id);
-						return rest;
-					}),
+					tasks: [...this.#tasks.keys()].map((id) => this.#productOf(id)), // the schema takes what it knows
 				}),
 		],
 		[
@@ -651,7 +643,7 @@ export class Fake {
 				const asked = this.calls.findLast(
 					({ what }) => what === "POST /v1/tasks",
 				);
-				const { review } = asked?.sent as { readonly review: boolean };
+				const { review } = jobBody.parse(asked?.sent);
 				return {
 					status: 202,
 					body: job.parse(
@@ -668,7 +660,7 @@ export class Fake {
 			({ params: [id, n], response }) => {
 				this.#jobOf(id);
 				const [tablet] = Object.values(this.#options.line);
-				return picture(response, tablet?.bad[Number(n) % 3] as Drawn, true);
+				return picture(response, tablet?.bad[Number(n) % 4] as Drawn, true);
 			},
 		],
 		[
@@ -708,9 +700,8 @@ export class Fake {
 				const row: Row = { ...made, name: file.name };
 				this.#rows[row.id - 1] = row;
 				this.#publish("prediction", shown(row));
-				const { image, feedback: said, ...rest } = shown(row);
 				return ok(predicted, {
-					...rest,
+					...shown(row),
 					map:
 						map && row.score !== null
 							? (await overlay(row.drawn)).toString("base64")
@@ -859,7 +850,7 @@ const runs: z.input<typeof runsReply>["runs"] = [
 	},
 ];
 
-const shown = ({ drawn, ...row }: Row): HistoryRow => row;
+const shown = ({ drawn: _drawn, ...row }: Row): HistoryRow => row;
 
 function ok<S extends z.ZodType>(schema: S, value: z.input<S>): Reply {
 	return { status: 200, body: schema.parse(value) };

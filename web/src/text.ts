@@ -213,8 +213,8 @@ export const text = {
 			unusable: "It could not be scored.",
 		} satisfies Record<Verdict, string>,
 		noOverlay: "There is no map of this picture.",
-		hide: "Hide what stands out",
 		show: "Show what stands out",
+		ask: "What is it really? A correction waits in Review until someone has looked at it.",
 	},
 
 	products: {
@@ -228,7 +228,7 @@ export const text = {
 			`${share} of the last ${number.format(n)} stood out`,
 		notSeen: "not seen yet",
 		recalibrate: "Recalibrate",
-		running: "Under way",
+		running: "A change to what is known",
 	},
 
 	product: {

@@ -97,13 +97,14 @@ function Result({ scored: { file, reply } }: { readonly scored: Scored }) {
 					/>
 				)}
 				{reply.map ? (
-					<button
-						type="button"
-						aria-pressed={over}
-						onClick={() => setOver(!over)}
-					>
+					<label class="check">
+						<input
+							type="checkbox"
+							checked={over}
+							onChange={(event) => setOver(event.currentTarget.checked)}
+						/>
 						{text.score.show}
-					</button>
+					</label>
 				) : (
 					<p class="soft">{text.score.noOverlay}</p>
 				)}
@@ -121,12 +122,15 @@ function Result({ scored: { file, reply } }: { readonly scored: Scored }) {
 				{reply.id === null ? (
 					<p class="soft">{text.feedback.noPlace}</p>
 				) : (
-					<FeedbackButtons
-						prediction={reply.id}
-						what={file.name}
-						said={said}
-						onSaid={setSaid}
-					/>
+					<>
+						<p class="soft small">{text.score.ask}</p>
+						<FeedbackButtons
+							prediction={reply.id}
+							what={file.name}
+							said={said}
+							onSaid={setSaid}
+						/>
+					</>
 				)}
 			</div>
 		</section>

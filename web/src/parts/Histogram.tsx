@@ -62,7 +62,7 @@ function optionsOf(
 			},
 		},
 		axes: [
-			{ ...axis, size: 2 * theme.rem, space: 3.5 * theme.rem },
+			{ ...axis, size: 1.6 * theme.rem, space: 3.5 * theme.rem },
 			{
 				...axis,
 				size: 2.6 * theme.rem,

@@ -70,8 +70,8 @@ const optionsFor = (top: number) => (theme: Theme) => {
 		axes: [
 			{
 				...axis,
-				size: 2 * theme.rem,
-				space: 5 * theme.rem,
+				size: 1.6 * theme.rem,
+				space: 4.5 * theme.rem,
 				values: (_: uPlot, ticks: number[]) => ticks.map(formatClock),
 			},
 			{
