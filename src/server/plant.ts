@@ -49,7 +49,7 @@ export class Plant {
 		this.history = new History(own, options.history);
 		this.pool = new Pool(limits);
 		this.meters = new Meters(() => ({
-			waiting: this.pool.waiting,
+			pictures: this.pool.pictures,
 			workers: this.pool.active?.workers ?? 0,
 			version: this.pool.active?.version ?? null,
 			viewers: this.hub.viewers,
