@@ -24,7 +24,7 @@ export function addAbout(app: Typed, plant: Plant, web: WebFiles): void {
 					status,
 					memoryVersion: plant.pool.active?.version ?? null,
 					version,
-					queue: plant.pool.waiting,
+					queue: plant.pool.pictures,
 					workers: plant.pool.active?.workers ?? 0,
 				});
 		},

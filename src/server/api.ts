@@ -264,7 +264,7 @@ export const health = z.object({
 	status: z.enum(["ok", "starting", "empty", "draining", "failing"]),
 	memoryVersion: id.nullable(),
 	version: z.string(),
-	queue: count,
+	queue: count.describe("pictures that wait or are scored"),
 	workers: count,
 });
 

@@ -50,10 +50,10 @@ export async function createApp(
 		bodyLimit: BODY,
 		forceCloseConnections: "idle",
 		keepAliveTimeout: 30_000,
+		requestTimeout: receiveMs,
 		routerOptions: { maxParamLength: 1000 },
 		http: {
 			headersTimeout: Math.min(10_000, receiveMs),
-			requestTimeout: receiveMs,
 			connectionsCheckingInterval: Math.min(2000, receiveMs),
 			maxHeaderSize: 16_384,
 		},

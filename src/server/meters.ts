@@ -18,7 +18,7 @@ interface Recent {
 }
 
 export interface State {
-	readonly waiting: number;
+	readonly pictures: number;
 	readonly workers: number;
 	readonly version: number | null;
 	readonly viewers: number;
@@ -69,7 +69,11 @@ export class Meters {
 					this.set(read());
 				},
 			});
-		gauge("keepsight_queue_depth", "Pictures that wait", () => state().waiting);
+		gauge(
+			"keepsight_queue_depth",
+			"Pictures that wait or are scored",
+			() => state().pictures,
+		);
 		gauge("keepsight_scorers", "Scoring processes", () => state().workers);
 		gauge("keepsight_viewers", "Watchers of events", () => state().viewers);
 		gauge(

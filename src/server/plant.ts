@@ -1,6 +1,7 @@
 /** All that a server holds, in one place for its routes. */
 import { join } from "node:path";
 import type { RunConfig } from "../config.ts";
+import { fail } from "../errors.ts";
 import { serverFolder } from "../run.ts";
 import type { Answered, LearntProduct, StartScorer } from "../scorer.ts";
 import type { Feed, HistoryRow, PredictedReply } from "./api.ts";
@@ -8,7 +9,7 @@ import { Hub } from "./feed.ts";
 import { History, type HistoryLimits, type NewPrediction } from "./history.ts";
 import { Jobs, type Teach } from "./jobs.ts";
 import { Meters } from "./meters.ts";
-import { Pool, type PoolLimits, unknownProduct } from "./pool.ts";
+import { busy, Pool, type PoolLimits, unknownProduct } from "./pool.ts";
 import { inspectImage } from "../data/image.ts";
 import { Versions } from "./versions.ts";
 
@@ -48,7 +49,7 @@ export class Plant {
 		this.history = new History(own, options.history);
 		this.pool = new Pool(limits);
 		this.meters = new Meters(() => ({
-			waiting: this.pool.waiting,
+			pictures: this.pool.pictures,
 			workers: this.pool.active?.workers ?? 0,
 			version: this.pool.active?.version ?? null,
 			viewers: this.hub.viewers,
@@ -173,6 +174,13 @@ export class Plant {
 		const {
 			size: [h, w],
 		} = await inspectImage(bytes, "that was sent");
+		if (!this.pool.active)
+			throw this.versions.begun
+				? fail("NOT_NOW", {
+						what: "No picture can be scored",
+						state: "no product is learnt yet",
+					})
+				: busy("The server is starting");
 		if (task !== null) this.product(task);
 		return this.pool.score({ bytes, task, overlay }, { pixels: h * w, signal });
 	}

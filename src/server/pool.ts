@@ -181,9 +181,9 @@ export class Pool {
 	get active(): Generation | null {
 		return this.#active;
 	}
-	/** Pictures that wait. */
-	get waiting(): number {
-		return this.#waiting.length;
+	/** Pictures that wait or are scored. */
+	get pictures(): number {
+		return this.#pictures;
 	}
 
 	/** From now on these answer; the earlier ones end when they have answered what they took. */

@@ -5,7 +5,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { KeepsightError } from "../errors.ts";
-import { known } from "../known.ts";
+import { versionsOf } from "../known.ts";
 import { holdsRun, memoryFolder, openRun } from "../run.ts";
 import type { Answered, StartScorer } from "../scorer.ts";
 import type { Check, VersionsReply } from "./api.ts";
@@ -93,7 +93,7 @@ export class Versions {
 		const { memDir, pool, history } = this.#options;
 		const active = pool.active?.version ?? null;
 		if (this.#newest() === null) return { active, versions: [] };
-		const { version, earlier } = known(memDir);
+		const { version, earlier } = versionsOf(openRun(memDir, "read"));
 		return {
 			active,
 			versions: [version, ...earlier].map((one) => ({
