@@ -137,6 +137,50 @@ describe("layers", () => {
 	});
 });
 
+describe("the dashboard", () => {
+	const web: Sources = Object.fromEntries(
+		readdirSync("web/src", { recursive: true, encoding: "utf8" })
+			.filter((path) => /\.tsx?$/.test(path))
+			.map((path) => [
+				path.replaceAll("\\", "/"),
+				readFileSync(`web/src/${path}`, "utf8"),
+			]),
+	);
+
+	it("takes types of server/api.ts from src/, and nothing else", () => {
+		const found = Object.entries(web).flatMap(([path, text]) =>
+			[...text.matchAll(/(import[^;]*?from|import)\s*\(?\s*"([^"]+)"/g)]
+				.filter(([, , target]) => target?.includes("src/"))
+				.filter(
+					([, how, target]) =>
+						!/^import type\b/.test(how as string) ||
+						!/^(\.\.\/)+src\/server\/api\.ts$/.test(target as string),
+				)
+				.map(([statement]) => `${path}: ${statement}`),
+		);
+		expect(found).toEqual([]);
+		expect(Object.keys(web).length).toBeGreaterThan(40);
+	});
+
+	it("calls the server through http.ts, says in text.ts whatever it says", () => {
+		const offending = (pattern: RegExp, allowed: string) =>
+			Object.entries(web).flatMap(([path, text]) => {
+				const found =
+					path === allowed ? null : pattern.exec(withoutComments(text));
+				return found ? [`${path}: ${found[0].trim()}`] : [];
+			});
+		expect(offending(/(?<![.#\w])(fetch|EventSource)\(/, "http.ts")).toEqual(
+			[],
+		);
+		expect(
+			offending(
+				/>\s*[A-Za-z][A-Za-z ,.'-]*<\/|\b(aria-label|title|alt)="/,
+				"text.ts",
+			),
+		).toEqual([]);
+	});
+});
+
 describe("one door", () => {
 	it("to onnxruntime: engine/runtime.ts", () => {
 		expect(

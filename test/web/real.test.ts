@@ -154,10 +154,17 @@ threads: 1
 				await page.goto(
 					`${server.url}/#/products/${encodeURIComponent(tablet)}`,
 				);
-				await page.getByLabel("Exactly").fill("1.5");
+				await page.getByLabel("Exactly").fill("0.2");
 				await page.keyboard.press("Tab");
 				await page.getByRole("button", { name: "Set threshold" }).click();
 				await page.getByText("Done: version 5").waitFor({ timeout: 60_000 });
+				// all that was scored would be judged otherwise, so a person has to agree
+				await page.getByText("it waits for you to activate it").waitFor();
+				await page.getByText("as calibrated").first().waitFor();
+				await page.getByRole("link", { name: "See versions" }).click();
+				await page.getByRole("button", { name: "Activate" }).click();
+				await page.getByRole("link", { name: "Memory 5" }).waitFor();
+				await page.goBack();
 				await page.getByText("set by hand").waitFor();
 				await page.getByRole("link", { name: "Runs", exact: true }).click();
 				await settled(page);

@@ -11,7 +11,11 @@ const dayAndClock = new Intl.DateTimeFormat("en-GB", {
 export const formatCount = (n: number): string => whole.format(n);
 
 export const formatScore = (score: number | null): string =>
-	score === null ? "–" : score >= 100 ? whole.format(score) : score.toFixed(2);
+	score === null
+		? "–"
+		: score >= 100
+			? whole.format(score)
+			: score.toFixed(2).replace("-", "−");
 
 /** 0.0123 -> "1.2 %" */
 export const formatShare = (share: number): string =>
@@ -27,15 +31,19 @@ export function formatBytes(bytes: number): string {
 	return `${value.toFixed(power === 0 || value >= 100 ? 0 : 1)} ${units[power]}`;
 }
 
-/** The rarity that a score stands for: 2 -> "1 in 100". */
-export const formatRarity = (score: number): string =>
-	text.oneIn(
-		score > 9
-			? `10^${Math.round(score)}`
-			: String(Number((10 ** score).toPrecision(2)).toLocaleString("en")),
-	);
+/** Beyond this a rarity is a number without a meaning. */
+const rarest = 9;
+const rarity = (score: number): string =>
+	whole.format(Number((10 ** score).toPrecision(2)));
 
-const hours = new Intl.DateTimeFormat("en-GB", {
+/** The rarity that a score stands for: 2 -> "1 in 100". */
+export function formatRarity(score: number): string {
+	if (score <= 0) return text.anyPart;
+	if (score > rarest) return text.fewerThanOneIn(rarity(rarest));
+	return text.oneIn(rarity(score));
+}
+
+const minutes = new Intl.DateTimeFormat("en-GB", {
 	hour: "2-digit",
 	minute: "2-digit",
 });
@@ -44,12 +52,12 @@ const days = new Intl.DateTimeFormat("en-GB", {
 	month: "short",
 });
 
-/** Of seconds since 1970: "14:05", or the day where it begins. */
-export function formatClock(seconds: number): string {
+/** Of seconds since 1970, where marks are `step` seconds apart: "14:05:30", "14:05", or the day where it begins. */
+export function formatClock(seconds: number, step: number): string {
 	const time = new Date(1000 * seconds);
-	return time.getHours() + time.getMinutes() === 0
-		? days.format(time)
-		: hours.format(time);
+	const midnight = time.getHours() + time.getMinutes() === 0;
+	const format = step < 60 ? clock : midnight ? days : minutes;
+	return format.format(time);
 }
 
 /** Today's times without the day. */

@@ -15,8 +15,6 @@ interface Page {
 	readonly predictions: readonly HistoryRow[];
 }
 
-/** Rows of one answer. */
-const pageSize = 60;
 /** Rows that are kept at most; older ones are asked for again. */
 const most = 600;
 
@@ -32,13 +30,17 @@ export interface History {
 	mark(prediction: number, label: FeedbackReply["label"] | null): void;
 }
 
-export function useHistory(filter: Filter, paused: boolean): History {
+/** `pageSize`: rows of one answer, at most 500. */
+export function useHistory(
+	{ task, verdict }: Filter,
+	paused: boolean,
+	pageSize: number,
+): History {
 	const [rows, setRows] = useState<readonly HistoryRow[] | null>(null);
 	const [held, setHeld] = useState<readonly HistoryRow[]>([]);
 	const [more, setMore] = useState(false);
 	const [problem, setProblem] = useState<Problem | null>(null);
 	const { renewed } = useStore(connection);
-	const { task, verdict } = filter;
 	const path = (before?: number) =>
 		`/v1/history${query({ task, verdict, before, limit: pageSize })}`;
 

@@ -90,6 +90,8 @@ export const text = {
 	cancel: "Cancel",
 	close: "Close",
 	none: "–",
+	anyPart: "all of them",
+	fewerThanOneIn: (n: string): string => `fewer than 1 in ${n}`,
 	oneIn: (n: string): string => `1 in ${n}`,
 	verdicts,
 	labels,

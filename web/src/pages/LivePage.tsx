@@ -1,6 +1,5 @@
 /** What is scored, as it comes. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { HistoryRow } from "../../../src/server/api.ts";
 import { announce } from "../announce.ts";
 import { useFeed } from "../feed.ts";
 import { byTask } from "../groups.ts";
@@ -23,14 +22,20 @@ const tellMs = 5000;
 export function LivePage() {
 	const [filter, setFilter] = useState<Filter>({ task: "", verdict: "" });
 	const [paused, setPaused] = useState(false);
-	const { rows, held, more, problem, older, mark } = useHistory(filter, paused);
+	const { rows, held, more, problem, older, mark } = useHistory(
+		filter,
+		paused,
+		60,
+	);
 	const { value: known } = useTasks();
 	useNews();
 	const filtered = filter.task !== "" || filter.verdict !== "";
 	return (
 		<>
 			<Head title={text.pages.live} help={text.live.help}>
-				{rows && rows.length > 0 && <Tally rows={rows} />}
+				{rows && rows.length > 0 && filter.verdict === "" && (
+					<Tally rows={rows} />
+				)}
 			</Head>
 			<div class="controls">
 				<TaskSelect
@@ -74,7 +79,8 @@ export function LivePage() {
 				</p>
 			)}
 			<div class="live">
-				<section aria-label={text.live.feed}>
+				<Charts task={filter.task} paused={paused} />
+				<section class="rows" aria-label={text.live.feed}>
 					{rows === null && !problem && <p class="soft">{text.loading}</p>}
 					{rows?.length === 0 && (
 						<p class="soft">
@@ -96,17 +102,23 @@ export function LivePage() {
 						</button>
 					)}
 				</section>
-				<Charts rows={rows ?? []} />
 			</div>
 		</>
 	);
 }
 
-/** One for each of the products that were seen last. */
-function Charts({ rows }: { readonly rows: readonly HistoryRow[] }) {
+/** One for each of the products that were seen last, whatever the verdicts: a chart of defects alone would tell nothing. */
+function Charts({
+	task: only,
+	paused,
+}: {
+	readonly task: string;
+	readonly paused: boolean;
+}) {
+	const { rows } = useHistory({ task: only, verdict: "" }, paused, 300);
 	const groups = useMemo(
 		() =>
-			[...byTask(rows)]
+			[...byTask(rows ?? [])]
 				.flatMap(([task, group]) => (task === null ? [] : { task, group }))
 				.slice(0, charts)
 				.toSorted((a, b) => (a.task < b.task ? -1 : 1)),
@@ -116,7 +128,12 @@ function Charts({ rows }: { readonly rows: readonly HistoryRow[] }) {
 		<section aria-labelledby="charts" class="charts">
 			<h2 id="charts">{text.live.charts}</h2>
 			{groups.length === 0 && <p class="soft">{text.live.noChart}</p>}
-			<div class="plots">
+			<div
+				class="plots"
+				tabIndex={groups.length > 1 ? 0 : undefined}
+				role="group"
+				aria-labelledby="charts"
+			>
 				{groups.map(({ task, group }) => (
 					<ScoresOverTime key={task} task={task} rows={group} />
 				))}

@@ -15,6 +15,7 @@ export function CheckView({
 	readonly check: Check;
 }) {
 	const { changed, images, from } = check;
+	if (images === 0) return <p class="soft">{text.versions.unchecked}</p>;
 	return (
 		<>
 			<p>{text.versions.changed(changed.length, images, from)}</p>

@@ -29,7 +29,10 @@ export function Histogram({
 			const bin = binOf(score, end);
 			counts[bin] = (counts[bin] ?? 0) + 1;
 		}
-		return [counts.map((_, i) => ((i + 0.5) * end) / bins), counts];
+		return [
+			counts.map((_, i) => ((i + 0.5) * end) / bins),
+			counts.map((count) => (count === 0 ? null : count)),
+		];
 		// the threshold: a moved line is drawn anew
 	}, [scores, end, threshold]);
 	const options = useMemo(

@@ -1,4 +1,4 @@
-/** The scores of one product over time with its threshold; scores beyond three times the threshold stand at the upper edge. */
+/** The scores of one product over time with its threshold; scores below 0 or beyond three times the threshold stand at the edges. */
 import { useMemo } from "preact/hooks";
 import type uPlot from "uplot";
 import type { HistoryRow } from "../../../src/server/api.ts";
@@ -30,7 +30,8 @@ export function ScoresOverTime({
 		const times = scored.map(({ at }) => Date.parse(at) / 1000);
 		const column = (value: (row: HistoryRow) => number | null) =>
 			scored.map(value);
-		const seen = ({ score }: HistoryRow) => Math.min(score ?? 0, top);
+		const seen = ({ score }: HistoryRow) =>
+			Math.min(top, Math.max(0, score ?? 0));
 		return [
 			times,
 			column((row) => (row.anomalous ? null : seen(row))),
@@ -65,14 +66,20 @@ const optionsFor = (top: number) => (theme: Theme) => {
 	});
 	return {
 		cursor: { show: false },
-		padding: [0.5 * theme.rem, theme.rem, 0, 0] as uPlot.Padding,
+		padding: [0.5 * theme.rem, 2 * theme.rem, 0, 0] as uPlot.Padding,
 		scales: { y: { range: [0, 1.06 * top] as [number, number] } },
 		axes: [
 			{
 				...axis,
 				size: 1.6 * theme.rem,
 				space: 4.5 * theme.rem,
-				values: (_: uPlot, ticks: number[]) => ticks.map(formatClock),
+				values: (
+					_: uPlot,
+					ticks: number[],
+					__: number,
+					___: number,
+					step: number,
+				) => ticks.map((tick) => formatClock(tick, step)),
 			},
 			{
 				...axis,
