@@ -389,6 +389,8 @@ describe("hostile requests", () => {
 				"x".repeat(20_000) +
 				"\r\ncontent-length: 5\r\n\r\nhello",
 			"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\n",
+			"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data\r\ncontent-length: 5\r\n\r\nhello",
+			"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\ncontent-length: 12\r\n\r\n--x\r\nhello\r\n",
 			"GARBAGE\r\n\r\n",
 			`GET /${"x".repeat(40_000)} HTTP/1.1\r\nhost: localhost\r\n\r\n`,
 		];

@@ -123,7 +123,7 @@ export function startFake(fake: Fake) {
 			},
 			score: async (sent) => {
 				fake.groups.push(sent);
-				return Promise.all(sent.map((one) => fake.answer(one, version)));
+				return Promise.all(sent.map(async (one) => fake.answer(one, version)));
 			},
 		};
 		fake.scorers.push(scorer);
