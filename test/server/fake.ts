@@ -150,7 +150,7 @@ export async function served(
 		rate: 100_000,
 		receiveMs: 30_000,
 		graceMs: 2000,
-		limits: { workers: 1, queue: 64, timeoutMs: 5000 },
+		limits: { workers: 1, queue: 64, timeoutMs: 20_000 },
 		history: { days: 90, bytes: 1e9, images: false },
 		runs: null,
 		webDir: null,
