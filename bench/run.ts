@@ -526,6 +526,38 @@ async function learning(): Promise<Figure[]> {
 	];
 }
 
+/** Over HTTP against the same pictures in one process. */
+async function serving(): Promise<Figure[]> {
+	const a = await talkerOf("serve.js", { images: 200, threads });
+	const names = ["alone", "asked", "together", "clients"] as const;
+	const rounds: Record<(typeof names)[number], number[]> = {
+		alone: [],
+		asked: [],
+		together: [],
+		clients: [],
+	};
+	for (const name of names) await a.ask(name); // warm
+	for (let i = 0; i < ROUNDS; i++)
+		for (const name of names) rounds[name].push(await a.ask(name));
+	await a.ask("end");
+	a.end();
+	return (
+		[
+			["one picture over HTTP", "asked", "alone", 1.2],
+			["pictures of 8 clients over HTTP", "clients", "together", 1 / 0.9],
+		] as const
+	).map(([name, own, other, limit]) => ({
+		name,
+		unit: "ms/image",
+		value: median(rounds[own]),
+		peer: median(rounds[other]),
+		peerName: own === "asked" ? "in one process" : "`predict` on all of them",
+		ratio: median(rounds[own].map((v, i) => v / (rounds[other][i] as number))),
+		limit,
+		spread: spread(rounds[own]),
+	}));
+}
+
 /**
  * The detector at 224 px against anomalib's AnomalyDINO with the same weights and files: at its defaults, which the limits are for (252 px,
  * 32 images at a time), and at our size, where its time and memory depend on how many images it takes at once. All memory is that of the
@@ -721,6 +753,7 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	detection,
 	product,
 	learning,
+	serving,
 	anomalib,
 	pixel,
 	"memory-16": () => peak(16, 2.5),

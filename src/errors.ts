@@ -288,12 +288,12 @@ const wording = {
 	NOT_NOW: (e: { what: string; state: string }) => `${e.what}: ${e.state}.`,
 	REQUEST_INVALID: (e: { problem: string }) =>
 		`The request cannot be used: ${e.problem}. /openapi.json describes what is expected.`,
-	BODY_TOO_LARGE: (_: object) =>
-		"The body is larger than this server takes. Send one picture of at most 32 MB.",
-	MEDIA_TYPE: (_: object) =>
-		"The body is of no kind that is read here. Send the bytes of a PNG, JPEG, WebP, BMP or TIFF picture with its content type, or a form (multipart/form-data) with one such file; JSON where JSON is asked for.",
-	TOKEN_WRONG: (_: object) =>
-		"This server wants a token: send it as Authorization: Bearer TOKEN.",
+	BODY_TOO_LARGE: (e: { limit: number }) =>
+		`The body is larger than this server takes. Send one picture of at most ${e.limit >> 20} MB.`,
+	MEDIA_TYPE: (e: { found: string }) =>
+		`A body of type ${JSON.stringify(e.found)} is not read here. Send the bytes of a PNG, JPEG, WebP, BMP or TIFF picture with its content type, or a form (multipart/form-data) with one such file; JSON where JSON is asked for.`,
+	TOKEN_WRONG: (e: { given: boolean }) =>
+		`This server wants ${e.given ? "another" : "a"} token: send it as Authorization: Bearer TOKEN.`,
 	ORIGIN_REFUSED: (e: { what: string }) =>
 		`Refused: ${e.what} is not this server. Pages of other sites may not use it; name further hosts with --allow-host.`,
 	TOO_MANY_REQUESTS: (e: { seconds: number }) =>

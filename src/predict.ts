@@ -75,7 +75,7 @@ function checkTold(
 }
 
 /** The next is begun while the last is used. */
-async function* ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
+export async function* ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
 	const begin = () => {
 		const next = source.next();
 		next.catch(() => {}); // told when it is awaited

@@ -19,7 +19,7 @@ export const problem = z.object({
 	code: z.string(),
 });
 
-export const prediction = z.object({
+const prediction = z.object({
 	id: id.describe("its place in the history, for feedback"),
 	at: time,
 	/** Of the file, where the sender gave one. */
@@ -36,7 +36,6 @@ export const prediction = z.object({
 	latencyMs: z.number().describe("from the whole body to the answer"),
 	reason: z.string().nullable().describe("why it is unusable"),
 });
-export type PredictionReply = z.output<typeof prediction>;
 
 export const predictQuery = z.strictObject({
 	task: taskName

@@ -16,11 +16,9 @@ import { addAbout } from "./about.ts";
 import { type GuardOptions, guard } from "./guard.ts";
 import { addLearning } from "./learning.ts";
 import type { Plant } from "./plant.ts";
-import { errorHandler } from "./problem.ts";
+import { bodyLimit, errorHandler } from "./problem.ts";
 import { addScoring } from "./scoring.ts";
 
-/** Bytes of a body. */
-const BODY = 32 << 20;
 const CONNECTIONS = 1024;
 
 export interface AppOptions extends GuardOptions {
@@ -47,7 +45,7 @@ export async function createApp(
 	{ token, hosts, rate, receiveMs, web }: AppOptions,
 ): Promise<FastifyInstance> {
 	const app = Fastify({
-		bodyLimit: BODY,
+		bodyLimit,
 		forceCloseConnections: "idle",
 		keepAliveTimeout: 30_000,
 		requestTimeout: receiveMs,
@@ -102,7 +100,7 @@ export async function createApp(
 			fieldSize: 1000,
 			fieldNameSize: 100,
 			headerPairs: 20,
-			fileSize: BODY,
+			fileSize: bodyLimit,
 		},
 		throwFileSizeLimit: true,
 	});

@@ -28,7 +28,7 @@ export function guard({ token, hosts }: GuardOptions) {
 		if (origin !== undefined && !isSame(origin, host))
 			throw fail("ORIGIN_REFUSED", { what: "the page that asks" });
 		if (token !== null && !open && !isEqual(authorization, `Bearer ${token}`))
-			throw fail("TOKEN_WRONG", {});
+			throw fail("TOKEN_WRONG", { given: authorization !== "" });
 	};
 }
 

@@ -1,4 +1,5 @@
 /** Routes that change what is known: products, jobs, thresholds, versions. */
+import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { fail } from "../errors.ts";
 import type { LearntProduct } from "../scorer.ts";
@@ -20,6 +21,7 @@ import {
 } from "./api.ts";
 import type { Plant } from "./plant.ts";
 import { lastEventOf, sendPicture } from "./scoring.ts";
+import { mediaType } from "./problem.ts";
 import { problems, type Typed } from "./typed.ts";
 
 export function addLearning(app: Typed, plant: Plant): void {
@@ -164,8 +166,10 @@ export function addLearning(app: Typed, plant: Plant): void {
 				response: { 200: job, ...problems },
 			},
 		},
-		async ({ params: { id, n }, body }) =>
-			plant.jobs.put(id, n, pictureOf(body)),
+		async (request) => {
+			const { id, n } = request.params;
+			return plant.jobs.put(id, n, pictureOf(request));
+		},
 	);
 
 	app.put(
@@ -179,7 +183,7 @@ export function addLearning(app: Typed, plant: Plant): void {
 				response: { 200: job, ...problems },
 			},
 		},
-		async ({ params: { id }, body }) => plant.jobs.putRoi(id, pictureOf(body)),
+		async (request) => plant.jobs.putRoi(request.params.id, pictureOf(request)),
 	);
 
 	app.post(
@@ -310,7 +314,8 @@ function lowestBad(plant: Plant, name: string): number {
 	return Math.max(0, Math.min(...scores) - Math.log10(2)); // outside what is unsure
 }
 
-function pictureOf(body: unknown): Uint8Array {
-	if (!Buffer.isBuffer(body)) throw fail("MEDIA_TYPE", {});
+function pictureOf(request: FastifyRequest): Uint8Array {
+	const { body } = request;
+	if (!Buffer.isBuffer(body)) throw mediaType(request);
 	return body;
 }

@@ -22,24 +22,28 @@ const statuses: Partial<Record<ErrorCode, number>> = {
 	REQUEST_TIMED_OUT: 503,
 };
 
-/** What Fastify and its plugins refuse by themselves, in our words. */
-function translated(error: FastifyError): KeepsightError | null {
+/** Bytes of a body. */
+export const bodyLimit = 32 << 20;
+
+export const mediaType = ({ headers }: FastifyRequest): KeepsightError =>
+	fail("MEDIA_TYPE", { found: oneLine(headers["content-type"] ?? "none") });
+
+/** What Fastify and its plugins refuse by themselves, in our words; null: it is our fault. */
+function translated(
+	error: FastifyError,
+	request: FastifyRequest,
+): KeepsightError | null {
 	if (error instanceof KeepsightError) return error;
 	if (error.validation)
 		return fail("REQUEST_INVALID", { problem: oneLine(error.message) });
-	switch (error.statusCode) {
-		case 413:
-			return fail("BODY_TOO_LARGE", {});
-		case 415:
-		case 406: // a multipart body was read as one, and is none
-			return fail("MEDIA_TYPE", {});
-		case 503:
-			return fail("SERVER_BUSY", { what: "The server is stopping" });
-		default:
-			return (error.statusCode ?? 500) < 500
-				? fail("REQUEST_INVALID", { problem: oneLine(error.message) })
-				: null;
-	}
+	const status = error.statusCode ?? 500;
+	if (status === 413) return fail("BODY_TOO_LARGE", { limit: bodyLimit });
+	if (status === 415 || status === 406) return mediaType(request); // 406: said to be a form, and is none
+	if (status === 503)
+		return fail("SERVER_BUSY", { what: "The server is stopping" });
+	return status < 500
+		? fail("REQUEST_INVALID", { problem: oneLine(error.message) })
+		: null;
 }
 
 const oneLine = (text: string): string =>
@@ -55,7 +59,7 @@ export interface Refusals {
 export const errorHandler =
 	({ refused, log }: Refusals) =>
 	(error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
-		const known = translated(error);
+		const known = translated(error, request);
 		const status = known ? statuses[known.code] : undefined;
 		if (known && status !== undefined) {
 			refused(known.code);

@@ -1,7 +1,7 @@
 /** Routes that score, and what was scored: predict, history, events, feedback. */
-import type { FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
-import { fail } from "../errors.ts";
+import { fail, KeepsightError } from "../errors.ts";
 import {
 	applyBody,
 	feedback,
@@ -16,6 +16,7 @@ import {
 	predictQuery,
 } from "./api.ts";
 import type { Plant } from "./plant.ts";
+import { mediaType } from "./problem.ts";
 import { problems, type Typed } from "./typed.ts";
 
 /** Endings of pictures, for openapi.json. */
@@ -252,15 +253,26 @@ export function addScoring(app: Typed, plant: Plant): void {
 async function pictureIn(
 	request: FastifyRequest,
 ): Promise<{ readonly bytes: Uint8Array; readonly name: string | null }> {
-	if (request.isMultipart()) {
+	if (request.isMultipart()) return fileIn(request);
+	if (Buffer.isBuffer(request.body)) return { bytes: request.body, name: null };
+	throw mediaType(request);
+}
+
+async function fileIn(
+	request: FastifyRequest,
+): Promise<{ readonly bytes: Uint8Array; readonly name: string | null }> {
+	try {
 		const file = await request.file();
 		if (!file)
 			throw fail("REQUEST_INVALID", { problem: "the form holds no file" });
 		const bytes = await file.toBuffer();
 		return { bytes, name: file.filename.slice(0, 255) || null };
+	} catch (error) {
+		const { statusCode } = error as FastifyError;
+		if (statusCode !== undefined || error instanceof KeepsightError)
+			throw error;
+		throw fail("REQUEST_INVALID", { problem: "the form cannot be read" }); // no boundary, an early end
 	}
-	if (Buffer.isBuffer(request.body)) return { bytes: request.body, name: null };
-	throw fail("MEDIA_TYPE", {});
 }
 
 /** Aborted when the client goes before it is answered. */

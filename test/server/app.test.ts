@@ -1,7 +1,7 @@
 /** What the server lets in, what it answers, and what it refuses, over real sockets. */
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { crc32, deflateSync } from "node:zlib";
+import { crc32, deflateSync, gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import type { Answered } from "../../src/scorer.ts";
 import type { PredictedReply } from "../../src/server/api.ts";
@@ -142,14 +142,13 @@ describe("predict", () => {
 		const waits = gate<Answered>();
 		const { url } = await served(fake(() => waits.promise));
 		const large = claimed(9000, 9000); // 81 million each
-		const responses = Array.from({ length: 8 }, () =>
-			post(`${url}/v1/predict`, large).then((r) => r.status),
-		);
-		const refused = await Promise.race([
-			Promise.all(responses.slice(0, 8)),
-			sleep(1500).then(() => null),
-		]);
-		expect(refused).toBe(null); // some wait
+		let refused = 0;
+		const responses = Array.from({ length: 8 }, async () => {
+			const { status } = await post(`${url}/v1/predict`, large);
+			if (status === 503) refused++;
+			return status;
+		});
+		await expect.poll(() => refused, { timeout: 10_000 }).toBe(4);
 		waits.resolve(answered(1));
 		const statuses = (await Promise.all(responses)).sort();
 		expect(statuses).toEqual([200, 200, 200, 200, 503, 503, 503, 503]);
@@ -162,13 +161,18 @@ describe("predict", () => {
 			return answered(version);
 		});
 		const { url } = await served(scored, {
-			limits: { workers: 1, queue: 12, timeoutMs: 5000 },
+			limits: { workers: 1, queue: 12, timeoutMs: 20_000 },
 		});
 		const picture = await grey(5);
 		const sent = Array.from({ length: 40 }, () =>
 			post(`${url}/v1/predict`, picture),
 		);
-		await sleep(300);
+		let refused = 0;
+		for (const reply of sent)
+			void reply.then(({ status }) => {
+				if (status === 503) refused++;
+			});
+		await expect.poll(() => refused, { timeout: 10_000 }).toBe(28);
 		const times: number[] = [];
 		for (let i = 0; i < 40; i++) {
 			const began = performance.now();
@@ -389,6 +393,8 @@ describe("hostile requests", () => {
 				"x".repeat(20_000) +
 				"\r\ncontent-length: 5\r\n\r\nhello",
 			"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\n",
+			"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello",
+			"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\nconnection: close\r\ncontent-length: 12\r\n\r\n--x\r\nhello\r\n",
 			"GARBAGE\r\n\r\n",
 			`GET /${"x".repeat(40_000)} HTTP/1.1\r\nhost: localhost\r\n\r\n`,
 		];
@@ -425,7 +431,87 @@ describe("hostile requests", () => {
 		for (const { status } of await Promise.all(sockets))
 			expect(status).toBe(408);
 	});
+
+	it("a body of one-byte chunks is a body; one that says it is compressed is taken as it is", async () => {
+		const { url } = await served(fake());
+		const picture = await grey(5);
+		const head =
+			"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: image/png\r\n";
+		const chunks = [...picture].map(
+			(byte) => `1\r\n${String.fromCharCode(byte)}\r\n`,
+		);
+		const sent = await raw(
+			url,
+			`${head}transfer-encoding: chunked\r\n\r\n${chunks.join("")}0\r\n\r\n`,
+		);
+		expect(sent.status).toBe(200);
+		const bomb = gzipSync(Buffer.alloc(20_000_000));
+		const response = await post(`${url}/v1/predict`, bomb, {
+			"content-type": "image/png",
+			"content-encoding": "gzip",
+		});
+		expect(response.status).toBe(415);
+	});
+
+	it("more connections than it takes are closed, and those it has are served", async () => {
+		const { url } = await served(fake());
+		const { hostname, port } = new URL(url);
+		const held = await Promise.all(
+			Array.from({ length: 1100 }, () => open(hostname, Number(port))),
+		);
+		const socket = held.find(({ closed }) => !closed());
+		expect(held.length).toBe(1100);
+		await expect
+			.poll(() => held.filter(({ closed }) => closed()).length, {
+				timeout: 10_000,
+			})
+			.toBeGreaterThanOrEqual(1100 - 1024);
+		expect(
+			await socket?.ask("GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+		).toContain("200 OK");
+		for (const { end } of held) end();
+		await expect
+			.poll(
+				async () => (await fetch(`${url}/health`).catch(() => null))?.status,
+				{ timeout: 10_000 },
+			)
+			.toBe(200);
+	});
 });
+
+interface Held {
+	closed(): boolean;
+	ask(text: string): Promise<string>;
+	end(): void;
+}
+
+/** A connection that sends nothing until it is told. */
+function open(hostname: string, port: number): Promise<Held> {
+	return new Promise((resolve) => {
+		let closed = false;
+		const socket = connect(port, hostname);
+		const held: Held = {
+			closed: () => closed,
+			ask: (text) =>
+				new Promise((answer) => {
+					socket.once("data", (data) => answer(String(data)));
+					socket.write(text);
+				}),
+			end: () => socket.destroy(),
+		};
+		const settle = () => resolve(held);
+		socket.on("connect", settle);
+		socket.on("error", () => {
+			closed = true;
+			settle();
+		});
+		socket.on("close", () => {
+			closed = true;
+			settle();
+		});
+		socket.resume();
+	});
+}
 
 /** Sends bytes as they are; the answer once the server closes or has answered. */
 function raw(
@@ -434,7 +520,9 @@ function raw(
 ): Promise<{ readonly status: number; readonly body: string }> {
 	const { hostname, port } = new URL(url);
 	return new Promise((resolve) => {
-		const socket = connect(Number(port), hostname, () => socket.write(text));
+		const socket = connect(Number(port), hostname, () =>
+			socket.write(text, "latin1"),
+		);
 		let body = "";
 		const done = () =>
 			resolve({ status: Number(body.split(" ")[1] ?? 0), body });
@@ -457,7 +545,28 @@ describe("events", () => {
 		expect(text).toContain("event: prediction");
 	});
 
-	it("a viewer that reads nothing is let go, and a server that ends lets all go", async () => {
+	it("a viewer that does not keep up is let go", async () => {
+		const { url } = await served(
+			fake((_, version) => answered(version, { task: "x".repeat(50_000) })),
+		);
+		const { hostname, port } = new URL(url);
+		const socket = connect(Number(port), hostname, () =>
+			socket.write("GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+		);
+		socket.on("error", () => {});
+		socket.pause();
+		const viewers = async () =>
+			/keepsight_viewers (\d+)/.exec(
+				await (await fetch(`${url}/metrics`)).text(),
+			)?.[1];
+		await expect.poll(viewers).toBe("1");
+		const picture = await grey(1);
+		for (let i = 0; i < 200; i++) await post(`${url}/v1/predict`, picture);
+		await expect.poll(viewers).toBe("0");
+		socket.destroy();
+	});
+
+	it("a server that ends lets all viewers go", async () => {
 		const { url, close } = await served(fake());
 		const { hostname, port } = new URL(url);
 		const ended = Array.from(

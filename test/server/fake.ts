@@ -123,7 +123,7 @@ export function startFake(fake: Fake) {
 			},
 			score: async (sent) => {
 				fake.groups.push(sent);
-				return Promise.all(sent.map((one) => fake.answer(one, version)));
+				return Promise.all(sent.map(async (one) => fake.answer(one, version)));
 			},
 		};
 		fake.scorers.push(scorer);
@@ -150,7 +150,7 @@ export async function served(
 		rate: 100_000,
 		receiveMs: 30_000,
 		graceMs: 2000,
-		limits: { workers: 1, queue: 64, timeoutMs: 5000 },
+		limits: { workers: 1, queue: 64, timeoutMs: 20_000 },
 		history: { days: 90, bytes: 1e9, images: false },
 		runs: null,
 		webDir: null,

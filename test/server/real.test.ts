@@ -64,7 +64,12 @@ threads: 1
 	for (const task of ["mvtec/a", "mvtec/b"]) {
 		const { status, stderr } = keepsight(
 			"learn",
-			...["--mem_dir", run, "--task", task, "--data", join(data, task)],
+			"--mem_dir",
+			run,
+			"--task",
+			task,
+			"--data",
+			join(data, task),
 			...(task === "mvtec/a" ? ["--config", config] : []),
 		);
 		if (status !== 0) throw new Error(stderr);
@@ -190,7 +195,7 @@ it("SIGTERM with 50 requests in flight loses none", async () => {
 it("a scoring process that is killed costs its requests an error and nothing else", async () => {
 	const { url, process: child, logged } = await started(run, "--workers", "1");
 	const file = pictures(folder("mvtec/b", "test/good"))[0] as string;
-	const [before] = await Promise.all([predict(url, file)]);
+	const before = await predict(url, file);
 	const { score } = (await before.json()) as PredictedReply;
 	const scorer = execFileSync("ps", ["-o", "pid=", "--ppid", String(child.pid)])
 		.toString()

@@ -223,6 +223,24 @@ describe.skipIf(noBrowser)(`the dashboard in Chromium${skipped}`, () => {
 		});
 	});
 
+	test("a fast line: 500 at once are shown newest first, and no more than two pages of them", async () => {
+		await visit("#/live", async ({ page, fake }) => {
+			await settled(page);
+			await page.getByText("Connected").waitFor();
+			const { name } = Array.from({ length: 500 }, () =>
+				fake.predict(products.tablet, "good"),
+			).at(-2) as { readonly name: string };
+			const rows = page.locator(".feed > li");
+			await expect.poll(() => rows.count(), { timeout: 10_000 }).toBe(120);
+			expect(await rows.nth(1).textContent()).toContain(name);
+			expect(
+				await page
+					.getByRole("img", { name: /^Scores of .* of line-1/ })
+					.getAttribute("aria-label"),
+			).toMatch(/^Scores of the last 5\d\d pictures/);
+		});
+	}, 60_000);
+
 	test("the threshold slider counts again, is set, is reset, follows what was called bad", async () => {
 		await visit(
 			`#/products/${encodeURIComponent(products.hostile)}`,

@@ -60,10 +60,14 @@ threads: 1
 
 		const of = (product: string, which: "good" | "bad") =>
 			(line[product]?.[which] ?? []).map(({ file }) => file);
-		const add = async (page: Page, name: string, files: readonly string[]) => {
+		const add = async (
+			page: Page,
+			name: string,
+			choose: (page: Page) => Promise<void>,
+		) => {
 			await page.goto(`${server.url}/#/add`);
 			await page.getByLabel("Name").fill(name);
-			await chooser(page, "Choose pictures").setInputFiles(files);
+			await choose(page);
 			await page.getByRole("button", { name: "Learn", exact: true }).click();
 			// how many look odd is the memory's to say: all are taken as good
 			const odd = page.getByRole("button", { name: /^Learn with all/ });
@@ -81,8 +85,16 @@ threads: 1
 			await open(browser, `${server.url}/`, async ({ page }) => {
 				await page.getByText("Nothing is learnt yet.").waitFor();
 				const tablet = `line "1"/<b>tablet</b>`;
-				await add(page, tablet, of("mvtec/tablet", "good").slice(0, 11));
-				await add(page, "line 2/flange", of("mvtec/flange", "good"));
+				await add(page, tablet, () =>
+					chooser(page, "Choose pictures").setInputFiles(
+						of("mvtec/tablet", "good").slice(0, 11),
+					),
+				);
+				await add(page, "line 2/flange", () =>
+					chooser(page, "Choose a folder").setInputFiles(
+						join(dir, "line", "mvtec", "flange", "train"),
+					),
+				);
 				await page.getByRole("link", { name: "Open the product" }).click();
 				expect(await page.locator("h1").textContent()).toBe("line 2/flange");
 				await settled(page);

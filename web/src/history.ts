@@ -1,5 +1,5 @@
 /** What was scored, the newest first, and what is scored meanwhile. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { FeedbackReply, HistoryRow } from "../../src/server/api.ts";
 import { connection, useFeed } from "./feed.ts";
 import { get, type Problem, problemOf, query } from "./http.ts";
@@ -15,8 +15,8 @@ interface Page {
 	readonly predictions: readonly HistoryRow[];
 }
 
-/** Rows that are kept at most; older ones are asked for again. */
-const most = 600;
+/** What comes is shown so often: a fast line must not keep the browser busy with drawing. */
+const showMs = 200;
 
 export interface History {
 	/** null: not there yet. */
@@ -61,15 +61,21 @@ export function useHistory(
 		return () => abort.abort();
 	}, [task, verdict, renewed]);
 
+	const come = useRef<HistoryRow[]>([]); // the newest first
 	useFeed("prediction", (row) => {
 		if ((task && row.task !== task) || (verdict && row.verdict !== verdict))
 			return;
-		if (paused) setHeld((before) => joined([row], before));
-		else setRows((before) => joined([row], before ?? []));
+		come.current.unshift(row);
+		if (come.current.length > 1) return;
+		setTimeout(() => {
+			const some = come.current;
+			come.current = [];
+			setHeld((before) => joined(some, before, pageSize));
+		}, showMs);
 	});
 	useEffect(() => {
 		if (paused || held.length === 0) return;
-		setRows((before) => joined(held, before ?? []));
+		setRows((before) => joined(held, before ?? [], pageSize));
 		setHeld([]);
 	}, [paused, held]);
 
@@ -98,11 +104,15 @@ export function useHistory(
 	return { rows, held, more, problem, older, mark };
 }
 
-/** Newer rows before the others; one that is there already stays once. */
+/** Newer rows before the others; one that is there already stays once. By itself the list grows to two pages, no more. */
 function joined(
 	newer: readonly HistoryRow[],
 	rows: readonly HistoryRow[],
+	pageSize: number,
 ): readonly HistoryRow[] {
 	const known = new Set(rows.map(({ id }) => id));
-	return [...newer.filter(({ id }) => !known.has(id)), ...rows].slice(0, most);
+	return [...newer.filter(({ id }) => !known.has(id)), ...rows].slice(
+		0,
+		Math.max(2 * pageSize, rows.length),
+	);
 }

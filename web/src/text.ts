@@ -1,4 +1,4 @@
-/** Every English word of the dashboard. */
+/** Every English word of the dashboard, but the line of index.html for browsers without JavaScript. */
 import type {
 	FeedbackReply,
 	JobReply,
@@ -301,6 +301,7 @@ export const text = {
 		chosen: (n: number, size: string): string => `${pictures(n)}, ${size}`,
 		skipped: (n: number): string =>
 			`${counted(n, "other file was", "other files were")} left out`,
+		nameless: "It needs a name first.",
 		few: (n: number): string =>
 			`${pictures(n)} so far; at least 10 are needed.`,
 		clear: "Choose others",

@@ -101,6 +101,7 @@ export function LearnForm({
 				</button>
 			</div>
 			{files.length < least && <p>{text.add.few(files.length)}</p>}
+			{name === null && <p>{text.add.nameless}</p>}
 			{kind === "learn" && (
 				<details>
 					<summary>{text.add.roi}</summary>

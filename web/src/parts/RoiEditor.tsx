@@ -145,6 +145,7 @@ export function RoiEditor({
 				onPointerLeave={() => setCross(null)}
 				onDblClick={() => tool === "polygon" && close(begun)}
 				onKeyDown={onKeyDown}
+				onFocus={() => setCross(cross ?? { x: width / 2, y: height / 2 })}
 				onBlur={() => setCross(null)}
 			/>
 			<div class="buttons">

@@ -1,0 +1,142 @@
+/**
+ * A server and, in this process, the predictor that it serves: a line on standard input, a line of JSON back, in ms a picture.
+ * node serve.js '{"images":200,"threads":2}'
+ * "alone": one picture after the other, here. "asked": the same over HTTP, the next once the last is answered. "together": all of them, here, in
+ * groups as `predict` takes them. "clients": all of them over HTTP, 8 clients at a time. "end": both end.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { loadConfig } from "../src/config.ts";
+import { drawDemo } from "../src/data/demo.ts";
+import { findImages } from "../src/data/find.ts";
+import { findCategories } from "../src/data/index.ts";
+import { ahead } from "../src/predict.ts";
+import { Predictor } from "../src/predictor.ts";
+import { openRun } from "../src/run.ts";
+import { teach } from "../src/teach.ts";
+import { answerLines } from "./answers.ts";
+
+const CLIENTS = 8;
+const job = JSON.parse(process.argv[2] as string) as {
+	readonly images: number;
+	readonly threads: number;
+};
+const folder = mkdtempSync(join(tmpdir(), "keepsight-bench-"));
+const root = join(folder, "data");
+await drawDemo(root, {
+	seed: 3,
+	products: 1,
+	size: 224,
+	train: 100,
+	testGood: job.images,
+	perDefect: 1,
+	validation: 2,
+});
+const [id] = await findCategories(root);
+const memDir = join(folder, "run");
+const { config } = await loadConfig("configs/flagship.yaml", [
+	`threads=${job.threads}`,
+]);
+await teach(
+	{
+		memDir,
+		change: {
+			kind: "learn",
+			task: "product",
+			data: join(root, id as string),
+			review: false,
+		},
+		config,
+	},
+	{ emit: () => undefined, stop: { requested: false } },
+);
+const found = await findImages(join(root, id as string, "test/good"));
+const pictures = found.map(({ path }) => readFileSync(path));
+const predictor = new Predictor(openRun(memDir, "read").memory, job.threads);
+
+const server = spawn(
+	process.execPath,
+	[
+		...["dist/cli.js", "serve", "--mem_dir", memDir, "--port", "0"],
+		...["--rate", "1000000", "--quiet"],
+	],
+	{ stdio: ["ignore", "pipe", "inherit"] },
+);
+const [line] = await once(createInterface({ input: server.stdout }), "line");
+const url = `${String(line).split(" at ")[1]}/v1/predict`;
+
+const median = (x: readonly number[]) =>
+	[...x].sort((a, b) => a - b)[x.length >> 1] as number;
+async function timed(work: () => Promise<unknown>): Promise<number> {
+	const began = performance.now();
+	await work();
+	return performance.now() - began;
+}
+async function scored(bytes: Uint8Array): Promise<void> {
+	const source = { path: "one", name: "one", told: null };
+	for await (const _ of predictor.score([
+		await predictor.picture(source, bytes),
+	])) {
+		// the time is all that counts
+	}
+}
+async function ask(bytes: Uint8Array): Promise<void> {
+	const reply = await fetch(url, {
+		method: "POST",
+		body: bytes as NonNullable<RequestInit["body"]>,
+		headers: { "content-type": "image/png" },
+	});
+	if (reply.status !== 200) throw new Error(await reply.text());
+	await reply.json();
+}
+async function medianOf(
+	work: (bytes: Uint8Array) => Promise<void>,
+): Promise<number> {
+	const times: number[] = [];
+	for (const bytes of pictures.slice(0, 50))
+		times.push(await timed(() => work(bytes)));
+	return median(times);
+}
+
+await answerLines({
+	alone: () => medianOf(scored),
+	asked: () => medianOf(ask),
+	together: async () => {
+		async function* all() {
+			yield found;
+		}
+		const time = await timed(async () => {
+			for await (const group of ahead(predictor.read(all(), null)))
+				for await (const _ of predictor.score(group)) {
+					// the time is all that counts
+				}
+		});
+		return time / pictures.length;
+	},
+	clients: async () => {
+		const waiting = [...pictures];
+		const client = async () => {
+			for (
+				let bytes = waiting.pop();
+				bytes !== undefined;
+				bytes = waiting.pop()
+			)
+				await ask(bytes);
+		};
+		const time = await timed(() =>
+			Promise.all(Array.from({ length: CLIENTS }, client)),
+		);
+		return time / pictures.length;
+	},
+	end: async () => {
+		server.kill("SIGTERM");
+		await once(server, "exit");
+		await predictor.release();
+		rmSync(folder, { recursive: true, force: true });
+		return 0;
+	},
+});

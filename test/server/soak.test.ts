@@ -1,0 +1,122 @@
+/** The built program under load for a while (10 minutes with `npm run soak`): every answer comes, and its processes do not grow. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, it, onTestFinished } from "vitest";
+import { encodePng } from "../../src/data/image.ts";
+import { uint8 } from "../../src/engine/tensor.ts";
+import { Random } from "../../src/random.ts";
+import { drawCategory } from "../drawn.ts";
+import { keepsight } from "../program.ts";
+import { post } from "./fake.ts";
+import { serving } from "./running.ts";
+
+const work = mkdtempSync(join(tmpdir(), "keepsight-soak-"));
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+const seconds = process.env.KEEPSIGHT_SOAK ? 600 : 20;
+const CLIENTS = 8;
+
+/** MB of the server and of those that score. */
+const residentOf = (pid: number): number =>
+	[
+		pid,
+		...execFileSync("ps", ["-o", "pid=", "--ppid", String(pid)])
+			.toString()
+			.trim()
+			.split(/\s+/),
+	]
+		.map((one) => {
+			const [, pages = "0"] = readFileSync(`/proc/${one}/statm`, "utf8").split(
+				" ",
+			);
+			return (Number(pages) * 4096) / 1e6;
+		})
+		.reduce((a, b) => a + b, 0);
+
+const median = (x: readonly number[]) =>
+	[...x].sort((a, b) => a - b)[x.length >> 1] as number;
+
+it.skipIf(process.platform !== "linux")(
+	`${seconds} s of pictures from ${CLIENTS} clients`,
+	async () => {
+		await drawCategory(join(work, "cap"), 0, 12, 1);
+		const dir = join(work, "run");
+		const { status, stderr } = keepsight(
+			"learn",
+			"--mem_dir",
+			dir,
+			"--task",
+			"cap",
+			"--data",
+			join(work, "cap"),
+		);
+		if (status !== 0) throw new Error(stderr);
+		const {
+			url,
+			process: server,
+			stop,
+		} = await serving(
+			dir,
+			"--rate",
+			"1000000",
+			"--history-mb",
+			"5",
+			"--keep-images",
+		);
+		onTestFinished(() => {
+			server.kill("SIGKILL");
+		});
+		const random = new Random("soak");
+		const pictures: Uint8Array[] = [];
+		for (const side of [64, 224, 640])
+			pictures.push(
+				await encodePng(
+					uint8(
+						[side, side, 3],
+						Uint8Array.from({ length: 3 * side * side }, () =>
+							random.integer(256),
+						),
+					),
+				),
+			);
+		const warmUp = seconds / 4;
+		const began = performance.now();
+		const passed = () => (performance.now() - began) / 1000;
+		const statuses = new Map<number, number>();
+		const client = async (offset: number) => {
+			for (let i = offset; passed() < seconds; i++) {
+				const reply = await post(
+					`${url}/v1/predict`,
+					pictures[i % pictures.length] as Uint8Array,
+				);
+				await reply.arrayBuffer();
+				statuses.set(reply.status, (statuses.get(reply.status) ?? 0) + 1);
+			}
+		};
+		const early: number[] = [];
+		const late: number[] = [];
+		const watch = async () => {
+			while (passed() < seconds) {
+				await new Promise((resolve) => setTimeout(resolve, seconds * 10));
+				const now = passed();
+				if (now > warmUp && now < seconds / 2)
+					early.push(residentOf(server.pid as number));
+				if (now > (3 * seconds) / 4)
+					late.push(residentOf(server.pid as number));
+			}
+		};
+		await Promise.all([
+			watch(),
+			...Array.from({ length: CLIENTS }, (_, i) => client(i)),
+		]);
+		expect([...statuses.keys()]).toEqual([200]);
+		expect(median(late) / median(early)).toBeLessThan(1.05);
+		expect(await stop()).toBe(0);
+		console.log(
+			`${statuses.get(200)} pictures in ${seconds} s; ${median(early).toFixed(0)} MB early, ${median(late).toFixed(0)} MB late`,
+		);
+	},
+	(seconds + 120) * 1000,
+);
