@@ -95,7 +95,7 @@ describe.skipIf(noBrowser)(`the dashboard in Chromium${skipped}`, () => {
 					await shoot(page, `${name}-${width}-${colorScheme}`);
 					await accessible(page);
 				},
-				{ width, height, colorScheme, server: { history: 24 } },
+				{ width, height, colorScheme, server: { history: 33 } },
 			);
 		},
 		60_000,
