@@ -7,6 +7,7 @@ import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
 import type { TeachJob } from "./teach.ts";
 import type { PredictJob } from "./predict.ts";
+import type { QualifyJob } from "./qualify.ts";
 import type { TrainJob, trainAll } from "./train.ts";
 
 export type Job =
@@ -15,7 +16,8 @@ export type Job =
 	| (DistillJob & { readonly kind: "distill" })
 	| (EvaluateJob & { readonly kind: "evaluate" })
 	| (TeachJob & { readonly kind: "teach" })
-	| (PredictJob & { readonly kind: "predict" });
+	| (PredictJob & { readonly kind: "predict" })
+	| (QualifyJob & { readonly kind: "qualify" });
 
 /** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
 export interface CellsJob {

@@ -95,7 +95,7 @@ export async function predictAll(
 }
 
 /** A picture whose file was read, once for all sizes it is looked at. */
-interface Picture extends Sample {
+export interface Picture extends Sample {
 	readonly found: Found;
 	/** performance.now() when its file was opened. */
 	readonly openedAt: number;
@@ -112,8 +112,18 @@ interface Scored {
 	readonly map: Float32Array | null;
 }
 
+export function checkKnown({ router }: Knowledge, task: string): void {
+	if (!router.ids.includes(task))
+		throw fail("UNKNOWN_NAME", {
+			kind: "product",
+			name: task,
+			where: "--task",
+			known: router.ids,
+		});
+}
+
 /** Everything that was learnt, and what looks at images with it. */
-class Predictor {
+export class Predictor {
 	readonly knowledge: Knowledge;
 	readonly #eyes: Eyes;
 	readonly #task: string | null;
@@ -129,14 +139,7 @@ class Predictor {
 	) {
 		this.knowledge = Knowledge.load(memory, threads);
 		this.#version = memory.version;
-		const known = this.knowledge.router.ids;
-		if (task !== null && !known.includes(task))
-			throw fail("UNKNOWN_NAME", {
-				kind: "product",
-				name: task,
-				where: "--task",
-				known,
-			});
+		if (task !== null) checkKnown(this.knowledge, task);
 		this.#task = task;
 		const trunk = new Trunk(networkOf(this.knowledge, threads));
 		this.#together = Math.min(trunk.together, AT_ONCE);
@@ -224,10 +227,14 @@ class Predictor {
 	}
 }
 
-/** `size`: at which it is looked at first. What no decoder reads is no error here, since other pictures wait. */
-async function readPicture(
+/**
+ * `size`: at which it is looked at first. `file`: its bytes, if they do not lie at its path. What no decoder reads is no error here, since
+ * other pictures wait.
+ */
+export async function readPicture(
 	found: Found,
 	size: readonly [number, number],
+	file?: Uint8Array,
 ): Promise<Picture> {
 	const openedAt = performance.now();
 	let bytes: Uint8Array = new Uint8Array();
@@ -240,7 +247,7 @@ async function readPicture(
 	};
 	let flaw: string | null;
 	try {
-		bytes = await readBytes(found.path);
+		bytes = file ?? (await readBytes(found.path));
 		flaw = flawOf(await at(size));
 	} catch (error) {
 		if (!(error instanceof KeepsightError)) throw error;

@@ -228,6 +228,10 @@ export async function encodeWebp(
 	);
 }
 
+/** The same as a data: URI. */
+export const webpUri = async (image: Tensor<"uint8">): Promise<string> =>
+	`data:image/webp;base64,${Buffer.from(await encodeWebp(image)).toString("base64")}`;
+
 interface Source {
 	readonly size: Size;
 	/** A fresh decoding pipeline. */
