@@ -11,7 +11,7 @@ import type { RunEvent } from "./events.ts";
 import type { FromChild, Job, JobResult, ToChild } from "./launch.ts";
 import { teach } from "./teach.ts";
 import { predictAll } from "./predict.ts";
-import { qualify } from "./qualify.ts";
+import { qualify } from "./qualify/qualify.ts";
 import { train, trainAll, type Watcher } from "./train.ts";
 
 const PROGRESS_EVERY_MS = 100;

@@ -9,6 +9,7 @@ import { addEvaluate } from "./commands/evaluate.ts";
 import { StoppedBySignal } from "./commands/interrupt.ts";
 import { addLearn } from "./commands/learn.ts";
 import { addPredict } from "./commands/predict.ts";
+import { addQualify } from "./commands/qualify.ts";
 import { addReport } from "./commands/report.ts";
 import { addTrain } from "./commands/train.ts";
 import { fail, KeepsightError } from "./errors.ts";
@@ -19,6 +20,7 @@ const commands = [
 	addEvaluate,
 	addLearn,
 	addPredict,
+	addQualify,
 	addReport,
 	addCompare,
 	addBackbone,

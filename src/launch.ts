@@ -7,7 +7,7 @@ import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
 import type { TeachJob } from "./teach.ts";
 import type { PredictJob } from "./predict.ts";
-import type { QualifyJob } from "./qualify.ts";
+import type { QualifyJob } from "./qualify/qualify.ts";
 import type { TrainJob, trainAll } from "./train.ts";
 
 export type Job =
