@@ -303,7 +303,12 @@ function gaugeSection(
 		print: (value: number) => string,
 	): Html => (value === null ? none(reason) : html`${print(value)}`);
 	const pictures = parts.reduce((sum, part) => sum + part.pictures, 0);
-	const changing = parts.filter((part) => changesOf(part) !== null);
+	const changing = (what: ReturnType<typeof changesOf>) =>
+		parts
+			.filter((part) => changesOf(part) === what)
+			.map(({ name }, i) => html`${i > 0 ? ", " : ""}${nameHtml(name)}`);
+	const flips = changing("decision");
+	const wavers = changing("verdict");
 	const share = (value: number) => `${percent(value)} %`;
 	return html`<p>${parts.length} parts in <code>${nameHtml(dir)}</code>, ${pictures} pictures of them: the same part, photographed again.</p>
 <h3>Score</h3>
@@ -368,7 +373,8 @@ ${table(
 	]),
 )}
 <p class="soft">Parts that were seen once are left out. Kappa: agreement beyond chance, 1 is full (Fleiss 1971; parts seen unequally often: Fleiss, Levin &amp; Paik 2003, 18.3). It is low, too, where nearly all parts get
-the same answer. ${changing.length === 0 ? "No part changes." : `Parts that change: ${changing.length}.`}</p>
+the same answer.</p>
+<p>Parts that are stopped at times and pass at others: ${flips.length === 0 ? "none" : flips}. Parts whose verdict alone changes: ${wavers.length === 0 ? "none" : wavers}.</p>
 ${figures([{ name: "gauge", label: "Scores of every part", svg: gaugeChart({ dir, parts, score, decision, verdict }, threshold) }])}
 ${table(
 	"Parts",
@@ -380,7 +386,6 @@ ${table(
 		...verdictColumns,
 		["stopped"],
 		["passed"],
-		["changes", true],
 	],
 	parts.map((part) => [
 		nameCell(part.name),
@@ -390,7 +395,6 @@ ${table(
 		...verdictCells(part.verdicts),
 		plain(part.stopped),
 		plain(part.passed),
-		plain(changesOf(part) ?? "no"),
 	]),
 )}`;
 }
