@@ -25,12 +25,14 @@ interface QualifyFlags extends ProgressFlags, DeviceFlags {
 	readonly good?: string;
 	readonly roi?: string;
 	readonly diameters?: readonly number[];
-	readonly contrast: number;
+	readonly contrast?: number;
 	readonly mmPerPixel?: number;
 	readonly out?: string;
 }
 
 const called = "keepsight qualify";
+/** Of 255 grey levels. */
+const CONTRAST = 40;
 
 export function addQualify(program: Command): void {
 	const command = program
@@ -70,9 +72,8 @@ export function addQualify(program: Command): void {
 		)
 		.option(
 			"--contrast <levels>",
-			"with --good: grey levels of 255 between a disc and what it covers",
+			`with --good: grey levels of 255 between a disc and what it covers; default: ${CONTRAST}`,
 			numberOf(1, 255),
-			40,
 		)
 		.option(
 			"--mm-per-pixel <x>",
@@ -135,17 +136,19 @@ async function run(flags: QualifyFlags): Promise<void> {
 function jobOf(flags: QualifyFlags): QualifyJob {
 	const usage = (problem: string) =>
 		fail("USAGE", { problem, command: called });
-	const { memDir, task, labelled, gauge, good, roi, diameters, mmPerPixel } =
-		flags;
+	const { memDir, task, labelled, gauge, good } = flags;
+	const { roi, diameters, contrast, mmPerPixel } = flags;
 	if (memDir === undefined || task === undefined)
 		throw usage("Give --mem_dir DIR (a run folder) and --task NAME.");
 	if (labelled === undefined && gauge === undefined && good === undefined)
 		throw usage("Give at least one of --labelled, --gauge and --good.");
 	if (
 		good === undefined &&
-		(roi !== undefined || diameters !== undefined || mmPerPixel !== undefined)
+		[roi, diameters, contrast, mmPerPixel].some((value) => value !== undefined)
 	)
-		throw usage("--roi, --diameters and --mm_per_pixel belong to --good DIR.");
+		throw usage(
+			"--roi, --diameters, --contrast and --mm_per_pixel belong to --good DIR.",
+		);
 	return {
 		memDir,
 		task,
@@ -155,7 +158,7 @@ function jobOf(flags: QualifyFlags): QualifyJob {
 		...(good !== undefined && { good }),
 		...(roi !== undefined && { roi }),
 		...(diameters !== undefined && { diameters }),
-		contrast: flags.contrast,
+		contrast: contrast ?? CONTRAST,
 		...(mmPerPixel !== undefined && { mmPerPixel }),
 	};
 }

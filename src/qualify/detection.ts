@@ -1,6 +1,6 @@
 /** Which size of defect is found: discs of known size and contrast, pasted into good pictures that were not learnt. */
 import type { Found } from "../data/find.ts";
-import { readImage, readMask, webpUri } from "../data/image.ts";
+import { readImage, webpUri } from "../data/image.ts";
 import { evenly } from "../data/index.ts";
 import type { Image } from "../data/task.ts";
 import type { Tensor } from "../engine/tensor.ts";
@@ -46,6 +46,8 @@ export interface Detection {
 	/** Good pictures that are stopped with nothing pasted; no disc goes into these. */
 	readonly untouched: Rate;
 	readonly stoppedUntouched: readonly string[];
+	/** Good pictures that show nothing, or cannot be read. */
+	readonly unusable: readonly string[];
 	readonly contrast: number;
 	readonly roi: boolean;
 	readonly trials: readonly Pasting[];
@@ -78,12 +80,20 @@ const EXAMPLES = 8;
 const PIXELS = 32_000_000;
 
 export async function detectionOf(
-	dir: string,
-	good: readonly Found[],
-	discs: Discs,
+	{
+		dir,
+		good,
+		discs,
+		roi,
+	}: {
+		readonly dir: string;
+		readonly good: readonly Found[];
+		readonly discs: Discs;
+		/** White where discs may lie; null: everywhere. */
+		readonly roi: Tensor<"uint8"> | null;
+	},
 	scoring: Scoring,
 ): Promise<{ detection: Detection; examples: readonly Example[] }> {
-	const roi = discs.roi === undefined ? null : await readMask(discs.roi);
 	const untouched = await scoring.files(good);
 	const judged = good.flatMap((found, i) => {
 		const decision = stopped(untouched[i] as Prediction);
@@ -134,21 +144,23 @@ export async function detectionOf(
 			await scoring.told(trials.length, hosts.length * planned.length);
 		}
 	}
-	const fitted = fitDetection(
-		trials.map(({ diameter, hit }) => ({ size: diameter, hit })),
-	);
-	const { curve } = fitted;
-	const reason =
-		curve === null && hosts.length === 0
-			? "every usable picture is stopped with nothing pasted"
-			: fitted.reason;
 	const points = trials.map(({ diameter, hit }) => ({ size: diameter, hit }));
+	const { curve, reason: unfitted } = fitDetection(points);
+	const reason =
+		hosts.length > 0
+			? unfitted
+			: judged.length > 0
+				? "every usable picture is stopped with nothing pasted"
+				: "no picture is usable";
 	const estimate = (of: (curve: DetectionCurve) => Measured) =>
 		curve ? of(curve) : undefinedBecause(reason as string);
 	return {
 		detection: {
 			dir,
 			untouched: rateOf(judged.length - passing.length, judged.length),
+			unusable: good.flatMap(({ name }, i) =>
+				stopped(untouched[i] as Prediction) === null ? [name] : [],
+			),
 			stoppedUntouched: judged.flatMap(({ found, decision }) =>
 				decision ? [found.name] : [],
 			),

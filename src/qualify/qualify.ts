@@ -4,6 +4,7 @@
  * Every picture is scored as `predict` scores it, with what was learnt as it is; nothing is chosen here and nothing is changed.
  */
 import { threshold } from "../calibration.ts";
+import { readMask } from "../data/image.ts";
 import { fail } from "../errors.ts";
 import { checkKnown, Predictor } from "../predict.ts";
 import { openRun } from "../run.ts";
@@ -68,12 +69,13 @@ export async function qualify(
 	const { memDir, task, routed } = job;
 	const run = openRun(memDir, "read");
 	if (run.memory.version === 0) throw fail("NOTHING_LEARNT", { dir: memDir });
-	// everything that is wrong with the folders is said before anything is scored
+	// everything that is wrong with files and folders is said before anything is scored
 	const labelled =
 		job.labelled === undefined ? null : await labelledIn(job.labelled);
 	const gauge =
 		job.gauge === undefined ? null : await groupsOf(job.gauge, "--gauge");
 	const good = job.good === undefined ? null : await goodIn(job.good);
+	const roi = job.roi === undefined ? null : await readMask(job.roi);
 	const learnt = await learntOf(run, task);
 	await refuseLearnt(learnt, [
 		...(labelled ?? []).flatMap(({ name, found }) =>
@@ -102,7 +104,11 @@ export async function qualify(
 				),
 			gauge: gauge && gaugeOf(job.gauge as string, await scoring.groups(gauge)),
 			detection:
-				good && (await detectionOf(job.good as string, good, job, scoring)),
+				good &&
+				(await detectionOf(
+					{ dir: job.good as string, good, discs: job, roi },
+					scoring,
+				)),
 		};
 		const images = knowledge.imagesOf(task);
 		const qualification: Qualification = {

@@ -139,6 +139,12 @@ function keyFigures({ labelled, gauge, detection }: Qualification): Html {
 /** A minus is no hyphen. */
 const signed = (text: string): string => text.replace("-", "−");
 
+/** "a, b", or "none". */
+const namesHtml = (names: readonly string[]): Html =>
+	names.length === 0
+		? html`none`
+		: html`${names.map((name, i) => html`${i > 0 ? ", " : ""}${nameHtml(name)}`)}`;
+
 // ---- tables ----
 
 type Column = readonly [title: string, text?: true];
@@ -304,9 +310,7 @@ function gaugeSection(
 	): Html => (value === null ? none(reason) : html`${print(value)}`);
 	const pictures = parts.reduce((sum, part) => sum + part.pictures, 0);
 	const changing = (what: ReturnType<typeof changesOf>) =>
-		parts
-			.filter((part) => changesOf(part) === what)
-			.map(({ name }, i) => html`${i > 0 ? ", " : ""}${nameHtml(name)}`);
+		parts.filter((part) => changesOf(part) === what).map(({ name }) => name);
 	const flips = changing("decision");
 	const wavers = changing("verdict");
 	const share = (value: number) => `${percent(value)} %`;
@@ -374,7 +378,7 @@ ${table(
 )}
 <p class="soft">Parts that were seen once are left out. Kappa: agreement beyond chance, 1 is full (Fleiss 1971; parts seen unequally often: Fleiss, Levin &amp; Paik 2003, 18.3). It is low, too, where nearly all parts get
 the same answer.</p>
-<p>Parts that are stopped at times and pass at others: ${flips.length === 0 ? "none" : flips}. Parts whose verdict alone changes: ${wavers.length === 0 ? "none" : wavers}.</p>
+<p>Parts that are stopped at times and pass at others: ${namesHtml(flips)}. Parts whose verdict alone changes: ${namesHtml(wavers)}.</p>
 ${figures([{ name: "gauge", label: "Scores of every part", svg: gaugeChart({ dir, parts, score, decision, verdict }, threshold) }])}
 ${table(
 	"Parts",
@@ -413,8 +417,15 @@ function detectionSection(
 	found: Detection,
 	examples: readonly Example[],
 ): Html {
-	const { untouched, stoppedUntouched, sizes, trials, curve, mmPerPixel } =
-		found;
+	const {
+		untouched,
+		stoppedUntouched,
+		unusable,
+		sizes,
+		trials,
+		curve,
+		mmPerPixel,
+	} = found;
 	const contrasts = trials.map(({ contrast }) => contrast);
 	const least = contrasts.length > 0 ? Math.min(...contrasts) : null;
 	const hosts = new Set(trials.map(({ name }) => name)).size;
@@ -438,9 +449,9 @@ out elsewhere in the same picture and made darker or lighter until its mean diff
 	}. It is found if its picture is stopped.</p>
 <p>With nothing pasted ${untouched.events} of ${untouched.trials} pictures are stopped (95 %: ${intervalText(untouched)})${
 		stoppedUntouched.length > 0
-			? html`; no disc went into these: ${stoppedUntouched.map((name, i) => html`${i > 0 ? ", " : ""}${nameHtml(name)}`)}`
+			? html`; no disc went into these: ${namesHtml(stoppedUntouched)}`
 			: null
-	}.</p>
+	}.${unusable.length > 0 ? html` Unusable and left out: ${namesHtml(unusable)}.` : null}</p>
 ${
 	examples.length > 0
 		? html`<div class="examples">${examples.map(

@@ -162,6 +162,9 @@ function detectionText(found: Detection): string[] {
 	return [
 		`PROBABILITY OF DETECTION of ${trials.length} discs of ${found.contrast} grey levels pasted into pictures of ${plainName(found.dir)}`,
 		`stopped with nothing pasted  ${rateText(found.untouched)}${found.untouched.events > 0 ? "; no disc went into these" : ""}`,
+		...(found.unusable.length > 0
+			? [`unusable pictures, left out  ${found.unusable.length}`]
+			: []),
 		...(sizes.length > 0
 			? inColumns(
 					[

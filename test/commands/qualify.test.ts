@@ -194,6 +194,9 @@ describe("qualify", () => {
 		expect(
 			figures("--good", good, "--diameters", "4", "--roi", roi).detection?.roi,
 		).toBe(true);
+		expect(qualify("--good", good, "--roi", "nowhere.png").stderr).toContain(
+			"nowhere.png",
+		);
 		const { status, stderr } = qualify(
 			"--good",
 			good,
@@ -204,6 +207,32 @@ describe("qualify", () => {
 		);
 		expect(status).toBe(2);
 		expect(stderr).toMatch(/no place for a disc of 20 px/);
+	});
+
+	it("pictures that show nothing are named and left out", async () => {
+		const black = join(work, "black.png");
+		writeFileSync(black, await encodePng(uint8([32, 32, 3])));
+		const dir = copied("dark", {
+			"black.png": black,
+			"part.png": join(good, "0.png"),
+		});
+		expect(figures("--good", dir, "--diameters", "4").detection).toMatchObject({
+			unusable: ["black.png"],
+			untouched: { trials: 1 },
+		});
+		const { detection } = figures(
+			"--good",
+			copied("night", { "black.png": black }),
+		);
+		expect(detection).toMatchObject({
+			curve: null,
+			reason: "no picture is usable",
+			sizes: [],
+		});
+		expect(detection?.a90).toEqual({
+			value: null,
+			reason: "no picture is usable",
+		});
 	});
 
 	it("scores as a station that is told no product, if asked", () => {
@@ -275,6 +304,7 @@ describe("qualify", () => {
 		[["--good", "nowhere"], /no folder with pictures/],
 		[[], /Give at least one of/],
 		[["--labelled", data, "--roi", "x.png"], /belong to --good/],
+		[["--labelled", data, "--contrast", "20"], /belong to --good/],
 		[["--good", good, "--diameters", "3,x"], /"x" is not a number from 1/],
 		[["--good", good, "--mm-per-pixel", "0"], /"0" is not a number above 0/],
 		[["--good", good, "--contrast", "300"], /from 1 to 255/],

@@ -93,6 +93,7 @@ export const detection: Detection = {
 	dir: "/data/good",
 	untouched: rateOf(1, 11),
 	stoppedUntouched: [hostile],
+	unusable: [hostile],
 	contrast: 40,
 	roi: false,
 	trials,
