@@ -9,6 +9,7 @@ import { Interrupted, KeepsightError } from "./errors.ts";
 import { evaluateRun } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
 import type { FromChild, Job, JobResult, ToChild } from "./launch.ts";
+import { openScorer, type Scorer } from "./scorer.ts";
 import { teach } from "./teach.ts";
 import { predictAll } from "./predict.ts";
 import { qualify } from "./qualify/qualify.ts";
@@ -28,13 +29,38 @@ if (process.send) {
 	if (!process.connected) process.kill(process.pid, "SIGKILL"); // it went while this file was loading
 
 	const stop = { requested: false };
+	let scorer: Scorer | null = null;
 	process.on("message", (message: ToChild) => {
 		if (message.type === "stop") stop.requested = true;
-		else {
+		if (message.type === "start") {
 			computeOn(message.device);
 			void work(message.job, stop);
 		}
+		if (message.type === "serve") {
+			computeOn(message.device);
+			void ended(async () => {
+				scorer = await openScorer(message.job);
+				await send({ type: "ready", ready: scorer.ready });
+			});
+		}
+		if (message.type === "score" && scorer) {
+			const { id, pictures } = message;
+			const scored = scorer.score(pictures);
+			void ended(async () =>
+				send({ type: "scored", id, answers: await scored }),
+			);
+		}
 	});
+}
+
+/** A scorer that failed is no use any more: what is in it may be half done. */
+async function ended(work: () => Promise<void>): Promise<void> {
+	try {
+		await work();
+	} catch (error) {
+		await send(ending(error));
+		process.exit(1);
+	}
 }
 
 async function work(job: Job, stop: { requested: boolean }): Promise<void> {

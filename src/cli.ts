@@ -11,6 +11,7 @@ import { addLearn } from "./commands/learn.ts";
 import { addPredict } from "./commands/predict.ts";
 import { addQualify } from "./commands/qualify.ts";
 import { addReport } from "./commands/report.ts";
+import { addServe } from "./commands/serve.ts";
 import { addTrain } from "./commands/train.ts";
 import { fail, KeepsightError } from "./errors.ts";
 import { version } from "./version.ts";
@@ -21,6 +22,7 @@ const commands = [
 	addLearn,
 	addPredict,
 	addQualify,
+	addServe,
 	addReport,
 	addCompare,
 	addBackbone,

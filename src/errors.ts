@@ -81,6 +81,8 @@ const wording = {
 	USAGE: (e: { problem: string; command: string }) =>
 		`${e.problem} See: ${e.command} --help`,
 	// processes
+	SCORER_LOST: (e: { how: string }) =>
+		`The process that scores ended (${e.how}); another one takes its place. Send the picture again.`,
 	CHILD_LOST: (e: { how: string; last: string }) =>
 		`The working process ended by ${e.how} (last: ${e.last}). If the system ran out of memory, lower train.batch_size or image_size. What was finished is kept; the same command with --resume goes on.`,
 	NOTHING_LEARNT: (e: { dir: string }) =>
@@ -272,8 +274,36 @@ const wording = {
 		`The features of ${e.id} cannot be used: ${e.problem}.`,
 	MEMORY_DAMAGED: (e: { id: string; tensor: string; problem: string }) =>
 		`The stored memory of ${e.id} cannot be read: tensor "${e.tensor}" ${e.problem}. Roll back to an earlier memory version or learn ${e.id} again.`,
+	THRESHOLD_UNUSABLE: (e: { score: number }) =>
+		`${e.score} is no threshold. Give a score of at least 0, such as 2: what one good part in 100 exceeds.`,
 	FALSE_ALARMS_OUT_OF_RANGE: (e: { value: number }) =>
 		`A false-alarm rate of ${e.value} is impossible. Give a number between 0 and 1, such as 0.01 for one good part in 100.`,
+	// server
+	TOKEN_NEEDED: (e: { host: string }) =>
+		`Listening on ${e.host} opens the server to other machines, so it needs a token: set the environment variable KEEPSIGHT_TOKEN to at least 16 characters, or listen on 127.0.0.1.`,
+	ADDRESS_UNUSABLE: (e: { host: string; port: number; code: string }) =>
+		`Cannot listen on ${e.host}, port ${e.port}: ${e.code === "EADDRINUSE" ? "another program does" : e.code === "EACCES" ? "it is not permitted" : `the system reports ${e.code}`}. Give another --port or --host.`,
+	HISTORY_UNUSABLE: (e: { path: string; problem: string }) =>
+		`Cannot use the history in ${e.path}: ${e.problem}. Move that file away to begin a new one, or restore it from a copy.`,
+	SERVER_BUSY: (e: { what: string }) =>
+		`${e.what}. Send it again after the seconds in Retry-After.`,
+	REQUEST_TIMED_OUT: (e: { seconds: number }) =>
+		`The picture was not scored within ${e.seconds} s. Send it again, or start the server with more --workers or a longer --timeout.`,
+	NOT_FOUND: (e: { what: string }) =>
+		`There is no ${e.what}. /openapi.json lists what can be asked.`,
+	NOT_NOW: (e: { what: string; state: string }) => `${e.what}: ${e.state}.`,
+	REQUEST_INVALID: (e: { problem: string }) =>
+		`The request cannot be used: ${e.problem}. /openapi.json describes what is expected.`,
+	BODY_TOO_LARGE: (e: { limit: number }) =>
+		`The body is larger than this server takes. Send one picture of at most ${e.limit >> 20} MB.`,
+	MEDIA_TYPE: (e: { found: string }) =>
+		`A body of type ${JSON.stringify(e.found)} is not read here. Send the bytes of a PNG, JPEG, WebP, BMP or TIFF picture with its content type, or a form (multipart/form-data) with one such file; JSON where JSON is asked for.`,
+	TOKEN_WRONG: (e: { given: boolean }) =>
+		`This server wants ${e.given ? "another" : "a"} token: send it as Authorization: Bearer TOKEN.`,
+	ORIGIN_REFUSED: (e: { what: string }) =>
+		`Refused: ${e.what} is not this server. Pages of other sites may not use it; name further hosts with --allow-host.`,
+	TOO_MANY_REQUESTS: (e: { seconds: number }) =>
+		`Too many requests from this address. Try again in ${e.seconds} s, or start the server with a higher --rate.`,
 	// storage, run folder, safetensors, score files
 	CANNOT_WRITE: (e: { path: string; code: string }) =>
 		`Could not write ${e.path}: ${reasons[e.code] ?? `the system reports ${e.code}. Check the disk and the path`}. No file is half-written: what was stored before is intact.`,

@@ -78,6 +78,8 @@ type CategoryFiles = z.output<
 interface Kept extends LearntTask {
 	/** Trained weights its categories are embedded with; null: the pretrained ones. */
 	readonly weights: TensorDict | null;
+	/** The score that a person chose to reject from; absent: the one that the rate of false alarms says. */
+	readonly threshold?: number;
 }
 
 /** A memory's registry name and options, and its share of the false alarms. */
@@ -156,6 +158,7 @@ const metaSchema = z.strictObject({
 		z.strictObject({
 			id: z.string(),
 			weights: z.string().nullable(),
+			threshold: z.number().min(0).optional(),
 			learning: z.record(z.string(), z.number().nullable()),
 			categories: z.array(
 				z.strictObject({
@@ -323,6 +326,52 @@ export class Knowledge {
 		);
 	}
 
+	/** The score from which a category's images are anomalous. */
+	thresholdOf(category: string): number {
+		return (
+			this.#tasks.find((t) => t.categories.includes(category))?.threshold ??
+			threshold(this.setup.falseAlarms)
+		);
+	}
+
+	/** Whether a person chose it. */
+	hasOwnThreshold(task: string): boolean {
+		return this.#tasks.find(({ id }) => id === task)?.threshold !== undefined;
+	}
+
+	/** null: the one that the rate of false alarms says. */
+	setThreshold(task: string, score: number | null): void {
+		this.#tasks = this.#tasks.map((kept) => {
+			if (kept.id !== task) return kept;
+			const { threshold: _, ...rest } = kept;
+			return score === null ? rest : { ...rest, threshold: score };
+		});
+	}
+
+	/**
+	 * Scores of the good images that a category was learnt from, as if each had not been: the largest over the memories that have one an
+	 * image, on the scale of `judge`. Empty where none has.
+	 */
+	goodScores(category: string): Float64Array {
+		const images = this.imagesOf(category);
+		const lists = this.calibrations(category).flatMap((calibration, i) => {
+			const { scores } = (this.memories[i] as Memory).crossFitted(category);
+			const shift = this.#shareOf(i);
+			return scores.length === images
+				? [Array.from(scores, (raw) => calibrate(calibration, raw) + shift)]
+				: [];
+		});
+		return Float64Array.from(
+			{ length: lists.length > 0 ? images : 0 },
+			(_, k) => Math.max(...lists.map((list) => list[k] as number)),
+		);
+	}
+
+	/** log10 of the i-th memory's share of the false alarms. */
+	#shareOf(i: number): number {
+		return Math.log10((this.setup.memories[i] as MemorySetup).weight);
+	}
+
 	/** After its categories were added to memory and router. Unless each task keeps its own, all tasks now use these weights. */
 	addTask(
 		task: LearntTask,
@@ -359,7 +408,7 @@ export class Knowledge {
 			const says = maps?.[0] && memory.foreign?.(category, maps[0]);
 			foreign.push(...(typeof says === "boolean" ? [says] : []));
 			const calibration = calibrations[i] as Calibration;
-			const shift = Math.log10((this.setup.memories[i] as MemorySetup).weight);
+			const shift = this.#shareOf(i);
 			score = Math.max(
 				score,
 				calibrate(calibration, scores[0] as number) + shift,
@@ -372,7 +421,7 @@ export class Knowledge {
 		}
 		return {
 			score,
-			threshold: threshold(this.setup.falseAlarms),
+			threshold: this.thresholdOf(category),
 			category,
 			map,
 			unknown:
@@ -479,6 +528,7 @@ export class Knowledge {
 			tasks: this.#tasks.map((task) => ({
 				id: task.id,
 				weights: task.weights ? putWeights(task.weights) : null,
+				...(task.threshold !== undefined && { threshold: task.threshold }),
 				learning: { ...task.learning },
 				categories: task.categories.map(
 					(id) =>
@@ -623,6 +673,7 @@ export class Knowledge {
 				categories: task.categories.map((c) => c.id),
 				learning: task.learning,
 				weights: weightsAt(task.weights),
+				...(task.threshold !== undefined && { threshold: task.threshold }),
 			});
 		}
 		return knowledge;

@@ -1,7 +1,7 @@
 /** What a run folder knows, to be listed. */
 import { fail } from "./errors.ts";
 import { Knowledge, taskIds } from "./knowledge.ts";
-import { openRun, taskFolder } from "./run.ts";
+import { openRun, type Run, taskFolder } from "./run.ts";
 
 export interface Product {
 	readonly id: string;
@@ -28,7 +28,7 @@ export function known(memDir: string): {
 	if (run.memory.version === 0) throw fail("NOTHING_LEARNT", { dir: memDir });
 	const knowledge = Knowledge.load(run.memory, 1, []);
 	return {
-		version: described(run.memory),
+		...versionsOf(run),
 		products: knowledge.tasks.map(({ id, categories }) => ({
 			id,
 			images: categories.reduce(
@@ -38,9 +38,20 @@ export function known(memDir: string): {
 			bytes: run.memory.bytes((path) => path.startsWith(`${taskFolder(id)}/`)),
 			seconds: run.record.tasks.find((task) => task.id === id)?.seconds ?? null,
 		})),
-		earlier: run.memory.earlier.map(described),
 	};
 }
+
+/** From manifests alone. */
+export const versionsOf = ({
+	memory,
+}: Pick<Run, "memory">): {
+	readonly version: KeptVersion;
+	/** The newest first. */
+	readonly earlier: readonly KeptVersion[];
+} => ({
+	version: described(memory),
+	earlier: memory.earlier.map(described),
+});
 
 const described = ({
 	version,

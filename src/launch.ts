@@ -1,10 +1,18 @@
 /** The parent's side of child.ts: starts the process, passes events on, turns its end into a result or an error. */
-import { fork } from "node:child_process";
+import { type ChildProcess, fork } from "node:child_process";
+import { constants, setPriority } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { DistillJob } from "./distill/distill.ts";
 import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
 import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
+import type {
+	Answered,
+	RunningScorer,
+	ScorerJob,
+	ScorerReady,
+	Sent,
+} from "./scorer.ts";
 import type { TeachJob } from "./teach.ts";
 import type { PredictJob } from "./predict.ts";
 import type { QualifyJob } from "./qualify/qualify.ts";
@@ -36,8 +44,20 @@ export interface JobResult {
 
 export type ToChild =
 	| { readonly type: "start"; readonly job: Job; readonly device: string }
-	| { readonly type: "stop" };
+	| { readonly type: "stop" }
+	| { readonly type: "serve"; readonly job: ScorerJob; readonly device: string }
+	| {
+			readonly type: "score";
+			readonly id: number;
+			readonly pictures: readonly Sent[];
+	  };
 export type FromChild =
+	| { readonly type: "ready"; readonly ready: ScorerReady }
+	| {
+			readonly type: "scored";
+			readonly id: number;
+			readonly answers: readonly Answered[];
+	  }
 	| { readonly type: "event"; readonly event: RunEvent }
 	| { readonly type: "done"; readonly result: JobResult }
 	| { readonly type: "interrupted" }
@@ -54,6 +74,8 @@ export interface LaunchOptions {
 	readonly signal?: AbortSignal;
 	/** Where the child computes, a usable one (devices.ts). Default: the CPU. */
 	readonly device?: string;
+	/** Whether it gives way to whatever else wants to compute. */
+	readonly polite?: boolean;
 }
 
 /**
@@ -72,19 +94,24 @@ export const childEnvironment = (): NodeJS.ProcessEnv => ({
 const inputOf = (job: Job): "inherit" | "ignore" =>
 	job.kind === "predict" && job.inputs.includes("-") ? "inherit" : "ignore";
 
+/** A process group of its own: a terminal's Ctrl-C reaches the parent alone, at whatever moment it comes. */
+const startChild = (stdin: "inherit" | "ignore"): ChildProcess =>
+	fork(fileURLToPath(new URL("./child.js", import.meta.url)), {
+		stdio: [stdin, "ignore", "inherit", "ipc"],
+		serialization: "advanced",
+		detached: true,
+		env: childEnvironment(),
+	});
+
 /** Runs a job in a process of its own. Rejects with the child's error, or with CHILD_LOST where it ended without a word. */
 export function launch(
 	job: Job,
-	{ onEvent, signal, device = "cpu" }: LaunchOptions = {},
+	{ onEvent, signal, device = "cpu", polite = false }: LaunchOptions = {},
 ): Promise<JobResult> {
 	return new Promise((resolve, reject) => {
-		// A process group of its own: a terminal's Ctrl-C reaches the parent alone, at whatever moment it comes.
-		const child = fork(fileURLToPath(new URL("./child.js", import.meta.url)), {
-			stdio: [inputOf(job), "ignore", "inherit", "ipc"],
-			serialization: "advanced",
-			detached: true,
-			env: childEnvironment(),
-		});
+		const child = startChild(inputOf(job));
+		if (polite && child.pid !== undefined)
+			setPriority(child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
 		const stop = () =>
 			child.connected && child.send({ type: "stop" } satisfies ToChild);
 		let ended = false;
@@ -102,10 +129,11 @@ export function launch(
 					last = `${event.phase} of ${event.task}, ${event.done} of ${event.total} ${event.unit}`;
 				if (event.type === "prediction") last = event.prediction.path;
 				onEvent?.(event);
-			} else if (message.type === "done") settle(() => resolve(message.result));
-			else if (message.type === "interrupted")
+			}
+			if (message.type === "done") settle(() => resolve(message.result));
+			if (message.type === "interrupted")
 				settle(() => reject(new Interrupted()));
-			else settle(() => reject(failure(message)));
+			if (message.type === "failed") settle(() => reject(failure(message)));
 		});
 		child.on("error", (error) => settle(() => reject(error)));
 		// "close" comes after the last message was read, "exit" may come before.
@@ -123,6 +151,65 @@ export function launch(
 		signal?.addEventListener("abort", stop);
 		child.send({ type: "start", job, device } satisfies ToChild);
 		if (signal?.aborted) stop();
+	});
+}
+
+/** Starts a process that scores. Rejects with the error that keeps it from beginning. */
+export function startScorer(
+	job: ScorerJob,
+	device: string,
+): Promise<RunningScorer> {
+	const child = startChild("ignore");
+	const asked = new Map<
+		number,
+		{
+			readonly resolve: (answers: readonly Answered[]) => void;
+			readonly reject: (error: Error) => void;
+		}
+	>();
+	let asks = 0;
+	let closed = false;
+	return new Promise((resolve, reject) => {
+		const lost = new Promise<Error>((tell) => {
+			const end = (error: Error) => {
+				for (const { reject: refuse } of asked.values()) refuse(error);
+				asked.clear();
+				reject(error); // of no effect once it was ready
+				tell(error);
+			};
+			child.on("error", end);
+			child.on("close", (code, killer) =>
+				end(fail("SCORER_LOST", { how: killer ?? `exit code ${code}` })),
+			);
+			child.on("message", (message: FromChild) => {
+				if (message.type === "failed") end(failure(message));
+				if (message.type === "scored") {
+					asked.get(message.id)?.resolve(message.answers);
+					asked.delete(message.id);
+				}
+				if (message.type === "ready") resolve(running(message.ready));
+			});
+		});
+		const running = (ready: ScorerReady): RunningScorer => ({
+			ready,
+			pid: child.pid as number,
+			lost,
+			score: (pictures) =>
+				new Promise((answer, refuse) => {
+					if (closed || !child.connected) {
+						refuse(fail("SCORER_LOST", { how: "it was closed" }));
+						return;
+					}
+					const id = asks++;
+					asked.set(id, { resolve: answer, reject: refuse });
+					child.send({ type: "score", id, pictures } satisfies ToChild);
+				}),
+			close: () => {
+				closed = true;
+				child.kill("SIGKILL"); // it may hang, and has nothing to save
+			},
+		});
+		child.send({ type: "serve", job, device } satisfies ToChild);
 	});
 }
 

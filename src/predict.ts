@@ -1,32 +1,15 @@
-/**
- * Scores any images from what was learnt, as they come: files, folders, patterns, names on a stream, or what appears in a watched
- * folder. Each is routed on its own, or scored as the product that is told, and gets the bits that evaluation gives it.
- */
+/** Scores any images from what was learnt, as they come: files, folders, patterns, names on a stream, or what appears in a watched folder. */
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDirectory, isInside } from "./data/files.ts";
 import { findImages, type Found, imagesIn, single } from "./data/find.ts";
-import { flawOf } from "./data/flaw.ts";
-import { decodeImage, readBytes } from "./data/image.ts";
-import type { Image, Sample } from "./data/task.ts";
 import { writeMap } from "./data/tiff.ts";
 import { fail, Interrupted, KeepsightError } from "./errors.ts";
-import { Eyes, localiserOf, networkOf } from "./evaluate.ts";
-import {
-	heed,
-	type Prediction,
-	type RunEvent,
-	type Stop,
-	type Verdict,
-} from "./events.ts";
-import { type Judgement, Knowledge } from "./knowledge.ts";
-import type { Localiser } from "./localise.ts";
-import { isAnomalous } from "./metrics/image.ts";
-import { overlayOf } from "./pictures/pictures.ts";
+import { heed, type Prediction, type RunEvent, type Stop } from "./events.ts";
+import { type FoundPicture, Predictor } from "./predictor.ts";
 import { openRun } from "./run.ts";
-import { type VersionedFolder, writeAtomic } from "./storage.ts";
-import { Trunk } from "./trunk.ts";
+import { writeAtomic } from "./storage.ts";
 
 export interface PredictJob {
 	readonly memDir: string;
@@ -43,24 +26,7 @@ export interface PredictJob {
 /** The input that stands for the stream. */
 const fromStream = "-";
 
-/** Pictures in memory at a time, at most, twice: those that are scored and the next. */
-const AT_ONCE = 32;
 const POLL_MS = 500;
-/** Score and threshold are logarithms: within a factor of two of chance. */
-const NEAR = Math.log10(2);
-
-export const verdictOf = ({
-	score,
-	threshold,
-	unknown,
-}: Pick<Judgement, "score" | "threshold" | "unknown">): Verdict => {
-	if (unknown) return "unknown";
-	return Math.abs(score - threshold) < NEAR
-		? "unsure"
-		: isAnomalous(score, threshold)
-			? "defect"
-			: "good";
-};
 
 interface Progress {
 	readonly emit: (event: RunEvent) => void;
@@ -78,11 +44,12 @@ export async function predictAll(
 		throw fail("NOTHING_LEARNT", { dir: job.memDir });
 	const { threads } = run.record.config as { readonly threads: number };
 	const { task = null } = job;
-	const predictor = new Predictor(run.memory, { threads, task });
+	const predictor = new Predictor(run.memory, threads);
+	if (task !== null) predictor.checkKnown(task);
 	const source = await sourceOf(job, stream, { emit, stop });
 	const maps =
 		job.maps === undefined ? null : new Maps(job.maps, predictor, source);
-	for await (const pictures of ahead(predictor.read(source.images)))
+	for await (const pictures of ahead(predictor.read(source.images, task)))
 		for await (const { picture, map, prediction } of predictor.score(
 			pictures,
 		)) {
@@ -92,182 +59,6 @@ export async function predictAll(
 		}
 	await predictor.release();
 	return { results: {}, text: "" };
-}
-
-/** A picture whose file was read, once for all sizes it is looked at. */
-export interface Picture extends Sample {
-	readonly found: Found;
-	/** performance.now() when its file was opened. */
-	readonly openedAt: number;
-	/** Why it cannot be scored; null: it can. */
-	readonly flaw: string | null;
-	/** At its own size. */
-	whole(): Promise<Image>;
-}
-
-interface Scored {
-	readonly picture: Picture;
-	readonly prediction: Prediction;
-	/** Score of every patch; null: unusable, or no memory tells. */
-	readonly map: Float32Array | null;
-}
-
-export function checkKnown({ router }: Knowledge, task: string): void {
-	if (!router.ids.includes(task))
-		throw fail("UNKNOWN_NAME", {
-			kind: "product",
-			name: task,
-			where: "--task",
-			known: router.ids,
-		});
-}
-
-/** Everything that was learnt, and what looks at images with it. */
-export class Predictor {
-	readonly knowledge: Knowledge;
-	readonly #eyes: Eyes;
-	readonly #task: string | null;
-	readonly #version: number;
-	readonly #together: number;
-
-	constructor(
-		memory: VersionedFolder,
-		{
-			threads,
-			task,
-		}: { readonly threads: number; readonly task: string | null },
-	) {
-		this.knowledge = Knowledge.load(memory, threads);
-		this.#version = memory.version;
-		if (task !== null) checkKnown(this.knowledge, task);
-		this.#task = task;
-		const trunk = new Trunk(networkOf(this.knowledge, threads));
-		this.#together = Math.min(trunk.together, AT_ONCE);
-		this.#eyes = new Eyes(trunk);
-	}
-
-	/** As many pictures at a time as are best seen together. */
-	async *read(
-		images: AsyncIterable<readonly Found[]>,
-	): AsyncGenerator<readonly Picture[]> {
-		const size = this.knowledge.backbone.config.imageSize;
-		for await (const all of images)
-			for (let i = 0; i < all.length; i += this.#together)
-				yield Promise.all(
-					all
-						.slice(i, i + this.#together)
-						.map((found) => readPicture(found, size)),
-				);
-	}
-
-	/** In their order. */
-	async *score(pictures: readonly Picture[]): AsyncGenerator<Scored> {
-		const usable = pictures.filter(({ flaw }) => flaw === null);
-		const seen = this.#eyes.each(usable);
-		for (const picture of pictures) {
-			if (picture.flaw !== null) {
-				yield { picture, map: null, prediction: this.#unusable(picture) };
-				continue;
-			}
-			await seen.next();
-			yield this.#judge(picture);
-		}
-		this.#eyes.forget(usable);
-	}
-
-	async #judge(picture: Picture): Promise<Scored> {
-		const { knowledge } = this;
-		const eyes = this.#eyes;
-		const routed = this.#task ?? knowledge.route(await eyes.frozen(picture));
-		const judgement = await knowledge.judge(
-			routed,
-			await eyes.features(picture, knowledge.weightsOf(routed)),
-		);
-		const { score, threshold, map } = judgement;
-		const unknown = judgement.unknown && this.#task === null; // who tells the product knows it
-		return {
-			picture,
-			map,
-			prediction: {
-				path: picture.path,
-				score,
-				threshold,
-				verdict: verdictOf({ score, threshold, unknown }),
-				anomalous: isAnomalous(score, threshold),
-				task: unknown ? null : routed,
-				...this.#circumstances(picture),
-				reason: null,
-			},
-		};
-	}
-
-	#unusable(picture: Picture): Prediction {
-		return {
-			path: picture.path,
-			score: null,
-			threshold: null,
-			verdict: "unusable",
-			anomalous: null,
-			task: null,
-			...this.#circumstances(picture),
-			reason: picture.flaw,
-		};
-	}
-
-	#circumstances({ openedAt }: Picture) {
-		return {
-			memoryVersion: this.#version,
-			latencyMs: Math.round(10 * (performance.now() - openedAt)) / 10,
-		};
-	}
-
-	async release(): Promise<void> {
-		await this.#eyes.release();
-		await this.knowledge.release();
-	}
-}
-
-/**
- * `size`: at which it is looked at first. `file`: its bytes, if they do not lie at its path. What no decoder reads is no error here, since
- * other pictures wait.
- */
-export async function readPicture(
-	found: Found,
-	size: readonly [number, number],
-	file?: Uint8Array,
-): Promise<Picture> {
-	const openedAt = performance.now();
-	let bytes: Uint8Array = new Uint8Array();
-	const decoded = new Map<string, Promise<Image>>();
-	const at = (wanted?: readonly [number, number]): Promise<Image> => {
-		const key = String(wanted);
-		const image = decoded.get(key) ?? decodeImage(bytes, found.path, wanted);
-		decoded.set(key, image);
-		return image;
-	};
-	let flaw: string | null;
-	try {
-		bytes = file ?? (await readBytes(found.path));
-		flaw = flawOf(await at(size));
-	} catch (error) {
-		if (!(error instanceof KeepsightError)) throw error;
-		flaw = error.message;
-	}
-	return {
-		id: found.path,
-		path: found.path,
-		defect: null,
-		kind: null,
-		read: at,
-		async size() {
-			const [h, w] = (await at()).shape as [number, number, number];
-			return [h, w];
-		},
-		found,
-		openedAt,
-		flaw,
-		whole: () => at(),
-	};
 }
 
 /** The next is begun while the last is used. */
@@ -411,13 +202,13 @@ async function* watched(
 /** Anomaly maps under the names of their pictures, in a folder that holds none of them. */
 class Maps {
 	readonly #dir: string;
-	readonly #localiser: Localiser;
+	readonly #predictor: Predictor;
 	/** Name without its ending -> the picture that has it. */
 	readonly #taken = new Map<string, string>();
 
 	constructor(dir: string, predictor: Predictor, { folders }: Source) {
 		this.#dir = dir;
-		this.#localiser = localiserOf(predictor.knowledge);
+		this.#predictor = predictor;
 		if (!predictor.knowledge.hasMaps) throw fail("NO_MAPS", { dir });
 		for (const folder of folders)
 			if (isInside(dir, folder))
@@ -425,7 +216,7 @@ class Maps {
 	}
 
 	async write(
-		picture: Picture,
+		picture: FoundPicture,
 		cells: Float32Array,
 		{ threshold }: Prediction,
 	): Promise<void> {
@@ -436,13 +227,11 @@ class Maps {
 		const folder = path.dirname(path.join(dir, name));
 		if (!isInside(folder, dir))
 			throw fail("CANNOT_WRITE", { path: folder, code: "EEXIST" }); // a link that leads out
-		const localiser = this.#localiser;
+		const { localiser } = this.#predictor;
 		const file = writeMap(dir, name, await localiser.mapOf(picture, cells));
-		const map = await localiser.pictureOf(picture, cells);
-		const image = await picture.whole();
 		writeAtomic(
 			file.replace(/tiff$/, "png"),
-			await overlayOf({ image, map, threshold }),
+			await this.#predictor.overlay(picture, cells, threshold),
 		);
 	}
 

@@ -49,17 +49,61 @@ export const formatReview = (
 	odd: readonly Odd[],
 	pictures: readonly string[],
 ): string =>
+	tableOf(
+		odd.map(({ sample: { path }, score }, i) => ({
+			keep: undecided,
+			score,
+			picture: pictures[i] ?? "",
+			path,
+		})),
+	);
+
+const tableOf = (rows: readonly Omit<ReviewRow, "line">[]): string =>
 	`${[
 		header,
-		...odd.map(({ sample, score }, i) =>
-			[
-				undecided,
-				score.toFixed(2),
-				csvText(pictures[i] ?? ""),
-				csvText(sample.path),
-			].join(","),
+		...rows.map(({ keep, score, picture, path }) =>
+			[keep, score.toFixed(2), csvText(picture), csvText(path)].join(","),
 		),
 	].join("\n")}\n`;
+
+interface ReviewRow {
+	readonly line: number;
+	/** What was written there. */
+	readonly keep: string;
+	readonly score: number;
+	readonly picture: string;
+	readonly path: string;
+}
+
+const invalid = (file: string) => (line: number, problem: string) =>
+	fail("REVIEW_INVALID", { file, line, problem });
+
+export function readReview(text: string, file: string): readonly ReviewRow[] {
+	const wrong = invalid(file);
+	const [first, ...rows] = parseCsv(text.replace(/^\uFEFF/, ""), wrong);
+	if (first?.fields.join() !== header)
+		throw wrong(1, `the first line is not ${header}`);
+	return rows.map(({ line, fields: [keep, score, picture, path] }) => ({
+		line,
+		keep: keep ?? "",
+		score: Number(score),
+		picture: csvPlain(picture ?? ""),
+		path: csvPlain(path ?? ""),
+	}));
+}
+
+/** The table with every row decided. */
+export const decideReview = (
+	text: string,
+	file: string,
+	keep: (path: string) => boolean,
+): string =>
+	tableOf(
+		readReview(text, file).map((row) => ({
+			...row,
+			keep: keep(row.path) ? "yes" : "no",
+		})),
+	);
 
 /** Paths of the images that a person refused. All must be decided, and all must be among `samples`. */
 export function refusedIn(
@@ -67,20 +111,15 @@ export function refusedIn(
 	file: string,
 	samples: readonly Sample[],
 ): ReadonlySet<string> {
-	const invalid = (line: number, problem: string) =>
-		fail("REVIEW_INVALID", { file, line, problem });
-	const [first, ...rows] = parseCsv(text.replace(/^\uFEFF/, ""), invalid);
-	if (first?.fields.join() !== header)
-		throw invalid(1, `the first line is not ${header}`);
+	const wrong = invalid(file);
 	const known = new Set(samples.map(({ path }) => path));
 	const refused = new Set<string>();
-	for (const { line, fields } of rows) {
-		const keep = (fields[0] ?? "").trim().toLowerCase();
-		const path = csvPlain(fields[3] ?? "");
+	for (const { line, keep: said, path } of readReview(text, file)) {
+		const keep = said.trim().toLowerCase();
 		if (!known.has(path))
-			throw invalid(line, `${path} is not among the images any more`);
+			throw wrong(line, `${path} is not among the images any more`);
 		if (keep !== "yes" && keep !== "no")
-			throw invalid(line, `"${fields[0]}" is neither yes nor no`);
+			throw wrong(line, `"${said}" is neither yes nor no`);
 		if (keep === "no") refused.add(path);
 	}
 	return refused;

@@ -5,6 +5,7 @@
  *   metrics.json  metrics.csv    the result                                     report.html
  *   scores/after-NN/<slug>.csv   one row a test image, after NN tasks           visualizations/
  *   memory/                      what was learnt: a VersionedFolder             checkpoint/ state within a task, for --resume
+ *   review/                      odd images that wait for a person              serve/      what a server keeps (src/server)
  *
  * Durations, dates and machines are in run.json and log.jsonl only: memory/ and scores/ depend on config and seed alone.
  */
@@ -41,6 +42,7 @@ const names = {
 	checkpoint: "checkpoint",
 	visualizations: "visualizations",
 	review: "review",
+	serve: "serve",
 	report: "report.html",
 	log: "log.jsonl",
 } as const;
@@ -132,7 +134,9 @@ export function openRun(
 			run.checkpoint.tidy();
 			return run;
 		}
-		const others = readdirSync(dir).filter((name) => !isBookkeeping(name));
+		const others = readdirSync(dir).filter(
+			(name) => !isBookkeeping(name) && name !== names.serve,
+		);
 		if (others.length > 0 && mode !== "fresh")
 			throw fail("RUN_FOREIGN", { dir, names: others, fresh: false });
 		const run = new Run(
@@ -155,6 +159,12 @@ export function openRun(
 		throw error;
 	}
 }
+
+/** What was learnt by the run in this folder. */
+export const memoryFolder = (dir: string): string => join(dir, names.memory);
+
+/** What a server keeps of its own: history, what operators said. No new run deletes it. */
+export const serverFolder = (dir: string): string => join(dir, names.serve);
 
 /** Whether the folder holds a run of any format version. */
 export const holdsRun = (dir: string): boolean =>
@@ -443,7 +453,7 @@ function removeRun(dir: string): void {
 	);
 	if (foreign.length > 0 && !present.includes(names.run))
 		throw fail("RUN_FOREIGN", { dir, names: foreign, fresh: true });
-	for (const name of known.filter((n) => n !== names.run))
+	for (const name of known.filter((n) => n !== names.run && n !== names.serve))
 		removeTree(join(dir, name));
 	removeTree(join(dir, names.run));
 }

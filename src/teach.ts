@@ -66,6 +66,12 @@ export type Change =
 	  }
 	| { readonly kind: "forget"; readonly task: string }
 	| {
+			readonly kind: "threshold";
+			readonly task: string;
+			/** From which images are anomalous; null: as the rate of false alarms says. */
+			readonly score: number | null;
+	  }
+	| {
 			readonly kind: "rollback";
 			/** null: the version before the present one. */
 			readonly to: number | null;
@@ -146,6 +152,7 @@ async function taught(
 		if (change.kind === "learn")
 			return await learnt(lesson, change, category as Category);
 		if (change.kind === "forget") return forgotten(lesson, change.task);
+		if (change.kind === "threshold") return limited(lesson, change);
 		return await added(lesson, change);
 	} finally {
 		await knowledge.release();
@@ -532,6 +539,26 @@ function forgotten({ run, knowledge }: Lesson, task: string): Made {
 		change,
 		text: `Forgot ${task}. \`keepsight rollback\` brings it back.`,
 		more: { task },
+	};
+}
+
+function limited(
+	{ run, knowledge }: Lesson,
+	{ task, score }: Extract<Change, { kind: "threshold" }>,
+): Made {
+	const [id] = categoriesOf(knowledge, task) as [string];
+	if (score !== null && !(score >= 0 && Number.isFinite(score)))
+		throw fail("THRESHOLD_UNUSABLE", { score });
+	knowledge.setThreshold(task, score);
+	const now = knowledge.thresholdOf(id).toFixed(2);
+	const change = `threshold of ${task}: ${score === null ? "as calibrated" : now}`;
+	run.checkLock();
+	run.clearResults();
+	knowledge.save(run.memory, taskFolder, { change, history: KEPT });
+	return {
+		change,
+		text: `Images of ${task} are rejected from a score of ${now}${score === null ? ", as the rate of false alarms says" : ""}.`,
+		more: { task, threshold: knowledge.thresholdOf(id) },
 	};
 }
 

@@ -18,7 +18,7 @@ import { encodePng } from "../src/data/image.ts";
 import { readMap } from "../src/data/tiff.ts";
 import { uint8 } from "../src/engine/tensor.ts";
 import type { Prediction } from "../src/events.ts";
-import { verdictOf } from "../src/predict.ts";
+import { verdictOf } from "../src/predictor.ts";
 import { Random } from "../src/random.ts";
 import { parseScores } from "../src/run.ts";
 import { drawCategory, size } from "./drawn.ts";

@@ -34,7 +34,7 @@ interface LearnFlags extends MemoryFlags, ConfigFlags, DeviceFlags {
 }
 
 /** What a new memory is made of without --config: our best detector, which trains nothing. */
-const flagship = fileURLToPath(
+export const flagship = fileURLToPath(
 	new URL("../../configs/flagship.yaml", import.meta.url),
 );
 const memDir = ["--mem-dir <dir>", "the run folder (also --mem_dir)"] as const;
@@ -97,12 +97,41 @@ export function addLearn(program: Command): void {
 		changed({ kind: "rollback", to: to ?? null }, flags),
 	);
 
+	withProgressFlags(
+		program
+			.command("threshold")
+			.description("set the score from which a product's images are rejected")
+			.requiredOption(...memDir)
+			.requiredOption("--task <name>", "the product's name")
+			.option("--score <number>", "such as 2.5; 2: one good part in 100")
+			.option("--reset", "back to what the rate of false alarms says"),
+	).action(setThreshold);
+
 	program
 		.command("tasks")
 		.description("the products that are known, and the versions that are kept")
 		.requiredOption(...memDir)
 		.option("--json", "as JSON")
 		.action(listTasks);
+}
+
+async function setThreshold({
+	task,
+	score,
+	reset,
+	...flags
+}: MemoryFlags & {
+	readonly task: string;
+	readonly score?: string;
+	readonly reset?: true;
+}): Promise<void> {
+	if ((score === undefined) !== (reset === true))
+		throw fail("USAGE", {
+			problem: "Give one of --score and --reset.",
+			command: "keepsight threshold",
+		});
+	const wanted = score === undefined ? null : Number(score || "nothing");
+	await changed({ kind: "threshold", task, score: wanted }, flags);
 }
 
 async function learnProduct(flags: LearnFlags): Promise<void> {

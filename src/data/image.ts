@@ -195,6 +195,17 @@ export async function imageSize(path: string): Promise<Size> {
 	return named(path, async () => (await open(bytes, path)).size);
 }
 
+/** What bytes are, from the header alone: [H, W] (orientation applied) and the ending that such files have. */
+export async function inspectImage(
+	bytes: Bytes,
+	name: string,
+): Promise<{ readonly size: Size; readonly ending: string }> {
+	return named(name, async () => {
+		const { size, format } = await open(bytes, name);
+		return { size, ending: `.${format}` };
+	});
+}
+
 /** RGB [H, W, 3] or grey [H, W] as PNG. Level 0 (fast) to 9 (small). The bytes depend on nothing but the pixels and the level. */
 export async function encodePng(
 	image: Tensor<"uint8">,
@@ -234,6 +245,8 @@ export const webpUri = async (image: Tensor<"uint8">): Promise<string> =>
 
 interface Source {
 	readonly size: Size;
+	/** As sharp names it, or "bmp". */
+	readonly format: string;
 	/** A fresh decoding pipeline. */
 	sharp(): Sharp;
 }
@@ -247,15 +260,17 @@ async function open(bytes: Bytes, name: string): Promise<Source> {
 		checkPixels(width, height, name);
 		return {
 			size: [height, width],
+			format: "bmp",
 			sharp: () =>
 				sharp(bitmap.pixels(), { raw: { width, height, channels: 3 } }),
 		};
 	}
 	// "error" refuses truncated data too; "warning" would also refuse a PNG for a strange colour profile
 	const options = { failOn: "error", limitInputPixels: false } as const;
-	const { width, height } = (await sharp(bytes, options).metadata()).autoOrient;
+	const { format, autoOrient } = await sharp(bytes, options).metadata();
+	const { width, height } = autoOrient;
 	checkPixels(width, height, name);
-	return { size: [height, width], sharp: () => sharp(bytes, options) };
+	return { size: [height, width], format, sharp: () => sharp(bytes, options) };
 }
 
 function checkPixels(width: number, height: number, name: string): void {

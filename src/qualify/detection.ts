@@ -192,12 +192,14 @@ function withDisc(
 	{ round, diameter }: { readonly round: number; readonly diameter: number },
 	contrast: number,
 	roi: Tensor<"uint8"> | null,
-): Pasted & { readonly found: Found } {
+): Pasted & { readonly name: string } {
 	const random = new Random("qualify", found.name, round, diameter);
 	const pasted = pasteDisc(image, random, { diameter, contrast, roi });
 	if (!pasted) throw fail("NO_PLACE_FOR_DISC", { path: found.path, diameter });
-	const path = `${found.path}, disc ${round + 1} of ${diameter} px`; // no other picture is called so
-	return { ...pasted, found: { ...found, path } };
+	return {
+		...pasted,
+		name: `${found.path}, disc ${round + 1} of ${diameter} px`, // no other picture is called so
+	};
 }
 
 /** The disc with what is around it. */

@@ -13,7 +13,10 @@ export interface GaugePart {
 	readonly name: string;
 	readonly pictures: number;
 	/** Of usable pictures. */
-	readonly scores: readonly number[];
+	readonly answers: readonly {
+		readonly score: number;
+		readonly stopped: boolean;
+	}[];
 	readonly mean: number | null;
 	/** Sample standard deviation; null: fewer than two usable pictures. */
 	readonly deviation: number | null;
@@ -41,27 +44,35 @@ export interface Gauge {
 
 export function gaugeOf(dir: string, groups: readonly ScoredGroup[]): Gauge {
 	const parts = groups.map(({ name, predictions }): GaugePart => {
-		const scores = predictions.flatMap(({ score }) => score ?? []);
+		const answers = predictions.flatMap((prediction) => {
+			const { score } = prediction;
+			const decision = stopped(prediction);
+			return score === null || decision === null
+				? []
+				: [{ score, stopped: decision }];
+		});
+		const scores = answers.map(({ score }) => score);
 		const { repeatability } = repeatabilityOf([scores]);
-		const decisions = predictions.map(stopped);
 		return {
 			name,
 			pictures: predictions.length,
-			scores,
+			answers,
 			mean:
 				scores.length > 0
 					? scores.reduce((a, b) => a + b, 0) / scores.length
 					: null,
 			deviation: repeatability.value,
 			verdicts: countsOf(predictions),
-			stopped: decisions.filter((one) => one === true).length,
-			passed: decisions.filter((one) => one === false).length,
+			stopped: answers.filter((one) => one.stopped).length,
+			passed: answers.filter((one) => !one.stopped).length,
 		};
 	});
 	return {
 		dir,
 		parts,
-		score: repeatabilityOf(parts.map(({ scores }) => scores)),
+		score: repeatabilityOf(
+			parts.map(({ answers }) => answers.map(({ score }) => score)),
+		),
 		decision: agreementOf(
 			parts.map(({ stopped, passed }) => [stopped, passed]),
 		),

@@ -3,10 +3,9 @@
  * station repeats itself, of parts that were photographed again and again; which size of defect it finds, of discs pasted into good pictures.
  * Every picture is scored as `predict` scores it, with what was learnt as it is; nothing is chosen here and nothing is changed.
  */
-import { threshold } from "../calibration.ts";
 import { readMask } from "../data/image.ts";
 import { fail } from "../errors.ts";
-import { checkKnown, Predictor } from "../predict.ts";
+import { Predictor } from "../predictor.ts";
 import { openRun } from "../run.ts";
 import {
 	type Detection,
@@ -48,7 +47,9 @@ export interface Qualification {
 	/** Good images that it was learnt from. */
 	readonly images: number;
 	readonly threshold: number;
-	/** The share of good parts that the threshold aims at. */
+	/** Whether a person chose it; the share of false alarms below is then not what it aims at. */
+	readonly ownThreshold: boolean;
+	/** The share of good parts that a threshold which nobody chose aims at. */
 	readonly falseAlarms: number;
 	readonly labelled: Labelled | null;
 	readonly gauge: Gauge | null;
@@ -86,14 +87,11 @@ export async function qualify(
 	]);
 
 	const { threads } = run.record.config as { readonly threads: number };
-	const predictor = new Predictor(run.memory, {
-		threads,
-		task: routed ? null : task,
-	});
+	const predictor = new Predictor(run.memory, threads);
 	const { knowledge } = predictor;
 	try {
-		checkKnown(knowledge, task);
-		const scoring = new Scoring(predictor, task, watcher);
+		predictor.checkKnown(task);
+		const scoring = new Scoring(predictor, { task, routed }, watcher);
 		const done = {
 			labelled:
 				labelled &&
@@ -111,12 +109,16 @@ export async function qualify(
 				)),
 		};
 		const images = knowledge.imagesOf(task);
+		const own = knowledge.tasks.find(({ categories }) =>
+			categories.includes(task),
+		)?.id;
 		const qualification: Qualification = {
 			task,
 			routed,
 			memoryVersion: run.memory.version,
 			images,
-			threshold: threshold(knowledge.setup.falseAlarms),
+			threshold: knowledge.thresholdOf(task),
+			ownThreshold: own !== undefined && knowledge.hasOwnThreshold(own),
 			falseAlarms: knowledge.setup.falseAlarms,
 			labelled: done.labelled,
 			gauge: done.gauge,

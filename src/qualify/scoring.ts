@@ -10,7 +10,7 @@ import {
 	type Verdict,
 	verdicts,
 } from "../events.ts";
-import { type Predictor, readPicture } from "../predict.ts";
+import type { Predictor } from "../predictor.ts";
 import type { Group } from "./pictures.ts";
 
 export interface Watcher {
@@ -23,14 +23,21 @@ export interface ScoredGroup extends Group {
 }
 
 export class Scoring {
-	readonly predictor: Predictor;
-	readonly task: string;
-	readonly watcher: Watcher;
+	readonly #predictor: Predictor;
+	readonly #task: string;
+	/** What a picture is said to show; null: it is recognised by itself. */
+	readonly #told: string | null;
+	readonly #watcher: Watcher;
 
-	constructor(predictor: Predictor, task: string, watcher: Watcher) {
-		this.predictor = predictor;
-		this.task = task;
-		this.watcher = watcher;
+	constructor(
+		predictor: Predictor,
+		{ task, routed }: { readonly task: string; readonly routed: boolean },
+		watcher: Watcher,
+	) {
+		this.#predictor = predictor;
+		this.#task = task;
+		this.#told = routed ? null : task;
+		this.#watcher = watcher;
 	}
 
 	/** In their order. */
@@ -39,8 +46,8 @@ export class Scoring {
 		async function* all() {
 			yield found;
 		}
-		for await (const pictures of this.predictor.read(all()))
-			for await (const { prediction } of this.predictor.score(pictures)) {
+		for await (const pictures of this.#predictor.read(all(), this.#told))
+			for await (const { prediction } of this.#predictor.score(pictures)) {
 				predictions.push(prediction);
 				await this.told(done + predictions.length, total);
 			}
@@ -59,28 +66,30 @@ export class Scoring {
 		return scored;
 	}
 
-	/** Pictures that lie in memory; `found` names them, each otherwise. */
+	/** Pictures that lie in memory; each has a name of its own. */
 	async images(
-		images: readonly { readonly found: Found; readonly image: Image }[],
+		images: readonly { readonly name: string; readonly image: Image }[],
 	): Promise<readonly Prediction[]> {
-		const size = this.predictor.knowledge.backbone.config.imageSize;
 		const pictures = await Promise.all(
-			images.map(async ({ found, image }) =>
-				readPicture(found, size, await encodePng(image, 0)),
+			images.map(async ({ name, image }) =>
+				this.#predictor.picture(
+					{ path: name, name, told: this.#told },
+					await encodePng(image, 0),
+				),
 			),
 		);
 		const predictions: Prediction[] = [];
-		for await (const { prediction } of this.predictor.score(pictures))
+		for await (const { prediction } of this.#predictor.score(pictures))
 			predictions.push(prediction);
 		return predictions;
 	}
 
 	async told(done: number, total: number): Promise<void> {
-		await heed(this.watcher.stop);
-		this.watcher.emit({
+		await heed(this.#watcher.stop);
+		this.#watcher.emit({
 			type: "progress",
 			phase: "evaluate",
-			task: this.task,
+			task: this.#task,
 			taskIndex: 0,
 			taskCount: 1,
 			done,

@@ -13,7 +13,7 @@ import { type Html, html, nameHtml } from "./html.ts";
 import { figures, pageOf } from "./page.ts";
 import { detectionChart, gaugeChart } from "./qualifyCharts.ts";
 import { histogramChart } from "./runCharts.ts";
-import { scoreText, sizeText } from "./qualifyText.ts";
+import { aimText, scoreText, sizeText } from "./qualifyText.ts";
 import { none, percent } from "./sections.ts";
 
 export function renderQualification(
@@ -27,8 +27,7 @@ export function renderQualification(
 		title: task,
 		kind: "qualification",
 		version,
-		line: html`Qualification of ${date}: memory version ${found.memoryVersion}, learnt from ${found.images} images; threshold ${scoreText(found.threshold)}, which aims at one
-good part in ${Number((1 / found.falseAlarms).toPrecision(3))}; ${found.routed ? "each picture recognised by itself" : "the product was told with every picture"}`,
+		line: html`Qualification of ${date}: memory version ${found.memoryVersion}, learnt from ${found.images} images; threshold ${scoreText(found.threshold)} (${aimText(found)}); ${found.routed ? "each picture recognised by itself" : "the product was told with every picture"}`,
 		top: html`${keyFigures(found)}${found.notes.map((note) => html`<p class="warning">${note}</p>`)}`,
 		sections: [
 			...(labelled

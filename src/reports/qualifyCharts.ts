@@ -24,7 +24,7 @@ const PARTS = 40;
 /** Every score of every part, the steadiest part above; the dashed line is the threshold. Wide enough for the page. */
 export function gaugeChart({ parts }: Gauge, threshold: number): string {
 	const shown = parts
-		.filter(({ scores }) => scores.length > 0)
+		.filter(({ answers }) => answers.length > 0)
 		.toSorted((a, b) => (b.mean as number) - (a.mean as number));
 	const few = shown.length > PARTS ? mostSpread(shown) : shown;
 	const names = few.map(({ name }) => short(name, 24));
@@ -38,13 +38,16 @@ export function gaugeChart({ parts }: Gauge, threshold: number): string {
 			color: styleOf(above ? 1 : 0).color,
 			opacity: 0.7,
 		},
-		data: few.flatMap(({ scores }, i) =>
-			scores
-				.filter((score) => score >= threshold === above)
-				.map((score) => [score, i]),
+		data: few.flatMap(({ answers }, i) =>
+			answers
+				.filter(({ stopped }) => stopped === above)
+				.map(({ score }) => [score, i]),
 		),
 	});
-	const least = Math.min(0, ...few.flatMap(({ scores }) => scores));
+	const least = Math.min(
+		0,
+		...few.flatMap(({ answers }) => answers.map(({ score }) => score)),
+	);
 	return draw(
 		plotPx + 108,
 		{

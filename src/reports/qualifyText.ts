@@ -8,6 +8,15 @@ import { changesOf, type Gauge } from "../qualify/gauge.ts";
 import { isWrong, type Labelled } from "../qualify/labelled.ts";
 import type { Qualification } from "../qualify/qualify.ts";
 
+/** What the threshold is worth. */
+export const aimText = ({
+	ownThreshold,
+	falseAlarms,
+}: Qualification): string =>
+	ownThreshold
+		? "chosen by a person"
+		: `aims at one good part in ${Number((1 / falseAlarms).toPrecision(3))}`;
+
 /** Names in a list, at most. */
 const NAMED = 20;
 
@@ -15,7 +24,7 @@ export function formatQualification(found: Qualification): string {
 	const { labelled, gauge, detection } = found;
 	return [
 		[
-			`${plainName(found.task)}, memory version ${found.memoryVersion}, learnt from ${found.images} images, threshold ${found.threshold.toFixed(2)} (one good part in ${Number((1 / found.falseAlarms).toPrecision(3))})${found.routed ? ", each picture recognised by itself" : ""}`,
+			`${plainName(found.task)}, memory version ${found.memoryVersion}, learnt from ${found.images} images, threshold ${found.threshold.toFixed(2)} (${aimText(found)})${found.routed ? ", each picture recognised by itself" : ""}`,
 			...found.notes.map((note) => `Note: ${plainName(note)}`),
 		],
 		...(labelled ? [labelledText(labelled)] : []),

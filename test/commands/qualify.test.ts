@@ -342,4 +342,16 @@ describe("qualify", () => {
 		figures("--labelled", data);
 		expect(files()).toEqual(before);
 	});
+
+	it("goes by the threshold that a person has chosen, and says so", () => {
+		const chosen = ["--mem_dir", line, "--task", "line/a", "--score", "3.5"];
+		expect(keepsight("threshold", ...chosen).status).toBe(0);
+		expect(figures("--labelled", data)).toMatchObject({
+			threshold: 3.5,
+			ownThreshold: true,
+		});
+		expect(qualify("--labelled", data).stdout).toContain(
+			"threshold 3.50 (chosen by a person)",
+		);
+	});
 });

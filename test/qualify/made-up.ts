@@ -7,7 +7,7 @@ import {
 	sizeAt,
 } from "../../src/metrics/detection.ts";
 import { rateOf } from "../../src/metrics/interval.ts";
-import { verdictOf } from "../../src/predict.ts";
+import { verdictOf } from "../../src/predictor.ts";
 import type { Detection } from "../../src/qualify/detection.ts";
 import { gaugeOf } from "../../src/qualify/gauge.ts";
 import { labelledOf } from "../../src/qualify/labelled.ts";
@@ -115,6 +115,7 @@ export const qualification: Qualification = {
 	memoryVersion: 3,
 	images: 50,
 	threshold: 2,
+	ownThreshold: false,
 	falseAlarms: 0.01,
 	labelled,
 	gauge,

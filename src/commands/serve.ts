@@ -1,0 +1,146 @@
+/** keepsight serve: scores over HTTP, learns over HTTP, shows a dashboard. */
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
+import type { Command } from "commander";
+import { loadConfig } from "../config.ts";
+import { usableDevice } from "../devices.ts";
+import { fail } from "../errors.ts";
+import { launch, startScorer } from "../launch.ts";
+import { holdsRun, openRun } from "../run.ts";
+import { serve } from "../server/serve.ts";
+import { withBackbone } from "./backbone.ts";
+import { flagship } from "./learn.ts";
+import { createProgress } from "./progress.ts";
+import { type DeviceFlags, wholeNumber, withDeviceFlag } from "./flags.ts";
+
+const called = "keepsight serve";
+
+interface ServeFlags extends DeviceFlags {
+	readonly memDir: string;
+	readonly config?: string;
+	readonly host: string;
+	readonly port: number;
+	readonly workers?: number;
+	readonly queue: number;
+	readonly timeout: number;
+	readonly rate: number;
+	readonly keepImages?: true;
+	readonly historyDays: number;
+	readonly historyMb: number;
+	readonly allowHost: readonly string[];
+	readonly runs?: string;
+	readonly quiet?: true;
+}
+
+export function addServe(program: Command): void {
+	const number = (least: number) => wholeNumber(least, called);
+	const command = program
+		.command("serve")
+		.description(
+			"score pictures over HTTP, learn and correct products, show a dashboard; ends on SIGTERM or Ctrl-C without losing a request",
+		)
+		.requiredOption(
+			"--mem-dir <dir>",
+			"the run folder; made where there is none, once a product is learnt (also --mem_dir)",
+		)
+		.option(
+			"--config <file>",
+			"what a new memory is made of (default: the flagship)",
+		)
+		.option(
+			"--host <name>",
+			"where to listen; other than this machine needs KEEPSIGHT_TOKEN",
+			"127.0.0.1",
+		)
+		.option("--port <n>", "0: any that is free", number(0), 8080)
+		.option(
+			"--workers <n>",
+			"processes that score (default: cores by the run's threads)",
+			number(1),
+		)
+		.option("--queue <n>", "pictures that wait, at most", number(1), 64)
+		.option("--timeout <seconds>", "for one picture", number(1), 30)
+		.option("--rate <n>", "requests a second of one address", number(1), 200)
+		.option(
+			"--keep-images",
+			"keep the pictures in the history: new versions are tried on them",
+		)
+		.option("--history-days <n>", "how long it is kept", number(1), 90)
+		.option("--history-mb <n>", "how large it may become", number(1), 2000)
+		.option(
+			"--allow-host <name>",
+			"another name of this server, as a proxy calls it; may be repeated",
+			(name: string, earlier: readonly string[]) => [...earlier, name],
+			[] as readonly string[],
+		)
+		.option(
+			"--runs <dir>",
+			"a folder of run folders, whose results the dashboard shows too",
+		)
+		.option("--quiet", "errors only");
+	withDeviceFlag(command, called).action(start);
+}
+
+async function start(flags: ServeFlags): Promise<void> {
+	const { memDir, host, port, quiet } = flags;
+	const log = (text: string) => {
+		if (!quiet)
+			console.error(
+				`${new Date().toISOString()} ${text.replaceAll("\n", " ")}`,
+			);
+	};
+	const known = holdsRun(memDir) && openRun(memDir, "read");
+	if (known && known.memory.version > 0 && flags.config !== undefined)
+		throw fail("USAGE", {
+			problem: `${memDir} has its configuration already; --config is for a new one.`,
+			command: called,
+		});
+	const { config } = await loadConfig(flags.config ?? flagship, []);
+	const threads = known
+		? (known.record.config as { readonly threads: number }).threads
+		: config.threads;
+	const device = await usableDevice(flags.device, log);
+	const progress = createProgress({ color: false, ...(quiet && { quiet }) });
+	const signal = new AbortController().signal; // a signal ends the program: nothing is served yet
+	const pinned = known
+		? config
+		: await withBackbone(config, null, { progress, signal });
+	progress.close();
+	const served = await serve({
+		memDir,
+		config: pinned,
+		host,
+		port,
+		token: process.env.KEEPSIGHT_TOKEN || null,
+		hosts: flags.allowHost,
+		rate: flags.rate,
+		receiveMs: 30_000,
+		graceMs: 30_000,
+		limits: {
+			workers:
+				flags.workers ??
+				Math.max(1, Math.floor(availableParallelism() / threads)),
+			queue: flags.queue,
+			timeoutMs: 1000 * flags.timeout,
+		},
+		history: {
+			days: flags.historyDays,
+			bytes: 1e6 * flags.historyMb,
+			images: flags.keepImages === true,
+		},
+		runs: flags.runs ?? null,
+		webDir: fileURLToPath(new URL("../web/", import.meta.url)),
+		start: (job) => startScorer(job, device),
+		teach: (job, options) =>
+			launch({ kind: "teach", ...job }, { ...options, device, polite: true }),
+		log,
+	});
+	console.log(`Keepsight serves ${memDir} at ${served.url}`);
+	const name = await new Promise<string>((resolve) => {
+		for (const one of ["SIGINT", "SIGTERM"])
+			process.once(one, () => resolve(one));
+	});
+	log(`${name}: answering what is under way`);
+	process.on("SIGINT", () => process.exit(130)); // a second time: at once
+	await served.close();
+}

@@ -1,0 +1,368 @@
+/**
+ * What was scored and what operators said of it, in an SQLite database beside the memory: bounded by age and size, readable with any
+ * SQLite tool. Written as it happens (WAL: a killed process loses nothing, a machine without power at most the last moments).
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import Database from "libsql";
+import { fail } from "../errors.ts";
+import type { Verdict } from "../events.ts";
+import { ensureFolder } from "../storage.ts";
+import type { Check, FeedbackReply, HistoryRow } from "./api.ts";
+
+const format = 1;
+
+const tables = `
+create table predictions (
+	id integer primary key autoincrement,
+	at integer not null, -- ms since 1970
+	name text,
+	task text,
+	verdict text not null,
+	score real,
+	threshold real,
+	version integer not null,
+	latency real not null, -- ms
+	reason text,
+	image blob -- as it was sent
+) strict;
+create index by_task on predictions (task, id);
+create index by_verdict on predictions (verdict, id);
+create index by_time on predictions (at);
+create table feedback (
+	id integer primary key autoincrement,
+	at integer not null,
+	prediction integer not null unique,
+	task text,
+	label text not null check (label in ('good', 'bad')),
+	comment text not null,
+	verdict text not null,
+	score real,
+	state text not null check (state in ('open', 'applied', 'withdrawn')),
+	image blob
+) strict;
+create table checks (version integer primary key, result text not null) strict;
+create table settings (name text primary key, value text not null) strict;
+`;
+
+/** A prediction that has no number yet. */
+export type NewPrediction = Omit<
+	HistoryRow,
+	"id" | "at" | "image" | "feedback" | "anomalous"
+>;
+
+export interface HistoryLimits {
+	readonly days: number;
+	readonly bytes: number;
+	/** Whether every picture is kept, while the limits allow. */
+	readonly images: boolean;
+}
+
+/** A picture that is kept, with what is known of it. */
+export interface KeptImage {
+	readonly prediction: number;
+	readonly task: string | null;
+	readonly label: "good" | "bad" | null;
+	readonly bytes: Uint8Array;
+}
+
+type Row = Readonly<Record<string, unknown>>;
+
+export class History {
+	readonly path: string;
+	readonly #db: Database.Database;
+	readonly #limits: HistoryLimits;
+	readonly #prepared = new Map<string, Database.Statement>();
+
+	constructor(dir: string, limits: HistoryLimits) {
+		this.path = join(dir, "history.sqlite");
+		this.#limits = limits;
+		ensureFolder(dir);
+		const unusable = (problem: string) =>
+			fail("HISTORY_UNUSABLE", { path: this.path, problem });
+		const fresh = !existsSync(this.path);
+		try {
+			this.#db = new Database(this.path, { timeout: 2000 });
+			if (fresh) this.#db.pragma("auto_vacuum = incremental");
+			this.#db.pragma("journal_mode = WAL");
+			this.#db.pragma("synchronous = NORMAL");
+			const found = this.#number("pragma user_version");
+			if (found === 0 && this.#number("pragma page_count") <= 1)
+				this.#db.exec(
+					`begin immediate;${tables}pragma user_version = ${format};commit;`,
+				);
+			else if (found !== format)
+				throw new Error(
+					`it has format version ${found}, and this program reads ${format}`,
+				);
+			const verdict = this.#get("pragma quick_check(1)")?.quick_check;
+			if (verdict !== "ok") throw new Error(String(verdict));
+		} catch (error) {
+			throw unusable((error as Error).message);
+		}
+	}
+
+	/** Its number. `image` is kept where that was chosen. */
+	add(prediction: NewPrediction, image: Uint8Array, at: number): number {
+		const { lastInsertRowid } = this.#run(
+			"insert into predictions (at, name, task, verdict, score, threshold, version, latency, reason, image) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			at,
+			prediction.name,
+			prediction.task,
+			prediction.verdict,
+			prediction.score,
+			prediction.threshold,
+			prediction.memoryVersion,
+			prediction.latencyMs,
+			prediction.reason,
+			this.#limits.images ? image : null,
+		);
+		return Number(lastInsertRowid);
+	}
+
+	/** The newest first. */
+	list({
+		task,
+		verdict,
+		before,
+		limit,
+	}: {
+		readonly task?: string | undefined;
+		readonly verdict?: Verdict | undefined;
+		readonly before?: number | undefined;
+		readonly limit: number;
+	}): HistoryRow[] {
+		const conditions: string[] = [];
+		const values: (string | number)[] = [];
+		const only = (condition: string, value: string | number | undefined) => {
+			if (value === undefined) return;
+			conditions.push(condition);
+			values.push(value);
+		};
+		only("p.task = ?", task);
+		only("p.verdict = ?", verdict);
+		only("p.id < ?", before);
+		return this.#rows(
+			`${conditions.length > 0 ? `where ${conditions.join(" and ")}` : ""} order by p.id desc limit ?`,
+			...values,
+			limit,
+		);
+	}
+
+	get(id: number): HistoryRow | null {
+		return this.#rows("where p.id = ?", id)[0] ?? null;
+	}
+
+	/** null: not kept. */
+	image(id: number): Uint8Array | null {
+		const row = this.#get(
+			"select coalesce((select image from feedback where prediction = ?), (select image from predictions where id = ?)) as image",
+			id,
+			id,
+		);
+		return (row?.image as Uint8Array | null | undefined) ?? null;
+	}
+
+	/** What is said of a prediction again replaces what was said before, unless that was learnt already. */
+	addFeedback(
+		row: HistoryRow,
+		said: {
+			readonly label: "good" | "bad";
+			readonly comment: string;
+			readonly task: string | null;
+			readonly image: Uint8Array | null;
+		},
+		at: number,
+	): FeedbackReply {
+		this.#run(
+			`insert into feedback (at, prediction, task, label, comment, verdict, score, state, image) values (?, ?, ?, ?, ?, ?, ?, 'open', ?)
+			on conflict (prediction) do update set at = excluded.at, task = excluded.task, label = excluded.label, comment = excluded.comment, state = 'open', image = coalesce(excluded.image, image)
+			where state != 'applied'`,
+			at,
+			row.id,
+			said.task,
+			said.label,
+			said.comment,
+			row.verdict,
+			row.score,
+			said.image,
+		);
+		return this.#feedback("where prediction = ?", row.id)[0] as FeedbackReply;
+	}
+
+	feedback({
+		task,
+		state,
+	}: {
+		readonly task?: string | undefined;
+		readonly state?: FeedbackReply["state"] | undefined;
+	} = {}): FeedbackReply[] {
+		return this.#feedback(
+			"where (? is null or task = ?) and (? is null or state = ?) order by id desc limit 1000",
+			task ?? null,
+			task ?? null,
+			state ?? null,
+			state ?? null,
+		);
+	}
+
+	feedbackOf(id: number): FeedbackReply | null {
+		return this.#feedback("where id = ?", id)[0] ?? null;
+	}
+
+	setFeedback(ids: readonly number[], state: FeedbackReply["state"]): void {
+		for (const id of ids)
+			this.#run("update feedback set state = ? where id = ?", state, id);
+	}
+
+	/** Those of feedback first, then the newest. */
+	keptImages(most: number): number[] {
+		return this.#all(
+			`select prediction as id from (
+				select prediction, 1 as said from feedback where image is not null and state != 'withdrawn'
+				union all
+				select id, 0 from predictions where image is not null and id not in (select prediction from feedback)
+			) order by said desc, prediction desc limit ?`,
+			most,
+		).map(({ id }) => id as number);
+	}
+
+	keptImage(prediction: number): KeptImage | null {
+		const bytes = this.image(prediction);
+		const [said] = this.#feedback("where prediction = ?", prediction);
+		return (
+			bytes && {
+				prediction,
+				bytes,
+				label: said?.label ?? null,
+				task: said?.task ?? this.get(prediction)?.task ?? null,
+			}
+		);
+	}
+
+	check(version: number): Check | null {
+		const row = this.#get(
+			"select result from checks where version = ?",
+			version,
+		);
+		return row ? (JSON.parse(row.result as string) as Check) : null;
+	}
+
+	setCheck(version: number, result: Check): void {
+		this.#run(
+			"insert or replace into checks (version, result) values (?, ?)",
+			version,
+			JSON.stringify(result),
+		);
+	}
+
+	/** The version that goes on answering although a newer one is there; null: the newest answers. */
+	get held(): number | null {
+		const row = this.#get("select value from settings where name = 'held'");
+		return row ? Number(row.value) : null;
+	}
+
+	set held(version: number | null) {
+		if (version === null) this.#run("delete from settings where name = 'held'");
+		else
+			this.#run(
+				"insert or replace into settings (name, value) values ('held', ?)",
+				String(version),
+			);
+	}
+
+	/** Drops what is too old, and the oldest while it takes too much. What operators said stays. */
+	prune(now: number): void {
+		this.#run(
+			"delete from predictions where at < ?",
+			now - this.#limits.days * 86_400_000,
+		);
+		while (this.bytes > this.#limits.bytes) {
+			const { changes } = this.#run(
+				"delete from predictions where id in (select id from predictions order by id limit max(1, (select count(*) / 20 from predictions)))",
+			);
+			if (changes === 0) break;
+		}
+		this.#db.exec("pragma incremental_vacuum; pragma wal_checkpoint(truncate)");
+	}
+
+	/** Of what it holds, without free pages. */
+	get bytes(): number {
+		const pages =
+			this.#number("pragma page_count") - this.#number("pragma freelist_count");
+		return pages * this.#number("pragma page_size");
+	}
+
+	close(): void {
+		this.#prepared.clear();
+		this.#db.close();
+	}
+
+	#rows(
+		conditions: string,
+		...values: readonly (string | number | null)[]
+	): HistoryRow[] {
+		return this.#all(
+			`select p.id, p.at, p.name, p.task, p.verdict, p.score, p.threshold, p.version, p.latency, p.reason, p.image is not null or f.image is not null as kept, case when f.state != 'withdrawn' then f.label end as said from predictions p left join feedback f on f.prediction = p.id ${conditions}`,
+			...values,
+		).map((row) => {
+			const score = row.score as number | null;
+			const threshold = row.threshold as number | null;
+			return {
+				id: row.id as number,
+				at: new Date(row.at as number).toISOString(),
+				name: row.name as string | null,
+				score,
+				threshold,
+				verdict: row.verdict as Verdict,
+				anomalous:
+					score === null || threshold === null ? null : score >= threshold,
+				task: row.task as string | null,
+				memoryVersion: row.version as number,
+				latencyMs: row.latency as number,
+				reason: row.reason as string | null,
+				image: row.kept === 1,
+				feedback: row.said as "good" | "bad" | null,
+			};
+		});
+	}
+
+	#feedback(
+		conditions: string,
+		...values: readonly (string | number | null)[]
+	): FeedbackReply[] {
+		return this.#all(
+			`select id, at, prediction, task, label, comment, verdict, score, state, image is not null as kept from feedback ${conditions}`,
+			...values,
+		).map(({ at, kept, ...row }) => ({
+			...(row as unknown as Omit<FeedbackReply, "at" | "image">),
+			at: new Date(at as number).toISOString(),
+			image: kept === 1,
+		}));
+	}
+
+	#statement(sql: string): Database.Statement {
+		const statement = this.#prepared.get(sql) ?? this.#db.prepare(sql);
+		this.#prepared.set(sql, statement);
+		return statement;
+	}
+
+	#run(sql: string, ...values: readonly unknown[]): Database.RunResult {
+		return this.#statement(sql).run(...values);
+	}
+
+	#all(sql: string, ...values: readonly unknown[]): Row[] {
+		return this.#statement(sql).all(...values) as Row[];
+	}
+
+	#get(sql: string, ...values: readonly unknown[]): Row | undefined {
+		return this.#statement(sql).get(...values) as Row | undefined;
+	}
+
+	/** Of a pragma or a count. */
+	#number(sql: string): number {
+		const row = this.#get(sql) ?? {};
+		const value = Object.entries(row).find(([name]) => name !== "_metadata");
+		return Number(value?.[1] ?? 0);
+	}
+}

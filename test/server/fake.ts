@@ -1,0 +1,184 @@
+/** The server in this process, with scorers that need no network: what they answer, and when, is the test's. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import { encodePng } from "../../src/data/image.ts";
+import { uint8 } from "../../src/engine/tensor.ts";
+import type { Verdict } from "../../src/events.ts";
+import type { RunConfig } from "../../src/config.ts";
+import type {
+	Answered,
+	RunningScorer,
+	ScorerJob,
+	Sent,
+} from "../../src/scorer.ts";
+import { serve, type ServeOptions } from "../../src/server/serve.ts";
+
+export const products = ["mvtec/cap", "line 2/ring"];
+
+/** A folder that looks like a run of some version, to a server that never reads what is in it. */
+export function fakeMemory(version = 1): string {
+	const dir = mkdtempSync(join(tmpdir(), "keepsight-server-"));
+	onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+	mkdirSync(join(dir, "memory"));
+	writeFileSync(
+		join(dir, "run.json"),
+		JSON.stringify({
+			format: 1,
+			config: { threads: 1 },
+			seed: 0,
+			versions: {},
+			order: products,
+			tasks: products.map((id) => ({ id, state: "learnt", seconds: 1 })),
+		}),
+	);
+	setVersion(dir, version);
+	return dir;
+}
+
+export function setVersion(dir: string, version: number): void {
+	const manifest = (n: number) =>
+		JSON.stringify({
+			format: 1,
+			version: n,
+			files: {},
+			change: `change ${n}`,
+			tasks: products.map((id) => ({ id })),
+		});
+	mkdirSync(join(dir, "memory/@versions"), { recursive: true });
+	for (let n = 1; n < version; n++)
+		writeFileSync(
+			join(dir, `memory/@versions/${String(n).padStart(8, "0")}.json`),
+			manifest(n),
+		);
+	writeFileSync(join(dir, "memory/manifest.json"), manifest(version));
+}
+
+export interface FakeScorer extends RunningScorer {
+	/** Ends it as a crash does. */
+	crash(): void;
+}
+
+export interface Fake {
+	/** One after the other. */
+	readonly scorers: FakeScorer[];
+	/** Groups of pictures that were asked about. */
+	readonly groups: (readonly Sent[])[];
+	answer(sent: Sent, version: number): Answered | Promise<Answered>;
+}
+
+export function answered(
+	version: number,
+	{
+		score = 0.5,
+		verdict = "good" as Verdict,
+		task = products[0] as string | null,
+	} = {},
+): Answered {
+	return {
+		prediction: {
+			path: "0",
+			score,
+			threshold: 2,
+			verdict,
+			anomalous: score >= 2,
+			task,
+			memoryVersion: version,
+			latencyMs: 1,
+			reason: null,
+		},
+		overlay: null,
+	};
+}
+
+export const fake = (
+	answer: Fake["answer"] = (_, version) => answered(version),
+): Fake => ({ scorers: [], groups: [], answer });
+
+export function startFake(fake: Fake) {
+	return async ({ version }: ScorerJob): Promise<RunningScorer> => {
+		let crash = () => {};
+		const lost = new Promise<Error>((resolve) => {
+			crash = () => resolve(new Error("crashed"));
+		});
+		const scorer: FakeScorer = {
+			pid: 0,
+			lost,
+			crash,
+			close: () => {},
+			ready: {
+				version,
+				together: 4,
+				products: products.map((id) => ({
+					id,
+					task: id,
+					images: 12,
+					bytes: 1000,
+					threshold: 2,
+					thresholdSet: false,
+					memories: [{ name: "patches", bytes: 900 }],
+					goodScores: [0.1, 0.3, 0.5],
+				})),
+			},
+			score: async (sent) => {
+				fake.groups.push(sent);
+				return Promise.all(sent.map(async (one) => fake.answer(one, version)));
+			},
+		};
+		fake.scorers.push(scorer);
+		return scorer;
+	};
+}
+
+export async function served(
+	fake: Fake,
+	changes: Partial<ServeOptions> = {},
+): Promise<{
+	readonly url: string;
+	readonly logged: string[];
+	close(): Promise<void>;
+}> {
+	const logged: string[] = [];
+	const serving = await serve({
+		memDir: changes.memDir ?? fakeMemory(),
+		config: {} as RunConfig,
+		host: "127.0.0.1",
+		port: 0,
+		token: null,
+		hosts: [],
+		rate: 100_000,
+		receiveMs: 30_000,
+		graceMs: 2000,
+		limits: { workers: 1, queue: 64, timeoutMs: 5000 },
+		history: { days: 90, bytes: 1e9, images: false },
+		runs: null,
+		webDir: null,
+		start: startFake(fake),
+		teach: () => Promise.reject(new Error("nothing is taught here")),
+		log: (text) => logged.push(text),
+		...changes,
+	});
+	let closed: Promise<void> | null = null;
+	const close = () => {
+		closed ??= serving.close();
+		return closed;
+	};
+	onTestFinished(close);
+	return { url: serving.url, logged, close };
+}
+
+/** A picture of one grey level in PNG. */
+export const grey = (level: number, side = 8): Promise<Uint8Array> =>
+	encodePng(uint8([side, side], new Uint8Array(side * side).fill(level)));
+
+export const post = (
+	url: string,
+	body: Uint8Array | string | FormData,
+	headers: Record<string, string> = { "content-type": "image/png" },
+) =>
+	fetch(url, {
+		method: "POST",
+		body: body as NonNullable<RequestInit["body"]>,
+		headers: body instanceof FormData ? {} : headers,
+	});

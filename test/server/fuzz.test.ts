@@ -1,0 +1,246 @@
+/**
+ * Requests drawn from openapi.json, half of them as it describes and half not: whatever comes, the answer is one that it describes, within a
+ * second, and never 500. 200 of them; 2,000 with `npm run soak`.
+ */
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { errorCodes } from "../../src/errors.ts";
+import {
+	answered,
+	fake,
+	fakeMemory,
+	grey,
+	served,
+	setVersion,
+} from "./fake.ts";
+
+type Schema = Readonly<Record<string, unknown>>;
+interface Operation {
+	readonly parameters?: readonly {
+		readonly name: string;
+		readonly in: "path" | "query";
+		readonly required?: boolean;
+		readonly schema: Schema;
+	}[];
+	readonly requestBody?: {
+		readonly content: Readonly<Record<string, { readonly schema: Schema }>>;
+	};
+	readonly responses: Readonly<Record<string, unknown>>;
+}
+
+const requests = process.env.KEEPSIGHT_SOAK ? 2000 : 200;
+
+/** What a schema describes. */
+function fitting(schema: Schema): fc.Arbitrary<unknown> {
+	if (Array.isArray(schema.enum)) return fc.constantFrom(...schema.enum);
+	if ("const" in schema) return fc.constant(schema.const);
+	const either = schema.anyOf ?? schema.oneOf;
+	if (Array.isArray(either)) return fc.oneof(...either.map(fitting));
+	switch (schema.type) {
+		case "string":
+			return fc.oneof(
+				fc.constantFrom("mvtec/cap", "line 2/ring"),
+				fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 }),
+				...(schema.pattern === undefined ? [] : [fc.uuid()]),
+			);
+		case "integer":
+			return fc.integer({ min: 0, max: 12 });
+		case "number":
+			return fc.double({ min: 0, max: 300, noNaN: true });
+		case "boolean":
+			return fc.boolean();
+		case "null":
+			return fc.constant(null);
+		case "array":
+			return fc.array(fitting(schema.items as Schema), { maxLength: 5 });
+		case "object": {
+			const properties = (schema.properties ?? {}) as Record<string, Schema>;
+			const keys = Object.keys(properties);
+			return fc.record(
+				Object.fromEntries(
+					keys.map((key) => [key, fitting(properties[key] as Schema)]),
+				),
+				{ requiredKeys: (schema.required ?? []) as string[] },
+			);
+		}
+		default:
+			return fc.anything();
+	}
+}
+
+const hostile = fc.oneof(
+	fc.string({ unit: "binary", maxLength: 300 }),
+	fc.constantFrom(
+		"../..",
+		"..\\..",
+		"%00",
+		"null",
+		"-1",
+		"1e999",
+		"__proto__",
+		"<script>",
+		"'; drop table predictions;--",
+		"9007199254740993",
+	),
+);
+
+interface Drawn {
+	readonly method: string;
+	readonly path: string;
+	readonly body: Uint8Array | string | null;
+	readonly type: string;
+}
+
+function requestOf(
+	template: string,
+	method: string,
+	{ parameters = [], requestBody }: Operation,
+	{
+		picture,
+		honest,
+	}: { readonly picture: Uint8Array; readonly honest: boolean },
+): fc.Arbitrary<Drawn> {
+	const value = (schema: Schema) =>
+		honest
+			? fitting(schema).map(String)
+			: fc.oneof(fitting(schema).map(String), hostile);
+	const path = fc
+		.record(
+			Object.fromEntries(
+				parameters
+					.filter((p) => p.in === "path")
+					.map((p) => [p.name, value(p.schema)]),
+			),
+		)
+		.map((values) =>
+			template.replaceAll(/{(\w+)}/g, (_, name: string) =>
+				encodeURIComponent(Buffer.from(values[name] as string).toString()),
+			),
+		);
+	const query = fc
+		.record(
+			Object.fromEntries(
+				parameters
+					.filter((p) => p.in === "query")
+					.map((p) => [p.name, value(p.schema)]),
+			),
+			{ requiredKeys: [] },
+		)
+		.map((values) =>
+			new URLSearchParams(values as Record<string, string>).toString(),
+		);
+	const content = Object.entries(requestBody?.content ?? {});
+	const schema = content.find(([type]) => type === "application/json")?.[1]
+		.schema;
+	const described = schema
+		? fitting(schema).map((value) => JSON.stringify(value) ?? "")
+		: fc.constant(picture);
+	const type = schema ? "application/json" : "image/png";
+	const types = honest
+		? fc.constant(type)
+		: fc.constantFrom(
+				type,
+				...content.map(([name]) => name),
+				"application/json",
+				"text/plain",
+			);
+	const body = honest
+		? described
+		: fc.oneof(
+				described,
+				fc.json(),
+				fc.uint8Array({ maxLength: 2000 }),
+				fc.constant(picture.slice(0, picture.length / 2)),
+			);
+	return fc
+		.record({
+			path,
+			query,
+			body,
+			type: types,
+		})
+		.map((drawn) => ({
+			method: method.toUpperCase(),
+			path: `${drawn.path}${drawn.query && `?${drawn.query}`}`,
+			body: ["get", "delete"].includes(method) ? null : drawn.body,
+			type: drawn.type,
+		}));
+}
+
+it(`${requests} requests of all kinds are answered as openapi.json says`, async () => {
+	const memDir = fakeMemory(3);
+	let version = 3;
+	const { url, logged } = await served(
+		fake((sent, v) => answered(v, { task: sent.task })),
+		{
+			memDir,
+			teach: async ({ change }) => {
+				setVersion(memDir, ++version);
+				return {
+					results: { memoryVersion: version, change: change.kind, tasks: [] },
+					text: "Done.",
+				};
+			},
+		},
+	);
+	const api = (await (await fetch(`${url}/openapi.json`)).json()) as {
+		paths: Record<string, Record<string, Operation>>;
+	};
+	const picture = await grey(7);
+	const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
+		Object.entries(methods)
+			.filter(() => !path.endsWith("/events")) // they do not end
+			.map(([method, operation]) => ({
+				key: `${method} ${path}`,
+				operation,
+				drawn: fc.oneof(
+					...[true, false].map((honest) =>
+						requestOf(path, method, operation, { picture, honest }),
+					),
+				),
+			})),
+	);
+	const codes = new Set<string>(errorCodes);
+	const seen = new Map<string, number>();
+	await fc.assert(
+		fc.asyncProperty(
+			fc.oneof(
+				...operations.map(({ key, operation, drawn }) =>
+					drawn.map((request) => ({ key, operation, request })),
+				),
+			),
+			async ({ key, operation, request }) => {
+				const began = performance.now();
+				const response = await fetch(url + request.path, {
+					method: request.method,
+					...(request.body !== null && {
+						body: request.body as NonNullable<RequestInit["body"]>,
+						headers: { "content-type": request.type },
+					}),
+				});
+				const text = await response.text();
+				const { status } = response;
+				expect(performance.now() - began, key).toBeLessThan(1000);
+				expect(status, `${key} ${text} ${logged.at(-1)}`).not.toBe(500);
+				seen.set(`${key} ${status}`, 1);
+				if (status >= 400) {
+					const problem = JSON.parse(text) as { code: string; status: number };
+					expect(problem.status).toBe(status);
+					expect(codes, problem.code).toContain(problem.code);
+				} else if (
+					Object.keys(operation.responses).includes("200") ||
+					status !== 200
+				)
+					expect(Object.keys(operation.responses), key).toContain(
+						String(status),
+					);
+				expect(text).not.toMatch(/node_modules|\bat .*\.[jt]s:\d+/);
+			},
+		),
+		{ numRuns: requests, endOnFailure: false },
+	);
+	expect([...seen.keys()].some((key) => key === "post /v1/predict 200")).toBe(
+		true,
+	);
+	expect(logged.filter((line) => line.includes("Error"))).toEqual([]);
+}, 300_000);
