@@ -12,6 +12,7 @@ import type { FromChild, Job, JobResult, ToChild } from "./launch.ts";
 import { openScorer, type Scorer } from "./scorer.ts";
 import { teach } from "./teach.ts";
 import { predictAll } from "./predict.ts";
+import { qualify } from "./qualify/qualify.ts";
 import { train, trainAll, type Watcher } from "./train.ts";
 
 const PROGRESS_EVERY_MS = 100;
@@ -93,6 +94,8 @@ async function doneBy(job: Job, watcher: Watcher): Promise<JobResult> {
 			return teach(job, watcher);
 		case "predict":
 			return predictAll(job, watcher, process.stdin.setEncoding("utf8"));
+		case "qualify":
+			return qualify(job, watcher);
 		case "cells":
 			await trainAll(job.jobs, job.processes, watcher);
 			return { results: {}, text: "" };

@@ -9,6 +9,7 @@ import { addEvaluate } from "./commands/evaluate.ts";
 import { StoppedBySignal } from "./commands/interrupt.ts";
 import { addLearn } from "./commands/learn.ts";
 import { addPredict } from "./commands/predict.ts";
+import { addQualify } from "./commands/qualify.ts";
 import { addReport } from "./commands/report.ts";
 import { addServe } from "./commands/serve.ts";
 import { addTrain } from "./commands/train.ts";
@@ -20,6 +21,7 @@ const commands = [
 	addEvaluate,
 	addLearn,
 	addPredict,
+	addQualify,
 	addServe,
 	addReport,
 	addCompare,

@@ -19,3 +19,12 @@ export function inColumns(
 			.trimEnd(),
 	);
 }
+
+/** A name must neither break its line nor move a terminal's cursor. */
+export const plainName = (text: string): string =>
+	/\p{Cc}/u.test(text)
+		? JSON.stringify(text).replace(
+				/\p{Cc}/gu,
+				(c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+			)
+		: text;

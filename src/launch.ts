@@ -15,6 +15,7 @@ import type {
 } from "./scorer.ts";
 import type { TeachJob } from "./teach.ts";
 import type { PredictJob } from "./predict.ts";
+import type { QualifyJob } from "./qualify/qualify.ts";
 import type { TrainJob, trainAll } from "./train.ts";
 
 export type Job =
@@ -23,7 +24,8 @@ export type Job =
 	| (DistillJob & { readonly kind: "distill" })
 	| (EvaluateJob & { readonly kind: "evaluate" })
 	| (TeachJob & { readonly kind: "teach" })
-	| (PredictJob & { readonly kind: "predict" });
+	| (PredictJob & { readonly kind: "predict" })
+	| (QualifyJob & { readonly kind: "qualify" });
 
 /** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
 export interface CellsJob {

@@ -45,7 +45,7 @@ export async function predictAll(
 	const { threads } = run.record.config as { readonly threads: number };
 	const { task = null } = job;
 	const predictor = new Predictor(run.memory, threads);
-	checkTold(task, predictor);
+	if (task !== null) predictor.checkKnown(task);
 	const source = await sourceOf(job, stream, { emit, stop });
 	const maps =
 		job.maps === undefined ? null : new Maps(job.maps, predictor, source);
@@ -59,19 +59,6 @@ export async function predictAll(
 		}
 	await predictor.release();
 	return { results: {}, text: "" };
-}
-
-function checkTold(
-	task: string | null,
-	{ knowledge: { router } }: Predictor,
-): void {
-	if (task !== null && !router.ids.includes(task))
-		throw fail("UNKNOWN_NAME", {
-			kind: "product",
-			name: task,
-			where: "--task",
-			known: router.ids,
-		});
 }
 
 /** The next is begun while the last is used. */

@@ -6,7 +6,7 @@ import type { Found } from "./data/find.ts";
 import { flawOf } from "./data/flaw.ts";
 import { decodeImage, readBytes } from "./data/image.ts";
 import type { Image, Sample } from "./data/task.ts";
-import { KeepsightError } from "./errors.ts";
+import { fail, KeepsightError } from "./errors.ts";
 import { Eyes, localiserOf, networkOf } from "./evaluate.ts";
 import type { Prediction, Verdict } from "./events.ts";
 import { type Judgement, Knowledge } from "./knowledge.ts";
@@ -78,6 +78,18 @@ export class Predictor {
 
 	get #size(): readonly [number, number] {
 		return this.knowledge.backbone.config.imageSize;
+	}
+
+	/** `task`: what --task names. */
+	checkKnown(task: string): void {
+		const known = this.knowledge.router.ids;
+		if (!known.includes(task))
+			throw fail("UNKNOWN_NAME", {
+				kind: "product",
+				name: task,
+				where: "--task",
+				known,
+			});
 	}
 
 	/** Files, as many at a time as are best seen together. */

@@ -23,7 +23,7 @@ const layers = [
 	"visualise",
 	"evaluate",
 	"train predictor",
-	"teach known predict scorer",
+	"teach known predict qualify scorer",
 	"launch watchdog devices deviceProbe",
 	"child golden",
 	"study",

@@ -1,5 +1,6 @@
 /** keepsight predict: scores any images with what was learnt, and prints each as soon as it is scored. */
 import { type Command, Option } from "commander";
+import { plainName } from "../columns.ts";
 import { csvNumber, csvText } from "../csv.ts";
 import { usableDevice } from "../devices.ts";
 import { fail } from "../errors.ts";
@@ -136,15 +137,6 @@ const lineOf = (found: Prediction): string =>
 		found.task ?? "-",
 		`${plainName(found.path)}${found.reason === null ? "" : `  (${plainName(found.reason)})`}`,
 	);
-
-/** A name must neither break its line nor move a terminal's cursor. */
-const plainName = (text: string): string =>
-	/\p{Cc}/u.test(text)
-		? JSON.stringify(text).replace(
-				/\p{Cc}/gu,
-				(c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
-			)
-		: text;
 
 const summaryOf = (counts: ReadonlyMap<Verdict, number>): string =>
 	verdicts

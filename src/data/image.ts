@@ -239,6 +239,10 @@ export async function encodeWebp(
 	);
 }
 
+/** The same as a data: URI. */
+export const webpUri = async (image: Tensor<"uint8">): Promise<string> =>
+	`data:image/webp;base64,${Buffer.from(await encodeWebp(image)).toString("base64")}`;
+
 interface Source {
 	readonly size: Size;
 	/** As sharp names it, or "bmp". */

@@ -1,6 +1,7 @@
 /**
- * Intervals: Clopper & Pearson (1934) for a rate, the percentile bootstrap (Efron 1979) for a paired difference over images.
- * The incomplete beta function is Lentz's continued fraction (Numerical Recipes 6.4), its inverse plain bisection.
+ * Intervals: Clopper & Pearson (1934) for a rate, chi-square for a standard deviation, the percentile bootstrap (Efron 1979) for a
+ * paired difference over images. The incomplete beta and gamma functions are series and Lentz's continued fractions (Numerical Recipes
+ * 6.2, 6.4), their inverses plain bisection.
  */
 import type { Random } from "../random.ts";
 
@@ -23,14 +24,67 @@ export function clopperPearson(
 	];
 }
 
+/**
+ * What a rate stays below, with one-sided confidence, where nothing happened in n trials: (1 − rate)^n = 1 − confidence. For .95 about
+ * 3 / n, the rule of three (Hanley & Lippman-Hand 1983).
+ */
+export const ruleOfThree = (trials: number, confidence = 0.95): number =>
+	trials === 0 ? 1 : 1 - (1 - confidence) ** (1 / trials);
+
+/** Interval of a normal standard deviation that was estimated as `deviation` with so many degrees of freedom f: f s² / χ²_f. */
+export function deviationInterval(
+	deviation: number,
+	freedom: number,
+	confidence = 0.95,
+): Interval {
+	const alpha = (1 - confidence) / 2;
+	const end = (p: number) =>
+		deviation * Math.sqrt(freedom / chiSquareQuantile(p, freedom));
+	return [end(1 - alpha), end(alpha)];
+}
+
+/** How often something happened, and what that says. */
+export interface Rate {
+	readonly events: number;
+	readonly trials: number;
+	/** null: no trials. */
+	readonly value: number | null;
+	/** Clopper & Pearson, 95 %. */
+	readonly interval: Interval;
+	/** Where nothing happened: what the rate stays below, with 95 % confidence on one side; else null. */
+	readonly below: number | null;
+}
+
+export const rateOf = (events: number, trials: number): Rate => ({
+	events,
+	trials,
+	value: trials > 0 ? events / trials : null,
+	interval: clopperPearson(events, trials),
+	below: events === 0 && trials > 0 ? ruleOfThree(trials) : null,
+});
+
 /** The x at which I_x(a, b) = p. */
-export function betaQuantile(p: number, a: number, b: number): number {
-	let low = 0;
-	let high = 1;
+export const betaQuantile = (p: number, a: number, b: number): number =>
+	bisected((x) => betaIncomplete(x, a, b) < p, 0, 1);
+
+/** The x below which a chi-square variable of so many degrees of freedom lies with probability p. */
+export function chiSquareQuantile(p: number, freedom: number): number {
+	const below = (x: number) => gammaIncomplete(freedom / 2, x / 2) < p;
+	let high = freedom;
+	while (below(high)) high *= 2;
+	return bisected(below, 0, high);
+}
+
+/** Where `below` turns from true to false, as exactly as numbers are. */
+function bisected(
+	below: (x: number) => boolean,
+	low: number,
+	high: number,
+): number {
 	for (;;) {
 		const middle = (low + high) / 2;
 		if (middle <= low || middle >= high) return middle; // no number between them
-		if (betaIncomplete(middle, a, b) < p) low = middle;
+		if (below(middle)) low = middle;
 		else high = middle;
 	}
 }
@@ -65,6 +119,35 @@ export function betaIncomplete(x: number, a: number, b: number): number {
 		if (Math.abs(d * c - 1) < 1e-15) break;
 	}
 	return front * fraction;
+}
+
+/** Regularised incomplete gamma function P(a, x) = ∫₀ˣ t^(a−1) e^(−t) dt / Γ(a). */
+export function gammaIncomplete(a: number, x: number): number {
+	if (x <= 0) return 0;
+	const front = Math.exp(a * Math.log(x) - x - logGamma(a));
+	if (x < a + 1) {
+		let term = 1 / a;
+		let sum = term;
+		for (let n = 1; term > sum * 1e-16; n++) {
+			term *= x / (a + n);
+			sum += term;
+		}
+		return front * sum;
+	}
+	const tiny = 1e-300;
+	let b = x + 1 - a;
+	let c = 1 / tiny;
+	let d = 1 / nonZero(b, tiny);
+	let fraction = d;
+	for (let i = 1; i <= 10_000; i++) {
+		const factor = -i * (i - a);
+		b += 2;
+		d = 1 / nonZero(factor * d + b, tiny);
+		c = nonZero(b + factor / c, tiny);
+		fraction *= d * c;
+		if (Math.abs(d * c - 1) < 1e-15) break;
+	}
+	return 1 - front * fraction;
 }
 
 const nonZero = (x: number, tiny: number) => (Math.abs(x) < tiny ? tiny : x);

@@ -1,6 +1,6 @@
 /** The report's pictures: read from visualizations/, taken apart into panels, carried within the page as WebP. */
 import { existsSync } from "node:fs";
-import { encodeWebp, readImage } from "../data/image.ts";
+import { readImage, webpUri } from "../data/image.ts";
 import type { Run } from "../run.ts";
 import { type Html, html, nameHtml } from "./html.ts";
 import {
@@ -53,7 +53,7 @@ export async function readGallery(
 			const [height = 0, width = 0] = parts[0]?.shape ?? [];
 			pictures.push({
 				...entry,
-				sources: await Promise.all(parts.map(dataUri)),
+				sources: await Promise.all(parts.map(webpUri)),
 				size: [height, width],
 				outdated: scores.get(entry.path) !== entry.score,
 			});
@@ -62,11 +62,6 @@ export async function readGallery(
 	}
 	return { categories: found, missing };
 }
-
-const dataUri = async (
-	image: Parameters<typeof encodeWebp>[0],
-): Promise<string> =>
-	`data:image/webp;base64,${Buffer.from(await encodeWebp(image)).toString("base64")}`;
 
 const titles: Readonly<Record<Panel, string>> = {
 	picture: "picture",

@@ -1,6 +1,10 @@
-/** The report's style sheet and script: texts of their own, since the page's policy admits them by their hashes alone. */
+/**
+ * What all pages share: the frame, with a style sheet and a script that are texts of their own, since the page's policy admits them by
+ * their hashes alone.
+ */
 import { createHash } from "node:crypto";
 import { heatGradient } from "../pictures/colours.ts";
+import { Html, html, inlineSvg } from "./html.ts";
 
 /** As a Content-Security-Policy names an inline text. */
 const hashOf = (text: string): string =>
@@ -13,7 +17,7 @@ const dark = `
 	--ground: #14171b; --card: #1c2026; --ink: #e7e9ec; --soft: #a2a9b2; --line: #3a4049; --faint: #31363e;
 	--accent: #7fbcf0; --bad: #ff9d66; --good: #55d3a8; --mark: #242b34;`;
 
-export const style = `
+const style = `
 :root { color-scheme: light dark; ${light} }
 @media (prefers-color-scheme: dark) { :root { ${dark} } }
 * { box-sizing: border-box; }
@@ -51,6 +55,8 @@ th button:focus-visible, .wide:focus-visible { outline: 2px solid var(--accent);
 th button::after { content: "\\2195"; color: var(--soft); padding-left: 4px; font-weight: 400; }
 th[aria-sort="ascending"] button::after { content: "\\2191"; color: var(--accent); }
 th[aria-sort="descending"] button::after { content: "\\2193"; color: var(--accent); }
+.wide + .wide { margin-top: 12px; }
+td.note { white-space: normal; min-width: 15em; text-align: left; color: var(--soft); }
 .none { color: var(--soft); cursor: help; }
 .controls { display: flex; flex-wrap: wrap; gap: 10px 22px; align-items: center; margin: 12px 0; }
 .controls label { display: inline-flex; flex-wrap: wrap; gap: 6px; align-items: center; max-width: 100%; }
@@ -80,6 +86,11 @@ svg.chart path[stroke="#fff"] { stroke: var(--card); }
 figcaption { font-size: 14px; min-width: 0; }
 figcaption p { margin: 0 0 4px; overflow-wrap: anywhere; }
 .role { display: inline-block; border: 1px solid currentColor; border-radius: 999px; padding: 0 9px; font-size: 13px; margin-right: 6px; }
+.examples { display: flex; flex-wrap: wrap; gap: 12px; margin: 12px 0; }
+.examples figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 8px; }
+.examples img { display: block; width: 120px; height: 120px; image-rendering: pixelated; border-radius: 3px; }
+.sign { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 0 28px; max-width: 78ch; margin: 44px 0 28px; }
+.sign span { border-top: 1px solid var(--ink); padding-top: 4px; margin-top: 40px; color: var(--soft); font-size: 13px; }
 .role.bad { color: var(--bad); } .role.good { color: var(--good); } .role.open { color: var(--soft); }
 .warning { color: var(--bad); }
 .scale { display: inline-block; vertical-align: middle; width: 150px; max-width: 40vw; height: 12px; border-radius: 3px; border: 1px solid var(--line); background: linear-gradient(to right, ${heatGradient}); }
@@ -111,7 +122,7 @@ footer { padding-bottom: 40px; color: var(--soft); font-size: 13px; }
 `;
 
 /** Plain JavaScript of a browser; without it every number and picture is there, only nothing moves. */
-export const script = String.raw`
+const script = String.raw`
 "use strict";
 for (const element of document.querySelectorAll("[data-script]")) element.hidden = false;
 
@@ -222,7 +233,7 @@ if (byCategory && byRole) {
 `;
 
 /** Nothing from anywhere: pictures within the page, this style sheet, this script. */
-export const policy = [
+const policy = [
 	"default-src 'none'",
 	"img-src data:",
 	`style-src ${hashOf(style)}`,
@@ -230,3 +241,60 @@ export const policy = [
 	"base-uri 'none'",
 	"form-action 'none'",
 ].join("; ");
+
+/** The two texts the policy knows by their hashes: not a letter may change. */
+const raw = (text: string): Html => new Html(text);
+
+/** A whole page: one file that asks for no other. `version`: of Keepsight. */
+export function pageOf(page: {
+	readonly title: string;
+	readonly version: string;
+	/** Below the title. */
+	readonly line: Html;
+	/** Below the list of sections. */
+	readonly top: Html | null;
+	readonly sections: readonly (readonly [id: string, title: string, Html])[];
+	readonly end: Html | null;
+	readonly footer: Html;
+	/** What the page is, for the window's title. */
+	readonly kind: string;
+}): string {
+	const { title, version, line, top, sections, end, footer, kind } = page;
+	return html`<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="Keepsight ${version}">
+<link rel="icon" href="data:,">
+<title>${title} – Keepsight ${kind}</title>
+<style>${raw(style)}</style></head>
+<body><header>
+<h1>${title}</h1>
+<p class="soft">${line}</p>
+<nav aria-label="Sections"><ul>${sections.map(([id, name]) => html`<li><a href="#${id}">${name}</a></li>`)}</ul></nav>
+${top}
+</header><main>${sections.map(
+		([id, name, content]) => html`
+<section id="${id}"><h2>${name}</h2>
+${content}</section>`,
+	)}${end}
+</main><footer><p>${footer}</p></footer>
+<script>${raw(script)}</script></body></html>
+`.text;
+}
+
+export interface Chart {
+	/** Unique in the page, fit for a file name. */
+	readonly name: string;
+	/** For those who do not see it. */
+	readonly label: string;
+	readonly svg: string;
+}
+
+/** A chart that is broader than a phone gets a line of its own, where it can be pushed sideways. */
+export const figures = (charts: readonly Chart[]): Html =>
+	html`<div class="charts">${charts.map(({ name, label, svg }) => {
+		const broad = Number(/width="(\d+)/.exec(svg)?.[1]) > 480;
+		return html`
+<figure class="${broad ? "broad" : ""}">${inlineSvg(svg, name, label)}</figure>`;
+	})}</div>`;

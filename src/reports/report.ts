@@ -12,8 +12,8 @@ import type { Run, RunRecord } from "../run.ts";
 import { isObject } from "../storage.ts";
 import { type Curves, readCurves } from "../pictures/curves.ts";
 import { type Gallery, gallerySection, readGallery } from "./gallery.ts";
-import { Html, html, inlineSvg } from "./html.ts";
-import { policy, script, style } from "./page.ts";
+import { type Html, html } from "./html.ts";
+import { type Chart, figures, pageOf } from "./page.ts";
 import {
 	type CategoryRows,
 	histogramChart,
@@ -85,14 +85,6 @@ function readResults(run: Run): Results {
 	return json as unknown as Results;
 }
 
-export interface Chart {
-	/** Unique in the report, fit for a file name. */
-	readonly name: string;
-	/** For those who do not see it. */
-	readonly label: string;
-	readonly svg: string;
-}
-
 export interface Report {
 	readonly html: string;
 	/** As files of their own, dark on white. */
@@ -134,35 +126,21 @@ differ in directions that are not shown.</p>${figures(plane)}`,
 		["run", "The run", aboutRun(record, results)],
 	];
 	const learnt = record.tasks.filter((t) => t.state === "learnt").length;
-	const page = html`<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="Keepsight ${record.versions.keepsight}">
-<link rel="icon" href="data:,">
-<title>${runName(record)} – Keepsight report</title>
-<style>${raw(style)}</style></head>
-<body><header>
-<h1>${runName(record)}</h1>
-<p class="soft">${runLine(record)}; ${learnt} of ${record.tasks.length} tasks learnt, ${categories.length} categories tested</p>
-<nav aria-label="Sections"><ul>${sections.map(([id, title]) => html`<li><a href="#${id}">${title}</a></li>`)}</ul></nav>
-${keyFigures(results)}
-</header><main>${sections.map(
-		([id, title, content]) => html`
-<section id="${id}"><h2>${title}</h2>
-${content}</section>`,
-	)}
-</main><footer><p>Written by Keepsight ${record.versions.keepsight} from a run folder. Percentages throughout; a dash says why there is no number.</p></footer>
-<script>${raw(script)}</script></body></html>
-`;
+	const { keepsight } = record.versions;
 	return {
-		html: page.text,
+		html: pageOf({
+			title: runName(record),
+			kind: "report",
+			version: keepsight,
+			line: html`${runLine(record)}; ${learnt} of ${record.tasks.length} tasks learnt, ${categories.length} categories tested`,
+			top: keyFigures(results),
+			sections,
+			end: null,
+			footer: html`Written by Keepsight ${keepsight} from a run folder. Percentages throughout; a dash says why there is no number.`,
+		}),
 		charts: [...sequence, ...scores, ...curveCharts, ...plane],
 	};
 }
-
-/** The two texts the policy knows by their hashes: not a letter may change. */
-const raw = (text: string): Html => new Html(text);
 
 /** Matrices and curves of metrics that the run has. */
 const sequenceMetrics = ["imageAuroc", "accuracy", "pixelAuroc", "aupro30"];
@@ -226,11 +204,3 @@ function chartsOf({ results, categories, curves }: ReportData) {
 }
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
-
-/** A chart that is broader than a phone gets a line of its own, where it can be pushed sideways. */
-const figures = (charts: readonly Chart[]): Html =>
-	html`<div class="charts">${charts.map(({ name, label, svg }) => {
-		const broad = Number(/width="(\d+)/.exec(svg)?.[1]) > 480;
-		return html`
-<figure class="${broad ? "broad" : ""}">${inlineSvg(svg, name, label)}</figure>`;
-	})}</div>`;

@@ -20,7 +20,7 @@ import {
 } from "./charts.ts";
 import type { CurvePoint, Curves } from "../pictures/curves.ts";
 
-const widthPx = 420;
+export const widthPx = 420;
 /** Ink on a cell, whatever the page's ground is. */
 const cellInk = "#111";
 const good = styleOf(0).color;
@@ -514,7 +514,10 @@ export function projectionChart(
 
 // ---- what they share ----
 
-const heading = (text: string, subtext = ""): NonNullable<Option["title"]> => ({
+export const heading = (
+	text: string,
+	subtext = "",
+): NonNullable<Option["title"]> => ({
 	text,
 	subtext,
 	left: 12,
@@ -525,16 +528,23 @@ const heading = (text: string, subtext = ""): NonNullable<Option["title"]> => ({
 	subtextStyle: { fontSize: 12, color: "#555" },
 });
 
-const legendLook = { textStyle: { color: ink, fontSize: 12 }, padding: 0 };
+export const legendLook = {
+	textStyle: { color: ink, fontSize: 12 },
+	padding: 0,
+};
 
 type Entry = string | { readonly name: string; readonly icon: string };
 const nameOf = (entry: Entry) =>
 	typeof entry === "string" ? entry : entry.name;
 /** A line without a symbol. */
-const bar = "path://M0 0h30v3h-30z";
+export const bar = "path://M0 0h30v3h-30z";
 
 /** In one column, or in two if the names are short; ECharts alone would put them too close, as it does not know the font. */
-function legendBelow(entries: readonly Entry[], topPx: number, itemWidth = 30) {
+export function legendBelow(
+	entries: readonly Entry[],
+	topPx: number,
+	itemWidth = 30,
+) {
 	const longest = Math.max(0, ...entries.map((entry) => nameOf(entry).length));
 	const columns = longest <= 22 ? 2 : 1;
 	const lines = Math.ceil(entries.length / columns);
@@ -553,7 +563,7 @@ function legendBelow(entries: readonly Entry[], topPx: number, itemWidth = 30) {
 	};
 }
 
-const short = (id: string, letters: number) =>
+export const short = (id: string, letters: number) =>
 	id.length > letters ? `${id.slice(0, letters - 1)}…` : id;
 const numbered = (id: string, k: number) => `${k + 1} ${short(id, 36)}`;
 const shortNumber = (value: number) => String(Number(value.toPrecision(4)));

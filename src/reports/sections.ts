@@ -7,7 +7,7 @@ import { type Html, html, nameHtml, scriptJson } from "./html.ts";
 import { type CategoryRows, commonThreshold } from "./runCharts.ts";
 
 /** "96.3" */
-const percent = (share: number): string => (100 * share).toFixed(1);
+export const percent = (share: number): string => (100 * share).toFixed(1);
 /** "1.2 MB" */
 function bytesText(bytes: number): string {
 	const power = Math.min(3, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
@@ -32,7 +32,7 @@ function reasonOf(results: Results, ...paths: readonly string[]): string {
 }
 
 /** A dash that says why. */
-const none = (reason: string): Html =>
+export const none = (reason: string): Html =>
 	html`<span class="none" title="${reason}">–</span>`;
 
 // ---- key figures ----

@@ -207,33 +207,31 @@ export class Pool {
 			throw busy("More pictures wait than this server takes");
 		this.#pictures++;
 		this.#pixels += pixels;
-		const waited = new AbortController();
-		const timer = setTimeout(() => {
-			waited.abort(fail("REQUEST_TIMED_OUT", { seconds: timeoutMs / 1000 }));
-		}, timeoutMs);
+		let withdraw: (error: Error) => void = () => {};
+		const answered = new Promise<Answered>((answer, refuse) => {
+			const waiting = { sent, answer, refuse };
+			withdraw = (error) => {
+				const i = this.#waiting.indexOf(waiting);
+				if (i >= 0) this.#waiting.splice(i, 1);
+				refuse(error);
+			};
+			this.#waiting.push(waiting);
+		});
+		const gone = () => withdraw(signal.reason as Error);
+		signal.addEventListener("abort", gone);
+		const timer = setTimeout(
+			() => withdraw(fail("REQUEST_TIMED_OUT", { seconds: timeoutMs / 1000 })),
+			timeoutMs,
+		);
+		this.pump();
 		try {
-			return await this.#answered(
-				sent,
-				AbortSignal.any([signal, waited.signal]),
-			);
+			return await answered;
 		} finally {
 			clearTimeout(timer);
+			signal.removeEventListener("abort", gone); // or the picture would stay as long as the signal
 			this.#pictures--;
 			this.#pixels -= pixels;
 		}
-	}
-
-	#answered(sent: Sent, signal: AbortSignal): Promise<Answered> {
-		return new Promise((answer, refuse) => {
-			const waiting = { sent, answer, refuse };
-			signal.addEventListener("abort", () => {
-				const i = this.#waiting.indexOf(waiting);
-				if (i >= 0) this.#waiting.splice(i, 1);
-				refuse(signal.reason as Error);
-			});
-			this.#waiting.push(waiting);
-			this.pump();
-		});
 	}
 
 	/** Gives waiting pictures to processes that are free, or that will be soon: they decode what comes next while they score. */

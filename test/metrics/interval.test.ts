@@ -3,9 +3,12 @@ import { auroc } from "../../src/metrics/image.ts";
 import {
 	betaIncomplete,
 	betaQuantile,
+	chiSquareQuantile,
 	clopperPearson,
+	gammaIncomplete,
 	logGamma,
 	pairedBootstrap,
+	ruleOfThree,
 } from "../../src/metrics/interval.ts";
 import { Random } from "../../src/random.ts";
 
@@ -55,6 +58,37 @@ describe("against SciPy 1.17", () => {
 	])("log gamma of %d", (x, expected) => {
 		expect(relative(logGamma(x), expected)).toBeLessThan(1e-13);
 	});
+});
+
+test.each([
+	[0.5, 0.1, 0.34527915398142317],
+	[3, 2, 0.32332358381693654],
+	[3, 20, 0.9999995444850495],
+	[50, 45, 0.24680203440017026],
+	[200, 260, 0.999952499875557],
+	[1, 1e-6, 9.99999500000168e-7],
+])("incomplete gamma P(%d, %d), against SciPy", (a, x, p) => {
+	expect(relative(gammaIncomplete(a, x), p)).toBeLessThan(1e-11);
+});
+
+test.each([
+	[0.05, 1, 0.003932140000019522],
+	[0.9, 1, 2.705543454095404],
+	[0.025, 7, 1.689869180677355],
+	[0.975, 7, 16.012764274629326],
+	[0.025, 40, 24.433039170807888],
+	[0.975, 400, 457.305481966065],
+	[0.5, 2.5, 1.8738477677808791],
+])(
+	"the %d point of chi-square with %d degrees of freedom, against SciPy",
+	(p, freedom, x) => {
+		expect(relative(chiSquareQuantile(p, freedom), x)).toBeLessThan(1e-10);
+	},
+);
+
+test("nothing in 100 trials is below 2.95 %, about 3 / 100", () => {
+	expect(ruleOfThree(100)).toBeCloseTo(0.029513, 6);
+	expect(ruleOfThree(0)).toBe(1);
 });
 
 test("no trials say nothing", () => {
