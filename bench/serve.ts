@@ -61,8 +61,15 @@ const predictor = new Predictor(openRun(memDir, "read").memory, job.threads);
 const server = spawn(
 	process.execPath,
 	[
-		...["dist/cli.js", "serve", "--mem_dir", memDir, "--port", "0"],
-		...["--rate", "1000000", "--quiet"],
+		"dist/cli.js",
+		"serve",
+		"--mem_dir",
+		memDir,
+		"--port",
+		"0",
+		"--rate",
+		"1000000",
+		"--quiet",
 	],
 	{ stdio: ["ignore", "pipe", "inherit"] },
 );

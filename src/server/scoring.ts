@@ -204,7 +204,9 @@ export function addScoring(app: Typed, plant: Plant): void {
 					state: "it was learnt; roll back to the version before",
 				});
 			plant.history.setFeedback([id], "withdrawn");
-			return saidOf(id);
+			const said = saidOf(id);
+			plant.hub.publish("feedback", said);
+			return said;
 		},
 	);
 
