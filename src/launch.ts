@@ -5,6 +5,8 @@ import type { DistillJob } from "./distill/distill.ts";
 import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
 import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
+import type { ExportJob } from "./export/export.ts";
+import type { VerifyJob } from "./export/verify.ts";
 import type { TeachJob } from "./teach.ts";
 import type { PredictJob } from "./predict.ts";
 import type { TrainJob, trainAll } from "./train.ts";
@@ -15,7 +17,9 @@ export type Job =
 	| (DistillJob & { readonly kind: "distill" })
 	| (EvaluateJob & { readonly kind: "evaluate" })
 	| (TeachJob & { readonly kind: "teach" })
-	| (PredictJob & { readonly kind: "predict" });
+	| (PredictJob & { readonly kind: "predict" })
+	| (ExportJob & { readonly kind: "export" })
+	| (VerifyJob & { readonly kind: "verify" });
 
 /** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
 export interface CellsJob {

@@ -47,7 +47,7 @@ const fromStream = "-";
 const AT_ONCE = 32;
 const POLL_MS = 500;
 /** Score and threshold are logarithms: within a factor of two of chance. */
-const NEAR = Math.log10(2);
+export const NEAR = Math.log10(2);
 
 export const verdictOf = ({
 	score,
@@ -95,7 +95,7 @@ export async function predictAll(
 }
 
 /** A picture whose file was read, once for all sizes it is looked at. */
-interface Picture extends Sample {
+export interface Picture extends Sample {
 	readonly found: Found;
 	/** performance.now() when its file was opened. */
 	readonly openedAt: number;
@@ -113,7 +113,7 @@ interface Scored {
 }
 
 /** Everything that was learnt, and what looks at images with it. */
-class Predictor {
+export class Predictor {
 	readonly knowledge: Knowledge;
 	readonly #eyes: Eyes;
 	readonly #task: string | null;
@@ -224,10 +224,13 @@ class Predictor {
 	}
 }
 
-/** `size`: at which it is looked at first. What no decoder reads is no error here, since other pictures wait. */
-async function readPicture(
+/**
+ * `size`: at which it is looked at first; `content`: of its file. What no decoder reads is no error here, since other pictures wait.
+ */
+export async function readPicture(
 	found: Found,
 	size: readonly [number, number],
+	content: () => Promise<Uint8Array> = () => readBytes(found.path),
 ): Promise<Picture> {
 	const openedAt = performance.now();
 	let bytes: Uint8Array = new Uint8Array();
@@ -240,7 +243,7 @@ async function readPicture(
 	};
 	let flaw: string | null;
 	try {
-		bytes = await readBytes(found.path);
+		bytes = await content();
 		flaw = flawOf(await at(size));
 	} catch (error) {
 		if (!(error instanceof KeepsightError)) throw error;

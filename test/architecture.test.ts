@@ -23,7 +23,7 @@ const layers = [
 	"visualise",
 	"evaluate",
 	"train predict",
-	"teach known",
+	"teach known export",
 	"launch watchdog devices deviceProbe",
 	"child golden",
 	"study",
