@@ -711,10 +711,7 @@ function resampled(
 	from: readonly [number, number],
 	to: readonly [number, number],
 ): Float32Array {
-	return Float32Array.from(
-		cellsUnder(from, to),
-		(cell) => map[cell] as number,
-	);
+	return Float32Array.from(cellsUnder(from, to), (cell) => map[cell] as number);
 }
 
 /** For every cell of the second grid, row by row, the one of the first that its middle lies in. */

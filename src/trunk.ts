@@ -175,13 +175,6 @@ export const frozenWeights = (network: Network): FrozenWeights => {
 		: { weights };
 };
 
-/**
- * Images that are best seen together. In int8 one by one: activations are rounded by the range of an image, not of what is beside it
- * (and a quarter of the bytes leaves the cache room enough).
- */
-export const seenTogether = (network: Network): number =>
-	inInt8(network) ? 1 : imagesTogether(network.backbone.config);
-
 /** What the frozen network says of images uint8 [B, H, W, 3], from `params`, which `weights` are the values of. */
 export function sightOf(
 	{ backbone: { config }, from, patchBlocks }: Network,
@@ -213,8 +206,7 @@ export function sightOf(
 			layers: trains ? undefined : layers, // what trains is float32, before it has trained too
 		}).embedding,
 		state: from > 0 && trains ? state : null,
-		patches:
-			hidden.length > 0 ? patchEmbedding(config, params, hidden) : null,
+		patches: hidden.length > 0 ? patchEmbedding(config, params, hidden) : null,
 	};
 }
 
@@ -325,9 +317,14 @@ export class Trunk {
 		return [tokenCount(config), config.width];
 	}
 
-	/** Images that are best seen together. */
+	/**
+	 * Images that are best seen together. In int8 one by one: activations are rounded by the range of an image, not of what is beside it
+	 * (and a quarter of the bytes leaves the cache room enough).
+	 */
 	get together(): number {
-		return seenTogether(this.network);
+		return inInt8(this.network)
+			? 1
+			: imagesTogether(this.network.backbone.config);
 	}
 
 	#frozen(): FrozenWeights {

@@ -15,8 +15,17 @@ export type Attribute =
 	| number
 	| string
 	| readonly number[]
-	| { readonly float: number };
+	| { readonly float: number }
+	| { readonly body: Body };
 export type Attributes = Readonly<Record<string, Attribute>>;
+
+/** A graph that a node runs once for each of some items. */
+export interface Body {
+	readonly item: Value;
+	readonly outputs: Readonly<Record<string, Value>>;
+	/** Values of its other inputs. */
+	readonly weights: Readonly<Record<string, AnyTensor>>;
+}
 
 /** Where a value comes from: fed at every run, a constant of the graph, or computed. */
 export type Source =

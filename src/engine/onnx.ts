@@ -38,7 +38,7 @@ export function toOnnx(
 	weights: Readonly<Record<string, AnyTensor>> = {},
 ): OnnxModel {
 	const { graph, inputs } = graphOf(outputs, weights, {
-		inputName: (name) => name,
+		prefix: "",
 		outputName,
 	});
 	return {
@@ -52,27 +52,26 @@ export function toOnnx(
 	};
 }
 
+/** What is inside a node may not have a name of outside. */
+const inside = "one.";
+
 /**
  * The same for any number of items, one after the other: every input and output gets a first axis, and the graph is run for each of its
- * elements (Scan). So an item's outputs are the same bits alone and among others. Names are as they are given.
+ * elements. So an item's outputs are the same bits alone and among others. Names are as they are given.
  */
 export function toOnnxEach(
 	outputs: Readonly<Record<string, Value>>,
 	weights: Readonly<Record<string, AnyTensor>> = {},
 ): Uint8Array {
-	const one = (name: string) => `one ${name}`; // what is inside may not have a name of outside
-	const { graph: body, inputs } = graphOf(outputs, weights, {
-		inputName: one,
-		outputName: one,
-	});
+	const { graph: body, inputs } = bodyGraph(outputs, weights, inside);
 	const scan = new Message();
 	for (const name of inputs.keys()) scan.text(1, name);
 	for (const name of Object.keys(outputs)) scan.text(2, name);
 	scan
 		.text(3, "each")
 		.text(4, "Scan")
-		.message(5, new Message().text(1, "body").message(6, body).integer(20, 5))
-		.message(5, attributeProto("num_scan_inputs", inputs.size));
+		.message(5, graphAttribute("body", body))
+		.message(5, attributeProto("num_scan_inputs", inputs.size, inside));
 	const graph = new Message().message(1, scan).text(2, "keepsight");
 	for (const [name, value] of inputs)
 		graph.message(11, valueInfo(name, value, "N"));
@@ -80,6 +79,12 @@ export function toOnnxEach(
 		graph.message(12, valueInfo(name, value, "N"));
 	return modelOf(graph);
 }
+
+const bodyGraph = (
+	outputs: Readonly<Record<string, Value>>,
+	weights: Readonly<Record<string, AnyTensor>>,
+	prefix: string,
+) => graphOf(outputs, weights, { prefix, outputName: (name) => prefix + name });
 
 function modelOf(graph: Message): Uint8Array {
 	const model = new Message()
@@ -97,7 +102,8 @@ function graphOf(
 	outputs: Readonly<Record<string, Value>>,
 	weights: Readonly<Record<string, AnyTensor>>,
 	naming: {
-		readonly inputName: (name: string) => string;
+		/** Of everything but outputs. */
+		readonly prefix: string;
 		readonly outputName: (name: string) => string;
 	},
 ): { readonly graph: Message; readonly inputs: ReadonlyMap<string, Value> } {
@@ -113,11 +119,11 @@ function graphOf(
 		let name: string;
 		if (source.kind === "input") {
 			const weight = weights[source.name];
-			name = weight ? source.name : naming.inputName(source.name);
+			name = naming.prefix + source.name;
 			if (weight) initialisers.push(tensorProto(name, weight));
 			else inputs.set(source.name, value);
 		} else {
-			name = `v${names.size}`;
+			name = `${naming.prefix}v${names.size}`;
 			if (source.kind === "constant")
 				initialisers.push(tensorProto(name, source.tensor));
 		}
@@ -142,7 +148,10 @@ function graphOf(
 		for (const [name, attribute] of Object.entries(
 			emitted?.attributes ?? node.attributes,
 		))
-			message.message(5, attributeProto(name, attribute));
+			message.message(
+				5,
+				attributeProto(name, attribute, `${naming.prefix}n${index}.`),
+			);
 		if (node.op.domain) message.text(7, node.op.domain);
 		nodes.push(message);
 	});
@@ -158,7 +167,8 @@ function graphOf(
 	for (const n of nodes) graph.message(1, n);
 	graph.text(2, "keepsight");
 	for (const t of initialisers) graph.message(5, t);
-	for (const [name, value] of inputs) graph.message(11, valueInfo(naming.inputName(name), value));
+	for (const [name, value] of inputs)
+		graph.message(11, valueInfo(naming.prefix + name, value));
 	for (const [name, value] of Object.entries(outputs))
 		graph.message(12, valueInfo(naming.outputName(name), value));
 	return { graph, inputs };
@@ -191,12 +201,24 @@ function tensorProto(name: string, tensor: AnyTensor): Message {
 		.raw(9, new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength));
 }
 
-function attributeProto(name: string, attribute: Attribute): Message {
+const graphAttribute = (name: string, graph: Message): Message =>
+	new Message().text(1, name).message(6, graph).integer(20, 5);
+
+/** `prefix`: of the names in a body. */
+function attributeProto(
+	name: string,
+	attribute: Attribute,
+	prefix: string,
+): Message {
 	const message = new Message().text(1, name);
 	if (typeof attribute === "number")
 		return message.integer(3, attribute).integer(20, 2);
 	if (typeof attribute === "string")
 		return message.text(4, attribute).integer(20, 3);
+	if ("body" in attribute) {
+		const { outputs, weights } = attribute.body;
+		return graphAttribute(name, bodyGraph(outputs, weights, prefix).graph);
+	}
 	if ("float" in attribute)
 		return message.float(2, attribute.float).integer(20, 1);
 	for (const value of attribute) message.integer(8, value);

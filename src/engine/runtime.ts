@@ -182,11 +182,7 @@ async function opened(
 }
 
 const toOrt = ({ dtype, data, shape }: AnyTensor): ort.Tensor =>
-	new ort.Tensor(
-		dtype as "float32",
-		data as Float32Array,
-		shape as number[],
-	);
+	new ort.Tensor(dtype as "float32", data as Float32Array, shape as number[]);
 const fromOrt = ({ type, dims, data }: ort.Tensor): Tensor => ({
 	dtype: (dtypes[type] ?? "float32") as "float32",
 	shape: dims,

@@ -3,7 +3,7 @@
  * pictures become pixels, samples that show whether it works elsewhere, and two short programs that do what `predict` does.
  */
 import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { threshold } from "../calibration.ts";
 import { encodePng } from "../data/image.ts";
@@ -21,6 +21,7 @@ import {
 	isBookkeeping,
 	lockFolder,
 	readBytes,
+	sha256,
 	VersionedFolder,
 } from "../storage.ts";
 import { version } from "../version.ts";
@@ -38,11 +39,14 @@ export interface ExportJob {
 	readonly samples?: string;
 }
 
-/** Programs that go with every export. */
-const examples = ["predict.py", "predict.mjs"] as const;
-const exampleFolder = fileURLToPath(
-	new URL("../../examples/export", import.meta.url),
-);
+const at = (path: string): string =>
+	fileURLToPath(new URL(path, import.meta.url));
+/** Programs that go with every export -> where they lie. */
+const examples: Readonly<Record<string, string>> = {
+	"predict.py": at("../../examples/export/predict.py"),
+	"predict.mjs": at("../../examples/export/predict.mjs"),
+	"resample.mjs": at("../data/resample.js"), // of the built program; it needs nothing else
+};
 
 export async function exportDetector(
 	{ memDir, out, task: told, samples }: ExportJob,
@@ -111,8 +115,8 @@ export async function exportDetector(
 			golden.map((sample, i) => storedSample(sample, i, knowledge, put)),
 		),
 	};
-	for (const name of examples)
-		files.set(name, readBytes(join(exampleFolder, name)));
+	for (const [name, path] of Object.entries(examples))
+		files.set(name, readBytes(path));
 	const lock = lockFolder(out);
 	try {
 		checkFolder(out);
@@ -139,39 +143,35 @@ export async function exportDetector(
 	};
 }
 
-/** New, empty, or an export of this version of the examples: anything else may be someone's. */
+/** New, empty, or an export whose programs are these: anything else may be someone's. */
 function checkFolder(dir: string): void {
 	if (!existsSync(dir)) return;
 	const there = readdirSync(dir, { recursive: true, withFileTypes: true })
 		.filter((item) => !item.isDirectory() && !isBookkeeping(item.name))
-		.map((item) =>
-			join(item.parentPath, item.name)
-				.slice(join(dir, "/").length)
-				.replaceAll("\\", "/"),
+		.map((item) => relative(dir, join(item.parentPath, item.name)))
+		.map((name) => name.replaceAll("\\", "/"));
+	const own = there.length > 0 ? filesOf(dir) : [];
+	const names = there.filter((name) => {
+		const example = examples[name];
+		return (
+			!own.includes(name) ||
+			(example !== undefined &&
+				sha256(readBytes(join(dir, name))) !== sha256(readBytes(example)))
 		);
-	if (there.length === 0) return;
-	const names = (() => {
-		try {
-			const folder = openExport(dir)?.folder;
-			const own = new Set(["manifest.json", ...(folder?.paths ?? [])]);
-			return there.filter(
-				(name) =>
-					!own.has(name) || (isExample(name) && !isCurrent(dir, name)),
-			);
-		} catch (error) {
-			if (!(error instanceof KeepsightError)) throw error;
-			return there;
-		}
-	})();
+	});
 	if (names.length > 0) throw fail("EXPORT_FOLDER_TAKEN", { dir, names });
 }
 
-const isExample = (name: string): boolean =>
-	(examples as readonly string[]).includes(name);
-const isCurrent = (dir: string, name: string): boolean =>
-	Buffer.from(readBytes(join(dir, name))).equals(
-		readBytes(join(exampleFolder, name)),
-	);
+/** What an export in this folder consists of; nothing where there is none. */
+function filesOf(dir: string): readonly string[] {
+	try {
+		const { folder } = openExport(dir) ?? {};
+		return folder ? ["manifest.json", ...folder.paths] : [];
+	} catch (error) {
+		if (!(error instanceof KeepsightError)) throw error;
+		return []; // another kind of folder
+	}
+}
 
 const nameAndWeight = (knowledge: Knowledge, i: number) => {
 	const { name: memory, weight } = knowledge.setup.memories[i] as {

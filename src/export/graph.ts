@@ -15,6 +15,7 @@ import {
 	add,
 	cast,
 	concat,
+	each,
 	gather,
 	gemm,
 	lessOrEqual,
@@ -40,13 +41,11 @@ import { cellsUnder, type Knowledge } from "../knowledge.ts";
 import { DARK, DARK_SHARE, FLAT, LUMINANCE } from "../data/flaw.ts";
 import { Chosen, positions } from "../memory/chosen.ts";
 import { Foreign } from "../memory/memory.ts";
-import { gridOf } from "../models/vit.ts";
+import { gridOf, type VitConfig } from "../models/vit.ts";
 import { NEAR } from "../predict.ts";
 import {
 	frozenWeights,
-	imageGroups,
 	type Network,
-	seenTogether,
 	sightOf,
 	topOf,
 	trainableWeights,
@@ -82,15 +81,12 @@ export const productsOf = (
 /** As ONNX. `task`: every picture shows this product, so none is unknown; null: each is routed. */
 export function modelOf(knowledge: Knowledge, task: string | null): Uint8Array {
 	const network = networkOf(knowledge, 1);
-	const { weights, layers } = frozenWeights(network);
-	const params = inputsOf(weights);
-	const look = (images: Value) => sightOf(network, params, layers, images);
-	const [whole, ...larger] = inputsFor(knowledge).map((one) => ({
+	const pictures = inputsFor(knowledge).map((one) => ({
 		tiles: one.tiles,
 		image: bytesOf(one),
 	}));
-	const { image } = whole as { readonly image: Value };
-	const { frozen, state, patches } = look(image);
+	const { image } = pictures[0] as { readonly image: Value };
+	const { frozen, state, patches } = seen(network, pictures);
 	const ids = productsOf(knowledge, task);
 	const routed = task === null;
 	const index = routed ? knowledge.router.routeGraph(frozen) : null;
@@ -98,32 +94,29 @@ export function modelOf(knowledge: Knowledge, task: string | null): Uint8Array {
 	const { score, map, foreign } = judged(knowledge, chosen, {
 		embedding: embeddingOf(knowledge, network, chosen, {
 			frozen,
-			state: network.from === 0 ? image : (state ?? frozen),
+			state: network.from === 0 ? image : state,
 		}),
-		patches: new Map([
-			...(patches ? [[1, reshape(patches, patches.shape.slice(1))] as const] : []),
-			...larger.map((one) => [one.tiles, tiled(network, one, look)] as const),
-		]),
+		patches,
 	});
 	const limit = scalar(threshold(knowledge.setup.falseAlarms), "float64");
 	const unknown =
 		routed && foreign
 			? both(
-					lessOrEqual(max(foreign, sub(2, foreign)), Foreign.yes),
+					both(
+						lessOrEqual(foreign, Foreign.yes),
+						lessOrEqual(Foreign.yes, foreign),
+					),
 					lessOrEqual(1, knowledge.router.isOutGraph(chosen, frozen)),
 				)
 			: null;
 	const verdict = verdictOf(score, limit, { unknown, flawed: flawed(image) });
-	return toOnnxEach(
-		{
-			score,
-			threshold: limit,
-			task: index ?? reshape(constant(positions([0])), []),
-			verdict: cast(verdict, "int64"),
-			...(map && { map: reshape(map, knowledge.patches.grid) }),
-		},
-		weights,
-	);
+	return toOnnxEach({
+		score,
+		threshold: limit,
+		task: index ?? reshape(constant(positions([0])), []),
+		verdict: cast(verdict, "int64"),
+		...(map && { map: reshape(map, knowledge.patches.grid) }),
+	});
 }
 
 /** The pixels [3, H, W] as bytes [1, H, W, 3]: nothing else is ever looked at. */
@@ -138,31 +131,74 @@ function bytesOf({ name, size: [h, w] }: GraphInput): Value {
 	return reshape(transpose(rows, [1, 0]), [1, h, w, 3]);
 }
 
-/** `seeTiles` of trunk.ts: [N, D]. */
-function tiled(
+/** A picture's pixels [1, t·H, t·W, 3] that is cut into t x t tiles. */
+interface Tiled {
+	readonly tiles: number;
+	readonly image: Value;
+}
+
+/** What the frozen blocks say: of all tiles one after the other, the first picture's only one is the whole. */
+function seen(
 	network: Network,
-	{ tiles: t, image }: { readonly tiles: number; readonly image: Value },
-	look: (images: Value) => { readonly patches: Value | null },
-): Value {
+	pictures: readonly Tiled[],
+): {
+	readonly frozen: Value; // [1, D]
+	readonly state: Value; // [1, T, D], or `frozen` where nothing trains
+	/** By the number of tiles. */
+	readonly patches: ReadonlyMap<number, Value>; // [N, D]
+} {
 	const { config } = network.backbone;
-	const [h, w] = config.imageSize;
-	const tiles = reshape(
-		transpose(reshape(image, [t, h, t, w * 3]), [0, 2, 1, 3]),
-		[t * t, h, w, 3],
-	);
-	const seen = concat(
-		imageGroups(t * t, seenTogether(network)).map(
-			([start, end]) => look(slice(tiles, 0, start, end)).patches as Value,
-		),
+	const { weights, layers } = frozenWeights(network);
+	const params = inputsOf(weights);
+	const all = concat(
+		pictures.map((picture) => tilesOf(picture, config.imageSize)),
 		0,
-	); // [t·t, N, D]
+	);
+	const said = each(
+		all,
+		(item) => {
+			const one = reshape(item, [1, ...item.shape]);
+			const { frozen, state, patches } = sightOf(network, params, layers, one);
+			return {
+				frozen,
+				...(state && { state }),
+				...(patches && { patches }),
+			};
+		},
+		weights,
+	); // [V, 1, ...]
+	const first = (value: Value) =>
+		reshape(slice(value, 0, 0, 1), value.shape.slice(1));
+	const patches = new Map<number, Value>();
+	let at = 0;
+	for (const { tiles: t } of said.patches ? pictures : []) {
+		const part = slice(said.patches as Value, 0, at, at + t * t);
+		patches.set(t, together(part, t, config));
+		at += t * t;
+	}
+	const frozen = first(said.frozen as Value);
+	return { frozen, state: said.state ? first(said.state) : frozen, patches };
+}
+
+/** Row by row: [t·t, H, W, 3]. */
+const tilesOf = (
+	{ tiles: t, image }: Tiled,
+	[h, w]: readonly [number, number],
+): Value =>
+	reshape(transpose(reshape(image, [t, h, t, w * 3]), [0, 2, 1, 3]), [
+		t * t,
+		h,
+		w,
+		3,
+	]);
+
+/** The patches of all tiles [t·t, 1, N, D] as one grid, row by row. */
+function together(patches: Value, t: number, config: VitConfig): Value {
 	const [rows, columns] = gridOf(config);
+	const { width } = config;
 	return reshape(
-		transpose(
-			reshape(seen, [t, t, rows, columns * config.width]),
-			[0, 2, 1, 3],
-		),
-		[t * rows * t * columns, config.width],
+		transpose(reshape(patches, [t, t, rows, columns * width]), [0, 2, 1, 3]),
+		[t * rows * t * columns, width],
 	);
 }
 
@@ -265,11 +301,7 @@ function verdictOf(
 	const known = unknown
 		? where(unknown, scalar(verdictNumber("unknown"), "float64"), judgement)
 		: judgement;
-	return where(
-		unusable,
-		scalar(verdictNumber("unusable"), "float64"),
-		known,
-	);
+	return where(unusable, scalar(verdictNumber("unusable"), "float64"), known);
 }
 
 /** A condition that holds where two do. */

@@ -129,7 +129,10 @@ export const manifestOf = ({
 /** The export in a folder; null: there is none. What holds something else is an error. */
 export function openExport(
 	dir: string,
-): { readonly folder: VersionedFolder; readonly manifest: ReadManifest } | null {
+): {
+	readonly folder: VersionedFolder;
+	readonly manifest: ReadManifest;
+} | null {
 	if (!existsSync(dir)) return null;
 	const folder = VersionedFolder.open(dir);
 	if (folder.version === 0) return null;

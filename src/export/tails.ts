@@ -48,11 +48,7 @@ export const straightenedOf = (
 		Math.LOG10E,
 	);
 
-const zOf = (
-	chosen: Chosen,
-	of: (id: string) => Gumbel,
-	raw: Value,
-): Value =>
+const zOf = (chosen: Chosen, of: (id: string) => Gumbel, raw: Value): Value =>
 	div(
 		sub(
 			raw,
@@ -81,11 +77,7 @@ const [MEANS, SCALES] = [64, 64];
 const endOf = ({ shape }: Gamma): number =>
 	Math.cbrt(Math.max(MEANS, SCALES / shape));
 
-function gammaOf(
-	chosen: Chosen,
-	of: (id: string) => Gamma,
-	raw: Value,
-): Value {
+function gammaOf(chosen: Chosen, of: (id: string) => Gamma, raw: Value): Value {
 	const x = div(
 		raw,
 		chosen.number((id) => of(id).scale),

@@ -63,9 +63,7 @@ export async function verifyExport(
 					}),
 				),
 			),
-			cells: golden.map
-				? (await readFloats(join(dir, golden.map))).data
-				: null,
+			cells: golden.map ? (await readFloats(join(dir, golden.map))).data : null,
 		});
 	const compared = await compare(folder.read(manifest.graph), samples, {
 		manifest,
@@ -176,7 +174,8 @@ function comparedWith(
 
 /** Above 1 relative to what is expected. What is no number is infinitely far. */
 function apart(found: number, expected: number): number {
-	const difference = Math.abs(found - expected) / Math.max(1, Math.abs(expected));
+	const difference =
+		Math.abs(found - expected) / Math.max(1, Math.abs(expected));
 	return Number.isFinite(difference) ? difference : Number.MAX_VALUE;
 }
 
@@ -187,13 +186,16 @@ function mapApart(
 ): number {
 	const own = map?.data.subarray(i * cells.length, (i + 1) * cells.length);
 	return cells.reduce(
-		(largest, cell, k) => Math.max(largest, apart(own?.[k] ?? Number.NaN, cell)),
+		(largest, cell, k) =>
+			Math.max(largest, apart(own?.[k] ?? Number.NaN, cell)),
 		0,
 	);
 }
 
 function tableOf(compared: readonly Compared[]): string {
-	const line = (...[name, score, difference, map, verdict, task, pass]: string[]) =>
+	const line = (
+		...[name, score, difference, map, verdict, task, pass]: string[]
+	) =>
 		`${name?.padEnd(24)}${score?.padStart(10)}${difference?.padStart(12)}${map?.padStart(12)}   ${verdict?.padEnd(9)} ${task?.padEnd(20)} ${pass}`;
 	return [
 		line("sample", "score", "difference", "map", "verdict", "product", ""),

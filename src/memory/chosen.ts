@@ -124,7 +124,8 @@ export function squaredDistanceOf(
 		]),
 	);
 	const parts = gaussians.map(
-		(gaussian) => kept.get(gaussian) as { mean: AnyTensor; whitener: AnyTensor },
+		(gaussian) =>
+			kept.get(gaussian) as { mean: AnyTensor; whitener: AnyTensor },
 	);
 	const v = gemm(
 		sub(x, chosen.pick(parts.map(({ mean }) => mean))),

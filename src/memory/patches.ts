@@ -20,14 +20,12 @@ import { augments } from "../data/turn.ts";
 import { fromHalf, toHalf } from "../engine/half.ts";
 import { constant, scalar, type Value } from "../engine/graph.ts";
 import {
-	add,
 	cast,
 	div,
+	gather,
 	gemm,
 	lessOrEqual,
-	matmul,
 	max,
-	min,
 	mul,
 	neg,
 	reduceMax,
@@ -35,13 +33,13 @@ import {
 	sub,
 	sum,
 	toFloat,
-	topK,
 	where,
 } from "../engine/ops/index.ts";
 import {
 	type AnyTensor,
 	float32,
 	float64,
+	int8,
 	type Tensor,
 	uint8,
 } from "../engine/tensor.ts";
@@ -74,7 +72,7 @@ import {
 	type Trial,
 	sumBytes,
 } from "./memory.ts";
-import { Centres, Nearest } from "./nearest.ts";
+import { Centres, distancesOf, Nearest } from "./nearest.ts";
 import { lessSurround, lessSurroundOf } from "./surround.ts";
 import {
 	integer,
@@ -338,7 +336,7 @@ class Patches implements Memory {
 		).sort((a, b) => a - b);
 		const everywhere = all.flatMap((view) => [...view.cells]);
 		const cells = Uint16Array.from(chosen, (at) => everywhere[at] as number);
-		const stored = this.#store(gather(rows, starts, chosen, this.#d));
+		const stored = this.#store(rowsAt(rows, starts, chosen, this.#d));
 		const bank: Bank = this.#complete({
 			stored,
 			centres: new Centres(this.#load(id, stored)),
@@ -411,45 +409,42 @@ class Patches implements Memory {
 		return shareAbove(looked, usual.distance) > foreignFrom(usual);
 	}
 
-	/** Distances by one product in float32. */
 	graph(chosen: Chosen, { patches: image }: ImageValues): ScoreValues {
-		const { surround, neighbours } = this.#options;
+		const { surround, neighbours, store } = this.#options;
 		const banks = chosen.ids.map((id) => known(this.#kept, id));
 		const counts = banks.map(({ cells }) => cells.length);
 		const most = Math.max(...counts);
+		const pick = (tensors: readonly AnyTensor[]) =>
+			chosen.pick(tensors.map((tensor) => padded(tensor, most)));
+		const of = (name: string) =>
+			pick(banks.map(({ stored }) => stored[name] as AnyTensor));
+		const bank = of("bank");
+		const scale = store === "int8" ? of("scale") : null;
 		const seen = image as Value;
-		const rows = surround > 0 ? lessSurroundOf(seen, this.#grid, surround) : seen;
-		let similarity = matmul(rows, this.#centresOf(chosen, banks, most), {
-			transB: true,
-		}); // [N, M]
-		const beyond = padding(chosen, counts, EXCLUDED);
-		if (beyond) similarity = add(similarity, beyond);
-		if (banks.some(({ window }) => window !== null))
-			similarity = add(similarity, this.#windowOf(chosen, banks, most));
-		const map = this.#lookedAt(
-			chosen,
-			banks,
-			rows,
-			meanDistanceOf(similarity, Math.min(neighbours, most)),
-		);
+		const rows =
+			surround > 0 ? lessSurroundOf(seen, this.#grid, surround) : seen;
+		const distances = distancesOf(rows, neighbours, {
+			codes: chosen.pick(
+				banks.map(({ centres }) => widened(centres.codes, most)),
+			),
+			scale: pick(banks.map(({ centres }) => centres.scale)),
+			beyond: padding(chosen, counts, EXCLUDED),
+			window: banks.some(({ window }) => window !== null)
+				? this.#windowOf(chosen, banks, most)
+				: null,
+			at: (positions) => {
+				const found = toFloat(gather(bank, positions));
+				if (!scale) return found;
+				const steps = gather(scale, positions);
+				return mul(sub(found, 128), reshape(steps, [...steps.shape, 1]));
+			},
+		});
+		const map = this.#lookedAt(chosen, banks, rows, distances);
 		return {
 			score: reshape(cast(reduceMax(map), "float64"), []),
 			map,
 			foreign: this.#foreignOf(chosen, banks, map),
 		};
-	}
-
-	/** As they are stored, and made to numbers in the graph: [M, D]. */
-	#centresOf(chosen: Chosen, banks: readonly Bank[], most: number): Value {
-		const of = (name: string) =>
-			chosen.pick(
-				banks.map(({ stored }) => padded(stored[name] as AnyTensor, most)),
-			);
-		if (this.#options.store === "float16") return toFloat(of("bank"));
-		return mul(
-			sub(toFloat(of("bank")), 128),
-			reshape(of("scale"), [most, 1]),
-		);
 	}
 
 	/** As `windowBias`: [N, M]. */
@@ -504,11 +499,7 @@ class Patches implements Memory {
 	}
 
 	/** As `foreign`. */
-	#foreignOf(
-		chosen: Chosen,
-		banks: readonly Bank[],
-		map: Value,
-	): Value | null {
+	#foreignOf(chosen: Chosen, banks: readonly Bank[], map: Value): Value | null {
 		if (banks.every(({ usual }) => !usual)) return null;
 		const n = map.shape[0] as number;
 		const usual = (id: string) => known(this.#kept, id).usual;
@@ -792,17 +783,14 @@ const foreignFrom = (usual: Usual | null): number =>
 const lookedAt = (roi: Uint8Array | null, n: number): Tensor =>
 	float32([n], roi ? Float32Array.from(roi) : new Float32Array(n).fill(1));
 
-/** `distances` of nearest.ts as a graph: similarities [N, M], of which excluded pairs have less than EXCLUDED / 2, to [N]. */
-function meanDistanceOf(similarity: Value, neighbours: number): Value {
-	const { values } = topK(similarity, neighbours);
-	const excluded = lessOrEqual(values, EXCLUDED / 2);
-	const counted = sum(where(excluded, scalar(0), 1), [1]);
-	const mean = div(
-		sum(where(excluded, scalar(0), values), [1]),
-		max(counted, 1),
-	);
-	const distance = min(max(sub(1, mean), 0), 2);
-	return where(lessOrEqual(counted, 0), scalar(2), distance);
+/** [D, m] with further columns of zeros, `columns` in all. */
+function widened(codes: Tensor<"int8">, columns: number): Tensor<"int8"> {
+	const [d, m] = codes.shape as [number, number];
+	if (m === columns) return codes;
+	const out = int8([d, columns]);
+	for (let i = 0; i < d; i++)
+		out.data.set(codes.data.subarray(i * m, (i + 1) * m), i * columns);
+	return out;
 }
 
 /** Of images, one by one. Those of earlier ones are gone, so of both the larger counts: rather no image is foreign than a good part is. */
@@ -854,7 +842,7 @@ function lower(sorted: readonly number[], limit: number): number {
 }
 
 /** Rows by their position, counted through all sources; positions rise. */
-function gather(
+function rowsAt(
 	sources: readonly Tensor[],
 	starts: readonly number[],
 	positions: readonly number[],

@@ -181,10 +181,7 @@ export class Router {
 			{ transB: true },
 		); // [1, D]
 		const along = gemm(constant(a), v, { transB: true }); // [K, 1]
-		const rho = min(
-			max(div(add(along, lossCost), constant(squares)), 0),
-			1,
-		);
+		const rho = min(max(div(add(along, lossCost), constant(squares)), 0), 1);
 		const rest = sub(v, mul(rho, constant(a)));
 		const lost = sub(1, rho);
 		const distances = add(
