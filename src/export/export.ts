@@ -28,7 +28,7 @@ import { version } from "../version.ts";
 import { type GraphInput, inputsFor, modelOf, productsOf } from "./graph.ts";
 import { type Golden, manifestOf, openExport } from "./manifest.ts";
 import { drawnSamples, givenSamples } from "./samples.ts";
-import { compare, type Sample } from "./verify.ts";
+import { compare, goldenProgress, type Sample } from "./verify.ts";
 
 export interface ExportJob {
 	readonly memDir: string;
@@ -64,19 +64,16 @@ export async function exportDetector(
 		GraphInput,
 		GraphInput,
 	];
-	const graph = modelOf(knowledge, task);
-	emit({
-		type: "notice",
-		text: `${(graph.length / 1e6).toFixed(1)} MB of graph; its golden samples follow`,
-	});
 	const pictures =
 		samples === undefined
 			? await drawnSamples(largest.size)
 			: await givenSamples(samples, first);
+	const graph = modelOf(knowledge, task);
 	const golden: Sample[] = [];
 	for (const picture of pictures) {
 		await heed(stop);
 		golden.push(await sampleOf(picture, predictor, inputs));
+		emit(goldenProgress(golden.length, pictures.length));
 	}
 	await predictor.release();
 	const products = productsOf(knowledge, task).map((id) => ({

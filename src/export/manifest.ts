@@ -127,9 +127,7 @@ export const manifestOf = ({
 });
 
 /** The export in a folder; null: there is none. What holds something else is an error. */
-export function openExport(
-	dir: string,
-): {
+export function openExport(dir: string): {
 	readonly folder: VersionedFolder;
 	readonly manifest: ReadManifest;
 } | null {

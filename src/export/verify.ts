@@ -34,6 +34,17 @@ export interface Compared {
 	readonly pass: boolean;
 }
 
+export const goldenProgress = (done: number, total: number): RunEvent => ({
+	type: "progress",
+	phase: "evaluate",
+	task: "golden samples",
+	taskIndex: 0,
+	taskCount: 1,
+	done,
+	total,
+	unit: "images",
+});
+
 /** Samples in one run of the graph. */
 const TOGETHER = 8;
 
@@ -68,17 +79,7 @@ export async function verifyExport(
 	const compared = await compare(folder.read(manifest.graph), samples, {
 		manifest,
 		stop,
-		done: (done) =>
-			emit({
-				type: "progress",
-				phase: "evaluate",
-				task: "golden samples",
-				taskIndex: 0,
-				taskCount: 1,
-				done,
-				total: samples.length,
-				unit: "images",
-			}),
+		done: (done) => emit(goldenProgress(done, samples.length)),
 	});
 	return {
 		results: {
