@@ -221,7 +221,7 @@ const logOneMinusExp = (a: number): number =>
 	a > -Math.LN2 ? Math.log(-Math.expm1(a)) : Math.log1p(-Math.exp(a));
 
 /** log Γ(x), x > 0: Stirling's series after shifting x beyond 10. */
-function logGamma(x: number): number {
+export function logGamma(x: number): number {
 	let shift = 0;
 	while (x < 10) shift += Math.log(x++);
 	const r = 1 / (x * x);

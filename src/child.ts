@@ -8,6 +8,8 @@ import { computeOn } from "./engine/runtime.ts";
 import { Interrupted, KeepsightError } from "./errors.ts";
 import { evaluateRun } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
+import { exportDetector } from "./export/export.ts";
+import { verifyExport } from "./export/verify.ts";
 import type { FromChild, Job, JobResult, ToChild } from "./launch.ts";
 import { openScorer, type Scorer } from "./scorer.ts";
 import { teach } from "./teach.ts";
@@ -96,6 +98,10 @@ async function doneBy(job: Job, watcher: Watcher): Promise<JobResult> {
 			return predictAll(job, watcher, process.stdin.setEncoding("utf8"));
 		case "qualify":
 			return qualify(job, watcher);
+		case "export":
+			return exportDetector(job, watcher);
+		case "verify":
+			return verifyExport(job, watcher);
 		case "cells":
 			await trainAll(job.jobs, job.processes, watcher);
 			return { results: {}, text: "" };

@@ -6,6 +6,7 @@ import { addCompare } from "./commands/compare.ts";
 import { addData } from "./commands/data.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEvaluate } from "./commands/evaluate.ts";
+import { addExport } from "./commands/export.ts";
 import { StoppedBySignal } from "./commands/interrupt.ts";
 import { addLearn } from "./commands/learn.ts";
 import { addPredict } from "./commands/predict.ts";
@@ -24,6 +25,7 @@ const commands = [
 	addQualify,
 	addServe,
 	addReport,
+	addExport,
 	addCompare,
 	addBackbone,
 	addData,

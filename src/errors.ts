@@ -233,6 +233,14 @@ const wording = {
 		`${e.op}: shapes do not fit: ${e.shapes.map(shape).join(" x ")}. ${e.hint}`,
 	NOT_DIFFERENTIABLE: (e: { op: string }) =>
 		`The operator ${e.op} has no gradient. Give it a gradient rule in src/engine/ops/ or keep it out of the loss.`,
+	EXPORT_UNSUPPORTED: (e: { memory: string }) =>
+		`The memory "${e.memory}" of this run cannot be expressed as a graph, so the run cannot be exported. Score with \`keepsight predict\`, or learn without that memory.`,
+	EXPORT_FOLDER_TAKEN: (e: { dir: string; names: readonly string[] }) =>
+		`${e.dir} holds something else than an export (${e.names.slice(0, 5).join(", ")}${e.names.length > 5 ? ", ..." : ""}), so it is left alone. Give --out an empty folder or a new one.`,
+	EXPORT_MISSING: (e: { dir: string }) =>
+		`${e.dir} holds no export (no manifest.json). Check --verify, or make one with "keepsight export --mem_dir DIR --out ${e.dir}".`,
+	GRAPH_TOO_LARGE: (e: { bytes: number }) =>
+		`The graph has ${e.bytes} bytes, and an ONNX file holds 2 GiB at most. Export one product at a time with --task, or learn with smaller banks (bytes_per_task).`,
 	NOT_FINITE: (e: {
 		what: string;
 		task: string;

@@ -313,6 +313,11 @@ export class Knowledge {
 		};
 	}
 
+	/** Tiles down and across that the i-th memory reads patches of; null: it reads none. */
+	tilesFor(i: number): number | null {
+		return readingOf(this.setup.memories[i] as MemorySetup)?.tiles ?? null;
+	}
+
 	/** Patches down and across, as the i-th memory reads them. */
 	gridFor(i: number): readonly [number, number] {
 		const setup = this.setup.memories[i] as MemorySetup;
@@ -754,14 +759,21 @@ export function patchesRead(
 /** Every cell of the second grid has the value of the cell of the first that its middle lies in. */
 function resampled(
 	map: Float32Array,
+	from: readonly [number, number],
+	to: readonly [number, number],
+): Float32Array {
+	return Float32Array.from(cellsUnder(from, to), (cell) => map[cell] as number);
+}
+
+/** For every cell of the second grid, row by row, the one of the first that its middle lies in. */
+export function cellsUnder(
 	[rows, columns]: readonly [number, number],
 	[h, w]: readonly [number, number],
-): Float32Array {
-	if (h === rows && w === columns) return map;
-	return Float32Array.from({ length: h * w }, (_, i) => {
+): readonly number[] {
+	return Array.from({ length: h * w }, (_, i) => {
 		const r = Math.floor(((Math.floor(i / w) + 0.5) * rows) / h);
 		const c = Math.floor((((i % w) + 0.5) * columns) / w);
-		return map[r * columns + c] as number;
+		return r * columns + c;
 	});
 }
 

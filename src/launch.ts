@@ -13,6 +13,8 @@ import type {
 	ScorerReady,
 	Sent,
 } from "./scorer.ts";
+import type { ExportJob } from "./export/export.ts";
+import type { VerifyJob } from "./export/verify.ts";
 import type { TeachJob } from "./teach.ts";
 import type { PredictJob } from "./predict.ts";
 import type { QualifyJob } from "./qualify/qualify.ts";
@@ -25,7 +27,9 @@ export type Job =
 	| (EvaluateJob & { readonly kind: "evaluate" })
 	| (TeachJob & { readonly kind: "teach" })
 	| (PredictJob & { readonly kind: "predict" })
-	| (QualifyJob & { readonly kind: "qualify" });
+	| (QualifyJob & { readonly kind: "qualify" })
+	| (ExportJob & { readonly kind: "export" })
+	| (VerifyJob & { readonly kind: "verify" });
 
 /** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
 export interface CellsJob {

@@ -19,7 +19,7 @@ import { Trunk } from "./trunk.ts";
 /** Pictures in memory at a time, at most. */
 const AT_ONCE = 32;
 /** Score and threshold are logarithms: within a factor of two of chance. */
-const NEAR = Math.log10(2);
+export const NEAR = Math.log10(2);
 
 export const verdictOf = ({
 	score,

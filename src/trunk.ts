@@ -17,10 +17,11 @@ import {
 import type { Image } from "./data/task.ts";
 import { fail } from "./errors.ts";
 import type { Backbone } from "./models/backbone.ts";
-import { type Quantised, quantise } from "./models/quantise.ts";
+import { quantise } from "./models/quantise.ts";
 import {
 	embed,
 	gridOf,
+	type Layers,
 	normalise,
 	patchEmbedding,
 	type Top,
@@ -157,6 +158,58 @@ export interface Sight {
 	readonly patches: Tensor | null; // [N, D]
 }
 
+/** What the frozen blocks hold: in int8, the layers that read it too. */
+export interface FrozenWeights {
+	readonly weights: Readonly<Record<string, AnyTensor>>;
+	readonly layers?: Layers | undefined;
+}
+
+/** Where all blocks train there is nothing to round. */
+const inInt8 = ({ backbone, from }: Network): boolean =>
+	backbone.precision === "int8" && from > 0;
+
+export const frozenWeights = (network: Network): FrozenWeights => {
+	const { config, weights } = network.backbone;
+	return inInt8(network)
+		? quantise(config, weights, network.from)
+		: { weights };
+};
+
+/** What the frozen network says of images uint8 [B, H, W, 3], from `params`, which `weights` are the values of. */
+export function sightOf(
+	{ backbone: { config }, from, patchBlocks }: Network,
+	params: ValueDict,
+	layers: Layers | undefined,
+	images: Value,
+): {
+	readonly frozen: Value; // [B, D]
+	/** null: it is the images, or nothing trains. */
+	readonly state: Value | null; // [B, T, D]
+	readonly patches: Value | null; // [B, N, D]
+} {
+	const trains = from < config.depth;
+	// where nothing trains, only the class row of the last block is read, unless its patches are
+	const split =
+		trains || patchBlocks.includes(config.depth - 1) ? from : config.depth - 1;
+	const { state, hidden } = trunk(
+		config,
+		params,
+		layers ? images : normalise(config, images),
+		split,
+		patchBlocks,
+		layers,
+	);
+	return {
+		frozen: top(config, params, state, split, {
+			read: "class",
+			forwardOnly: true,
+			layers: trains ? undefined : layers, // what trains is float32, before it has trained too
+		}).embedding,
+		state: from > 0 && trains ? state : null,
+		patches: hidden.length > 0 ? patchEmbedding(config, params, hidden) : null,
+	};
+}
+
 /** Outputs by name. */
 type Said = Readonly<Record<string, Tensor>>;
 
@@ -251,8 +304,7 @@ export class Trunk {
 	readonly #sights = new Map<number, Promise<Session>>();
 	readonly #groups = new Map<number, Promise<Session>>();
 	/** What the graphs hold, made when first needed. */
-	#weights: Quantised | { weights: TensorDict; layers?: undefined } | null =
-		null;
+	#weights: FrozenWeights | null = null;
 
 	constructor(network: Network, cache: StateCache | null = null) {
 		this.network = network;
@@ -270,19 +322,13 @@ export class Trunk {
 	 * (and a quarter of the bytes leaves the cache room enough).
 	 */
 	get together(): number {
-		return this.#int8 ? 1 : imagesTogether(this.network.backbone.config);
+		return inInt8(this.network)
+			? 1
+			: imagesTogether(this.network.backbone.config);
 	}
 
-	get #int8(): boolean {
-		const { backbone, from } = this.network;
-		return backbone.precision === "int8" && from > 0;
-	}
-
-	#frozen() {
-		const { backbone, from } = this.network;
-		this.#weights ??= this.#int8
-			? quantise(backbone.config, backbone.weights, from)
-			: { weights: backbone.weights };
+	#frozen(): FrozenWeights {
+		this.#weights ??= frozenWeights(this.network);
 		return this.#weights;
 	}
 
@@ -365,38 +411,21 @@ export class Trunk {
 	#sightSession(length: number): Promise<Session> {
 		const known = this.#sights.get(length);
 		if (known) return known;
-		const { backbone, from, patchBlocks, threads } = this.network;
-		const { config } = backbone;
+		const { backbone, threads } = this.network;
 		const { weights, layers } = this.#frozen();
-		const params = inputsOf(weights);
-		const images = input("images", [length, ...config.imageSize, 3], "uint8");
-		const trains = from < config.depth;
-		// where nothing trains, only the class row of the last block is read, unless its patches are
-		const split =
-			trains || patchBlocks.includes(config.depth - 1)
-				? from
-				: config.depth - 1;
-		const { state, hidden } = trunk(
-			config,
-			params,
-			layers ? images : normalise(config, images),
-			split,
-			patchBlocks,
-			layers,
+		const images = input(
+			"images",
+			[length, ...backbone.config.imageSize, 3],
+			"uint8",
 		);
-		const frozen = top(config, params, state, split, {
-			read: "class",
-			forwardOnly: true,
-			layers: trains ? undefined : layers, // what trains is float32, before it has trained too
-		}).embedding;
+		const { frozen, state, patches } = sightOf(
+			this.network,
+			inputsOf(weights),
+			layers,
+			images,
+		);
 		const made = Session.create(
-			{
-				frozen,
-				...(from > 0 && trains && { state }),
-				...(hidden.length > 0 && {
-					patches: patchEmbedding(config, params, hidden),
-				}),
-			},
+			{ frozen, ...(state && { state }), ...(patches && { patches }) },
 			{ threads, weights },
 		);
 		this.#sights.set(length, made);

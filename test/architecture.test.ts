@@ -23,7 +23,7 @@ const layers = [
 	"visualise",
 	"evaluate",
 	"train predictor",
-	"teach known predict qualify scorer",
+	"teach known predict qualify scorer export",
 	"launch watchdog devices deviceProbe",
 	"child golden",
 	"study",

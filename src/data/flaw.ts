@@ -6,20 +6,24 @@ import { quantile } from "../metrics/interval.ts";
 import type { Image } from "./task.ts";
 
 /** Grey levels of 255. */
-const DARK = 16;
-const FLAT = 2;
+export const DARK = 16;
+export const FLAT = 2;
+export const DARK_SHARE = 0.99;
+/** Of red, green and blue. */
+export const LUMINANCE = [0.299, 0.587, 0.114] as const;
 
 /** "dark": 99 of 100 pixels are nearly black; "empty": all are alike (standard deviation below 2 grey levels). */
 export function flawOf({ data }: Image): "dark" | "empty" | null {
 	const n = data.length / 3;
+	const [red, green, blue] = LUMINANCE;
 	const luminance = Float64Array.from(
 		{ length: n },
 		(_, i) =>
-			0.299 * (data[3 * i] as number) +
-			0.587 * (data[3 * i + 1] as number) +
-			0.114 * (data[3 * i + 2] as number),
+			red * (data[3 * i] as number) +
+			green * (data[3 * i + 1] as number) +
+			blue * (data[3 * i + 2] as number),
 	).sort();
-	if (quantile(luminance, 0.99) < DARK) return "dark";
+	if (quantile(luminance, DARK_SHARE) < DARK) return "dark";
 	const mean = luminance.reduce((sum, value) => sum + value, 0) / n;
 	const variance =
 		luminance.reduce((sum, value) => sum + (value - mean) ** 2, 0) / n;

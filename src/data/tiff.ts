@@ -32,7 +32,7 @@ const SHORT = 3;
 const LONG = 4;
 
 /** [H, W] as TIFF. The bytes depend on nothing but the map. */
-function encodeTiff({ shape, data }: Tensor): Uint8Array {
+export function encodeTiff({ shape, data }: Tensor): Uint8Array {
 	const [height = 0, width = 0] = shape;
 	const start = 136; // of the pixels: after the header (8), the directory of 10 entries (126), and 2 bytes to a multiple of 8
 	const bytes = new Uint8Array(start + data.byteLength);

@@ -3,14 +3,29 @@
  * data. Values are built by the functions of ops/, differentiated by autodiff.ts and written as ONNX by onnx.ts.
  */
 import { fail } from "../errors.ts";
-import type { AnyTensor, DType, Shape } from "./tensor.ts";
+import {
+	type AnyTensor,
+	type DType,
+	float32,
+	float64,
+	type Shape,
+} from "./tensor.ts";
 
 export type Attribute =
 	| number
 	| string
 	| readonly number[]
-	| { readonly float: number };
+	| { readonly float: number }
+	| { readonly body: Body };
 export type Attributes = Readonly<Record<string, Attribute>>;
+
+/** A graph that a node runs once for each of some items. */
+export interface Body {
+	readonly item: Value;
+	readonly outputs: Readonly<Record<string, Value>>;
+	/** Values of its other inputs. */
+	readonly weights: Readonly<Record<string, AnyTensor>>;
+}
 
 /** Where a value comes from: fed at every run, a constant of the graph, or computed. */
 export type Source =
@@ -96,17 +111,18 @@ export const constant = (tensor: AnyTensor): Value => ({
 	source: { kind: "constant", tensor },
 });
 
-const scalars = new Map<number, Value>();
-/** A float32 constant of shape []. */
-export function scalar(x: number): Value {
-	let value = scalars.get(x);
+const scalars = new Map<string, Value>();
+/** A constant of shape [], float64 or else float32. */
+export function scalar(x: number, dtype: DType = "float32"): Value {
+	const key = `${dtype} ${Object.is(x, -0) ? "-0" : x}`;
+	let value = scalars.get(key);
 	if (!value) {
-		value = constant({
-			dtype: "float32",
-			shape: [],
-			data: new Float32Array([x]),
-		});
-		scalars.set(x, value);
+		value = constant(
+			dtype === "float64"
+				? float64([], Float64Array.of(x))
+				: float32([], Float32Array.of(x)),
+		);
+		scalars.set(key, value);
 	}
 	return value;
 }

@@ -24,7 +24,7 @@ export interface SessionOptions {
 	readonly weights?: Readonly<Record<string, AnyTensor>>;
 }
 
-const fromOrt: Record<string, DType> = {
+const dtypes: Record<string, DType> = {
 	float32: "float32",
 	uint8: "uint8",
 	int8: "int8",
@@ -71,39 +71,14 @@ export class Session {
 		const inInt8 = Object.values(options.weights ?? {}).some(
 			({ dtype }) => dtype === "int8",
 		);
-		const exact = inInt8 && (await saturates());
-		const session = await ort.InferenceSession.create(model.bytes, {
-			executionProviders: providersOf(device),
-			intraOpNumThreads: options.threads,
-			interOpNumThreads: 1,
-			executionMode: "sequential",
-			graphOptimizationLevel: "all",
-			enableMemPattern: false,
-			enableCpuMemArena: false,
-			logSeverityLevel: 3,
-			extra: {
-				session: {
-					// idle threads of one session that spin would keep another session from their core (docs/experiments.md)
-					intra_op: { allow_spinning: "0" },
-					set_denormal_as_zero: "1",
-					...(exact && { x64quantprecision: "1" }),
-				},
-			},
-		});
+		const session = await opened(model.bytes, options.threads, inInt8);
 		return new Session(session, model.inputs, model.outputs);
 	}
 
 	#wrap(tensor: AnyTensor): ort.Tensor {
-		let wrapped = this.#wrapped.get(tensor.data);
-		if (!wrapped) {
-			wrapped = new ort.Tensor(
-				tensor.dtype as "float32",
-				tensor.data as Float32Array,
-				tensor.shape as number[],
-			);
-			this.#wrapped.set(tensor.data, wrapped);
-		}
-		return wrapped;
+		const known = this.#wrapped.get(tensor.data) ?? toOrt(tensor);
+		this.#wrapped.set(tensor.data, known);
+		return known;
 	}
 
 	/**
@@ -139,12 +114,7 @@ export class Session {
 		const out: Record<string, Tensor> = {};
 		for (const name of this.#outputs) {
 			if (into[name]) continue;
-			const t = results[outputName(name)] as ort.Tensor;
-			out[name] = {
-				dtype: (fromOrt[t.type] ?? "float32") as "float32",
-				shape: t.dims,
-				data: t.data as Arrays["float32"],
-			};
+			out[name] = fromOrt(results[outputName(name)] as ort.Tensor);
 		}
 		return out;
 	}
@@ -153,6 +123,71 @@ export class Session {
 		await this.#session.release();
 	}
 }
+
+/** A session of a model in a file, such as one that was exported. Who opens it has checked that it is the one that is meant. */
+export class Model {
+	readonly #session: ort.InferenceSession;
+
+	private constructor(session: ort.InferenceSession) {
+		this.#session = session;
+	}
+
+	static async open(bytes: Uint8Array, threads: number): Promise<Model> {
+		return new Model(await opened(bytes, threads, true));
+	}
+
+	async run(
+		feeds: Readonly<Record<string, AnyTensor>>,
+	): Promise<Record<string, Tensor>> {
+		const results = await this.#session.run(
+			Object.fromEntries(
+				Object.entries(feeds).map(([name, tensor]) => [name, toOrt(tensor)]),
+			),
+		);
+		return Object.fromEntries(
+			Object.entries(results).map(([name, tensor]) => [name, fromOrt(tensor)]),
+		);
+	}
+
+	async release(): Promise<void> {
+		await this.#session.release();
+	}
+}
+
+/** `inInt8`: there are products of 8-bit numbers with constants. */
+async function opened(
+	bytes: Uint8Array,
+	threads: number,
+	inInt8: boolean,
+): Promise<ort.InferenceSession> {
+	const exact = inInt8 && (await saturates());
+	return ort.InferenceSession.create(bytes, {
+		executionProviders: providersOf(device),
+		intraOpNumThreads: threads,
+		interOpNumThreads: 1,
+		executionMode: "sequential",
+		graphOptimizationLevel: "all",
+		enableMemPattern: false,
+		enableCpuMemArena: false,
+		logSeverityLevel: 3,
+		extra: {
+			session: {
+				// idle threads of one session that spin would keep another session from their core (docs/experiments.md)
+				intra_op: { allow_spinning: "0" },
+				set_denormal_as_zero: "1",
+				...(exact && { x64quantprecision: "1" }),
+			},
+		},
+	});
+}
+
+const toOrt = ({ dtype, data, shape }: AnyTensor): ort.Tensor =>
+	new ort.Tensor(dtype as "float32", data as Float32Array, shape as number[]);
+const fromOrt = ({ type, dims, data }: ort.Tensor): Tensor => ({
+	dtype: (dtypes[type] ?? "float32") as "float32",
+	shape: dims,
+	data: data as Arrays["float32"],
+});
 
 let saturating: Promise<boolean> | null = null;
 /**

@@ -17,6 +17,7 @@
  * which the moments tell (covariance.ts, `expected`).
  */
 import { z } from "zod";
+import { reshape } from "../engine/ops/index.ts";
 import { type AnyTensor, float32, uint8 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import { factor, solve } from "../linalg/cholesky.ts";
@@ -36,16 +37,19 @@ import {
 	traceOf,
 } from "../linalg/covariance.ts";
 import { Random } from "../random.ts";
+import { type Chosen, squaredDistanceOf, unitRowsOf } from "./chosen.ts";
 import { densityOf, joined, readable, rescaled } from "./crossfit.ts";
 import {
 	type CrossFitted,
 	defineMemory,
 	type Entry,
 	type Features,
+	type ImageValues,
 	known,
 	type Memory,
 	normalised,
 	type RawScores,
+	type ScoreValues,
 	sumBytes,
 	unitRows,
 } from "./memory.ts";
@@ -220,6 +224,15 @@ class Dne implements Memory {
 			scores: squaredDistances(this.#gaussian(id), this.#rows(id, features)),
 			maps: null,
 		};
+	}
+
+	graph(chosen: Chosen, { embedding }: ImageValues): ScoreValues {
+		const squared = squaredDistanceOf(
+			chosen,
+			chosen.ids.map((id) => this.#gaussian(id)),
+			unitRowsOf(embedding),
+		);
+		return { score: reshape(squared, []), map: null, foreign: null };
 	}
 
 	/** Of the means, √(d² / D) in the stored density of the category. */

@@ -4,8 +4,10 @@ import type { AnyTensor, Tensor } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import type { TailKind } from "../calibration.ts";
 import type { Augment } from "../data/turn.ts";
+import type { Value } from "../engine/graph.ts";
 import { dot, type Rows } from "../linalg/covariance.ts";
 import type { Random } from "../random.ts";
+import type { Chosen } from "./chosen.ts";
 
 /** What the backbone says about n images, as a memory reads it. */
 export interface Features {
@@ -94,7 +96,27 @@ export interface Memory {
 	bytes(id: string): number;
 	/** Frees what it computes with; it can be used again afterwards. */
 	release?(): Promise<void>;
+	/** `score` and `foreign` as a graph, of one image. Absent where it cannot be one: then it cannot be exported. */
+	graph?(chosen: Chosen, image: ImageValues): ScoreValues;
 }
+
+/** What the backbone says about one image, as values of a graph. */
+export interface ImageValues {
+	readonly embedding: Value; // [1, D]
+	/** At length 1; null: the memory reads none. */
+	readonly patches: Value | null; // [N, D]
+}
+
+/** Raw scores of one image. */
+export interface ScoreValues {
+	readonly score: Value; // float64 []
+	readonly map: Value | null; // float32 [N]
+	/** One of `Foreign`; null: it never tells. */
+	readonly foreign: Value | null; // float64 []
+}
+
+/** What a memory says of an image in a graph. Several memories: the image is foreign where the least of what they say is `yes`. */
+export const Foreign = { no: 0, yes: 1, notKnown: 2 } as const;
 
 export interface MemoryContext {
 	/** D, the width of the backbone. */

@@ -3,8 +3,24 @@
  * input, whichever product's it is; the distances of the found are then computed from the numbers themselves.
  */
 import { toBytes, toInt8 } from "../engine/bytes.ts";
-import { input } from "../engine/graph.ts";
-import { add, integerLinear, topK } from "../engine/ops/index.ts";
+import { input, scalar, type Value } from "../engine/graph.ts";
+import {
+	add,
+	cast,
+	div,
+	integerLinear,
+	lessOrEqual,
+	max,
+	min,
+	mul,
+	neg,
+	reduceMax,
+	reshape,
+	sub,
+	sum,
+	topK,
+	where,
+} from "../engine/ops/index.ts";
 import { Session } from "../engine/runtime.ts";
 import { float32, type Tensor } from "../engine/tensor.ts";
 import { EXCLUDED } from "./constraints.ts";
@@ -121,6 +137,63 @@ export class Nearest {
 		this.#sessions.clear();
 		for (const session of sessions) await (await session).release();
 	}
+}
+
+/** What a search reads of a bank, as values of a graph. */
+export interface CentreValues {
+	readonly codes: Value; // int8 [D, M]
+	readonly scale: Value; // [M]
+	/** EXCLUDED for those that are none; null: all are. */
+	readonly beyond: Value | null; // [M]
+	readonly window: Value | null; // [N, M]
+	/** The centres themselves [N, k, D], at positions [N, k]. */
+	readonly at: (positions: Value) => Value;
+}
+
+/** `distances` as a graph. */
+export function distancesOf(
+	rows: Value /* [N, D] */,
+	neighbours: number,
+	{ codes, scale, beyond, window, at }: CentreValues,
+): Value /* [N] */ {
+	const [n, d] = rows.shape as [number, number];
+	const m = codes.shape[1] as number;
+	const all = integerLinear(bytesOf(rows), codes, scale, beyond, ZERO);
+	const { values, positions } = topK(
+		window ? add(all, window) : all,
+		Math.min(neighbours + SPARE, m),
+	); // [N, k]
+	const products = sum(
+		mul(
+			cast(at(positions), "float64"),
+			reshape(cast(rows, "float64"), [n, 1, d]),
+		),
+		[2],
+	);
+	const counted = where(
+		lessOrEqual(values, EXCLUDED / 2),
+		scalar(EXCLUDED, "float64"),
+		products,
+	);
+	const { values: largest } = topK(counted, Math.min(neighbours, m));
+	const excluded = lessOrEqual(largest, EXCLUDED / 2);
+	const zero = scalar(0, "float64");
+	const number = sum(where(excluded, zero, 1), [1]);
+	const mean = div(sum(where(excluded, zero, largest), [1]), max(number, 1));
+	const distance = min(max(sub(1, mean), 0), 2);
+	return cast(
+		where(lessOrEqual(number, 0), scalar(2, "float64"), distance),
+		"float32",
+	);
+}
+
+/** `toBytes` about ZERO as a graph. */
+function bytesOf(rows: Value): Value {
+	const x = cast(rows, "float64");
+	const largest = reduceMax(max(x, neg(x)));
+	const step = cast(div(largest, ZERO - 1), "float32");
+	const steps = cast(where(lessOrEqual(step, 0), scalar(1), step), "float64");
+	return cast(add(div(x, steps), ZERO + 0.5), "uint8"); // which rounds down
 }
 
 /** Of row i of a and row j of b; in four sums, which do not wait for each other. */

@@ -18,9 +18,28 @@
 import { z } from "zod";
 import { augments } from "../data/turn.ts";
 import { fromHalf, toHalf } from "../engine/half.ts";
+import { constant, scalar, type Value } from "../engine/graph.ts";
+import {
+	cast,
+	div,
+	gather,
+	gemm,
+	lessOrEqual,
+	max,
+	mul,
+	neg,
+	reduceMax,
+	reshape,
+	sub,
+	sum,
+	toFloat,
+	where,
+} from "../engine/ops/index.ts";
 import {
 	type AnyTensor,
 	float32,
+	float64,
+	int8,
 	type Tensor,
 	uint8,
 } from "../engine/tensor.ts";
@@ -28,7 +47,9 @@ import { fail } from "../errors.ts";
 import { quantile } from "../metrics/interval.ts";
 import type { Random } from "../random.ts";
 import { fromBytes, toBytes } from "../engine/bytes.ts";
+import { type Chosen, padded, padding } from "./chosen.ts";
 import {
+	EXCLUDED,
 	type Foreground,
 	foregroundOf,
 	inFront,
@@ -41,15 +62,18 @@ import {
 	defineMemory,
 	type Entry,
 	type Features,
+	Foreign,
+	type ImageValues,
 	known,
 	type Memory,
 	type MemoryContext,
 	type RawScores,
+	type ScoreValues,
 	type Trial,
 	sumBytes,
 } from "./memory.ts";
-import { Centres, Nearest } from "./nearest.ts";
-import { lessSurround } from "./surround.ts";
+import { Centres, distancesOf, Nearest } from "./nearest.ts";
+import { lessSurround, lessSurroundOf } from "./surround.ts";
 import {
 	integer,
 	list,
@@ -312,7 +336,7 @@ class Patches implements Memory {
 		).sort((a, b) => a - b);
 		const everywhere = all.flatMap((view) => [...view.cells]);
 		const cells = Uint16Array.from(chosen, (at) => everywhere[at] as number);
-		const stored = this.#store(gather(rows, starts, chosen, this.#d));
+		const stored = this.#store(rowsAt(rows, starts, chosen, this.#d));
 		const bank: Bank = this.#complete({
 			stored,
 			centres: new Centres(this.#load(id, stored)),
@@ -382,9 +406,119 @@ class Patches implements Memory {
 		const { usual, roi } = known(this.#kept, id);
 		if (!usual) return null;
 		const looked = roi ? map.filter((_, i) => roi[i] === 1) : map;
-		return (
-			shareAbove(looked, usual.distance) >
-			Math.max(FOREIGN_SHARE, FOREIGN_TIMES * usual.share)
+		return shareAbove(looked, usual.distance) > foreignFrom(usual);
+	}
+
+	graph(chosen: Chosen, { patches: image }: ImageValues): ScoreValues {
+		const { surround, neighbours, store } = this.#options;
+		const banks = chosen.ids.map((id) => known(this.#kept, id));
+		const counts = banks.map(({ cells }) => cells.length);
+		const most = Math.max(...counts);
+		const pick = (tensors: readonly AnyTensor[]) =>
+			chosen.pick(tensors.map((tensor) => padded(tensor, most)));
+		const of = (name: string) =>
+			pick(banks.map(({ stored }) => stored[name] as AnyTensor));
+		const bank = of("bank");
+		const scale = store === "int8" ? of("scale") : null;
+		const seen = image as Value;
+		const rows =
+			surround > 0 ? lessSurroundOf(seen, this.#grid, surround) : seen;
+		const distances = distancesOf(rows, neighbours, {
+			codes: chosen.pick(
+				banks.map(({ centres }) => widened(centres.codes, most)),
+			),
+			scale: pick(banks.map(({ centres }) => centres.scale)),
+			beyond: padding(chosen, counts, EXCLUDED),
+			window: banks.some(({ window }) => window !== null)
+				? this.#windowOf(chosen, banks, most)
+				: null,
+			at: (positions) => {
+				const found = toFloat(gather(bank, positions));
+				if (!scale) return found;
+				const steps = gather(scale, positions);
+				return mul(sub(found, 128), reshape(steps, [...steps.shape, 1]));
+			},
+		});
+		const map = this.#lookedAt(chosen, banks, rows, distances);
+		return {
+			score: reshape(cast(reduceMax(map), "float64"), []),
+			map,
+			foreign: this.#foreignOf(chosen, banks, map),
+		};
+	}
+
+	/** As `windowBias`: [N, M]. */
+	#windowOf(chosen: Chosen, banks: readonly Bank[], most: number): Value {
+		const [rows, columns] = this.#grid;
+		const places = (cells: ArrayLike<number>, axis: (cell: number) => number) =>
+			float32([cells.length], Float32Array.from(cells, axis));
+		const along = (axis: (cell: number) => number) => {
+			const own = places([...Array(rows * columns).keys()], axis);
+			const centres = chosen.pick(
+				banks.map(({ cells }) => padded(places(cells, axis), most)),
+			);
+			const apart = sub(reshape(constant(own), [rows * columns, 1]), centres);
+			return max(apart, neg(apart));
+		};
+		const apart = max(
+			along((cell) => Math.floor(cell / columns)),
+			along((cell) => cell % columns),
+		);
+		const window = chosen.pick(
+			banks.map(({ window: own }) =>
+				float32([], Float32Array.of(own ?? rows + columns)),
+			),
+		);
+		return where(lessOrEqual(apart, window), scalar(0), EXCLUDED);
+	}
+
+	/** 0 behind the part and outside of the region of interest: [N]. */
+	#lookedAt(
+		chosen: Chosen,
+		banks: readonly Bank[],
+		rows: Value,
+		distances: Value,
+	): Value {
+		let map = distances;
+		const n = map.shape[0] as number;
+		if (banks.some(({ foreground }) => foreground)) {
+			const direction = chosen.pick(
+				banks.map(({ foreground }) =>
+					float64([this.#d, 1], foreground?.direction),
+				),
+			);
+			const offset = chosen.number(
+				(id) => known(this.#kept, id).foreground?.offset ?? -1,
+			); // the product with no direction is 0
+			const product = gemm(cast(rows, "float64"), direction);
+			map = where(lessOrEqual(reshape(product, [n]), offset), scalar(0), map);
+		}
+		if (banks.some(({ roi }) => roi))
+			map = mul(map, chosen.pick(banks.map(({ roi }) => lookedAt(roi, n))));
+		return map;
+	}
+
+	/** As `foreign`. */
+	#foreignOf(chosen: Chosen, banks: readonly Bank[], map: Value): Value | null {
+		if (banks.every(({ usual }) => !usual)) return null;
+		const n = map.shape[0] as number;
+		const usual = (id: string) => known(this.#kept, id).usual;
+		const limit = chosen.number((id) => usual(id)?.distance ?? 0);
+		const above = where(
+			lessOrEqual(cast(map, "float64"), limit),
+			scalar(0),
+			chosen.pick(banks.map(({ roi }) => lookedAt(roi, n))),
+		);
+		const looked = chosen.number(
+			(id) => cellsOf(known(this.#kept, id).roi, n).length,
+		);
+		const share = div(cast(sum(above), "float64"), looked);
+		const most = chosen.number((id) => foreignFrom(usual(id)));
+		const { no, yes, notKnown } = Foreign;
+		return where(
+			lessOrEqual(share, most),
+			chosen.number((id) => (usual(id) ? no : notKnown)),
+			yes,
 		);
 	}
 
@@ -641,6 +775,24 @@ const largest = (values: Float32Array): number =>
 const shareAbove = (values: Float32Array, limit: number): number =>
 	values.reduce((n, value) => n + (value > limit ? 1 : 0), 0) / values.length;
 
+/** The share of its patches above which an image is foreign. */
+const foreignFrom = (usual: Usual | null): number =>
+	usual ? Math.max(FOREIGN_SHARE, FOREIGN_TIMES * usual.share) : 1;
+
+/** 1 where patches are looked at [N]. */
+const lookedAt = (roi: Uint8Array | null, n: number): Tensor =>
+	float32([n], roi ? Float32Array.from(roi) : new Float32Array(n).fill(1));
+
+/** [D, m] with further columns of zeros, `columns` in all. */
+function widened(codes: Tensor<"int8">, columns: number): Tensor<"int8"> {
+	const [d, m] = codes.shape as [number, number];
+	if (m === columns) return codes;
+	const out = int8([d, columns]);
+	for (let i = 0; i < d; i++)
+		out.data.set(codes.data.subarray(i * m, (i + 1) * m), i * columns);
+	return out;
+}
+
 /** Of images, one by one. Those of earlier ones are gone, so of both the larger counts: rather no image is foreign than a good part is. */
 function usualOf(
 	images: readonly Float32Array[],
@@ -690,7 +842,7 @@ function lower(sorted: readonly number[], limit: number): number {
 }
 
 /** Rows by their position, counted through all sources; positions rise. */
-function gather(
+function rowsAt(
 	sources: readonly Tensor[],
 	starts: readonly number[],
 	positions: readonly number[],

@@ -14,7 +14,23 @@
  * foreign products. `isOut` is therefore only one of two conditions (knowledge.ts). It asks the product's own Gaussian, and
  * its farthest normal as if that had not been learnt: what is learnt later moves neither. How the rule and c were chosen, without test images: docs/decisions/0005-scores-and-routing.md.
  */
-import type { AnyTensor, Tensor } from "../engine/tensor.ts";
+import { constant, scalar, type Value } from "../engine/graph.ts";
+import {
+	add,
+	argMax,
+	div,
+	gemm,
+	lessOrEqual,
+	max,
+	min,
+	mul,
+	neg,
+	reduceSum,
+	reshape,
+	sub,
+	where,
+} from "../engine/ops/index.ts";
+import { type AnyTensor, float64, type Tensor } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import { factor, solveLower } from "../linalg/cholesky.ts";
 import {
@@ -31,6 +47,12 @@ import {
 	shrunkCovariance,
 	squaredDistances,
 } from "../linalg/covariance.ts";
+import {
+	type Chosen,
+	inverseLower,
+	squaredDistanceOf,
+	unitRowsOf,
+} from "./chosen.ts";
 import { type Features, known, sumBytes, unitRows } from "./memory.ts";
 import {
 	list,
@@ -103,16 +125,15 @@ export class Router {
 		const { ids } = this;
 		if (ids.length === 0)
 			throw fail("CATEGORY_NOT_LEARNT", { id: "any product", known: ids });
-		this.#space ??= spaceOf(this.#moments);
-		const { whiten, directions } = this.#space;
+		const space = this.#shared();
 		const names = Array.from({ length: frozen.shape[0] ?? 0 }, (_, i) =>
 			String(i + 1),
 		);
 		const rows = unitRows("the images to be routed", names, frozen, this.#d);
 		return names.map((_, r) => {
-			const v = whiten(rowOf(rows, r));
+			const v = whitened(space, rowOf(rows, r));
 			const distances = Float64Array.from(ids, (id) =>
-				distanceTo(known(directions, id), v),
+				distanceTo(known(space.directions, id), v),
 			);
 			const distance = Math.min(...distances);
 			const id = ids[distances.indexOf(distance)] as string;
@@ -122,13 +143,69 @@ export class Router {
 
 	/** Whether one image lies farther out than any normal of this category; null: not known. */
 	isOut(id: string, frozen: Tensor): boolean | null {
-		const moments = known(this.#moments, id);
+		const own = this.#gaussian(id);
 		const farthest = this.#farthest.get(id);
 		if (farthest === undefined) return null;
-		const own = this.#own.get(id) ?? gaussianOf(moments);
-		this.#own.set(id, own);
 		const row = unitRows("the image to be placed", ["1"], frozen, this.#d);
 		return (squaredDistances(own, row)[0] as number) > farthest;
+	}
+
+	#shared(): Space {
+		this.#space ??= spaceOf(this.#moments);
+		return this.#space;
+	}
+
+	#gaussian(id: string): Gaussian {
+		const own = this.#own.get(id) ?? gaussianOf(known(this.#moments, id));
+		this.#own.set(id, own);
+		return own;
+	}
+
+	/** `route` as a graph: position of the nearest category in `ids`, int64 [], for one class token [1, D]. */
+	routeGraph(frozen: Value): Value {
+		const { centre, factor: l, directions } = this.#shared();
+		const d = this.#d;
+		const a = float64([this.ids.length, d]); // [K, D]
+		for (const [k, id] of this.ids.entries())
+			a.data.set(known(directions, id), k * d);
+		const squares = float64(
+			[a.shape[0] as number, 1],
+			Float64Array.from(this.ids, (id) => {
+				const own = known(directions, id);
+				return dot(own, own) + lossCost;
+			}),
+		);
+		const v = gemm(
+			sub(unitRowsOf(frozen), constant(float64([d], centre))),
+			constant(float64([d, d], inverseLower(l, d))),
+			{ transB: true },
+		); // [1, D]
+		const along = gemm(constant(a), v, { transB: true }); // [K, 1]
+		const rho = min(max(div(add(along, lossCost), constant(squares)), 0), 1);
+		const rest = sub(v, mul(rho, constant(a)));
+		const lost = sub(1, rho);
+		const distances = add(
+			reduceSum(mul(rest, rest), [1]),
+			mul(mul(lost, lost), lossCost),
+		);
+		return reshape(argMax(neg(distances), 0), []);
+	}
+
+	/** `isOut` as a graph: 1 where it is, else 0, float64 []. */
+	isOutGraph(chosen: Chosen, frozen: Value): Value {
+		const squared = squaredDistanceOf(
+			chosen,
+			chosen.ids.map((id) => this.#gaussian(id)),
+			unitRowsOf(frozen),
+		);
+		const farthest = chosen.number(
+			(id) => this.#farthest.get(id) ?? Number.MAX_VALUE,
+		);
+		return where(
+			lessOrEqual(reshape(squared, []), farthest),
+			scalar(0, "float64"),
+			1,
+		);
 	}
 
 	tensors(id: string): Record<string, AnyTensor> {
@@ -183,8 +260,10 @@ export class Router {
 }
 
 interface Space {
-	/** L⁻¹(x − g), LLᵀ the shared covariance. */
-	readonly whiten: (x: Float64Array) => Float64Array; // [D] -> [D]
+	/** g */
+	readonly centre: Float64Array; // [D]
+	/** L, LLᵀ the shared covariance. */
+	readonly factor: Float64Array; // [D, D]
 	readonly directions: ReadonlyMap<string, Float64Array>; // a of every category, [D]
 }
 
@@ -198,15 +277,23 @@ function spaceOf(moments: ReadonlyMap<string, Moments>): Space {
 	for (const [, { mean }] of all)
 		for (let i = 0; i < d; i++)
 			centre[i] = (centre[i] as number) + (mean[i] as number) / all.length;
-	const whiten = (x: Float64Array): Float64Array => {
-		const v = x.map((value, i) => value - (centre[i] as number));
-		solveLower(l, d, v, v);
-		return v;
-	};
 	return {
-		whiten,
-		directions: new Map(all.map(([id, { mean }]) => [id, whiten(mean)])),
+		centre,
+		factor: l,
+		directions: new Map(
+			all.map(([id, { mean }]) => [id, whitened({ centre, factor: l }, mean)]),
+		),
 	};
+}
+
+/** L⁻¹(x − g) */
+function whitened(
+	{ centre, factor: l }: Pick<Space, "centre" | "factor">,
+	x: Float64Array,
+): Float64Array {
+	const v = x.map((value, i) => value - (centre[i] as number));
+	solveLower(l, v.length, v, v);
+	return v;
 }
 
 /** min over 0 <= ρ <= 1 of ‖v − ρa‖² + c(1 − ρ)². */

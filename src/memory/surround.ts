@@ -3,6 +3,19 @@
  * of them share (the material, the lighting, the pose) counts less than what one of them shows. Ours; what it is worth:
  * docs/experiments.md.
  */
+import { constant, type Value } from "../engine/graph.ts";
+import {
+	add,
+	concat,
+	div,
+	max,
+	mul,
+	reduceSum,
+	reshape,
+	slice,
+	sqrt,
+	sub,
+} from "../engine/ops/index.ts";
 import { float32, type Tensor } from "../engine/tensor.ts";
 
 /**
@@ -37,6 +50,39 @@ export function lessSurround(
 			);
 	}
 	return out;
+}
+
+/** The same as a graph, for one picture's patches [rows · columns, D]. */
+export function lessSurroundOf(
+	x: Value,
+	[rows, columns]: readonly [number, number],
+	strength: number,
+): Value {
+	const d = x.shape[1] as number;
+	const shares = float32([rows * columns, 1]);
+	for (let r = 0; r < rows; r++)
+		for (let c = 0; c < columns; c++)
+			shares.data[r * columns + c] =
+				strength / (beside(r, rows) * beside(c, columns));
+	const down = sumAlongOf(reshape(x, [1, rows, columns * d]));
+	const sums = sumAlongOf(reshape(down, [rows, columns, d]));
+	const rest = sub(
+		x,
+		mul(reshape(sums, [rows * columns, d]), constant(shares)),
+	);
+	const length = sqrt(reduceSum(mul(rest, rest), [1]));
+	return div(rest, max(length, 1e-30)); // zeros stay zeros
+}
+
+/** Of x [a, n, b], each element along the second axis with the one before and the one after it. */
+function sumAlongOf(x: Value): Value {
+	const [a, n, b] = x.shape as [number, number, number];
+	if (n === 1) return x;
+	const nothing = constant(float32([a, 1, b]));
+	return add(
+		add(x, concat([nothing, slice(x, 1, 0, n - 1)], 1)),
+		concat([slice(x, 1, 1, n), nothing], 1),
+	);
 }
 
 /** How many of n places along an axis touch the i-th, itself counted. */

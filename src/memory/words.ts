@@ -11,8 +11,17 @@
  */
 import { z } from "zod";
 import { fromHalf, toHalf } from "../engine/half.ts";
-import { input } from "../engine/graph.ts";
-import { argMax, matmul, mul, softmax } from "../engine/ops/index.ts";
+import { input, type Value } from "../engine/graph.ts";
+import {
+	add,
+	argMax,
+	cast,
+	matmul,
+	mul,
+	reshape,
+	softmax,
+	toFloat,
+} from "../engine/ops/index.ts";
 import { Session } from "../engine/runtime.ts";
 import {
 	type AnyTensor,
@@ -31,6 +40,7 @@ import {
 	squaredDistances,
 } from "../linalg/covariance.ts";
 import type { Random } from "../random.ts";
+import { type Chosen, padded, padding, squaredDistanceOf } from "./chosen.ts";
 import { densityOf, joined, rescaled } from "./crossfit.ts";
 import {
 	type CrossFitted,
@@ -38,10 +48,12 @@ import {
 	defineMemory,
 	type Entry,
 	type Features,
+	type ImageValues,
 	known,
 	type Memory,
 	type MemoryContext,
 	type RawScores,
+	type ScoreValues,
 	sumBytes,
 } from "./memory.ts";
 import {
@@ -78,6 +90,8 @@ const options = z.strictObject({
 });
 type Options = z.output<typeof options>;
 
+/** Added to the cosine to what is no word of a product: its share is 0. */
+const BEYOND = -1e6;
 /** Patches that words are found from, and how often they are assigned anew (docs/experiments.md). */
 const SAMPLED = 4000;
 const ROUNDS = 5;
@@ -172,6 +186,38 @@ class Words implements Memory {
 		const images = this.#images(id, features, kept.roi);
 		const rows = await this.#shares(images, kept.words, kept.roi);
 		return { scores: squaredDistances(kept.gaussian, rows), maps: null };
+	}
+
+	graph(chosen: Chosen, { patches }: ImageValues): ScoreValues {
+		const all = chosen.ids.map((id) => known(this.#kept, id));
+		const counts = all.map((kept) => kept.words.shape[0] as number);
+		const most = Math.max(...counts);
+		const found = chosen.pick(
+			all.map((kept) => padded(toHalf(kept.words), most)),
+		);
+		const similarity = matmul(patches as Value, toFloat(found), {
+			transB: true,
+		});
+		const beyond = padding(chosen, counts, BEYOND);
+		const parts = softmax(
+			mul(
+				beyond ? add(similarity, beyond) : similarity,
+				1 / this.#options.temperature,
+			),
+		);
+		const looked = chosen.pick(all.map(({ roi }) => this.#counts(roi)));
+		return {
+			score: reshape(
+				squaredDistanceOf(
+					chosen,
+					all.map(({ gaussian }) => gaussian),
+					cast(matmul(looked, parts), "float64"),
+				),
+				[],
+			),
+			map: null,
+			foreign: null,
+		};
 	}
 
 	crossFitted(id: string): CrossFitted {
@@ -275,9 +321,7 @@ class Words implements Memory {
 		roi: Uint8Array | null,
 	): Promise<Rows> {
 		const k = found.shape[0] as number;
-		const looked = roi ? roi.reduce((sum, x) => sum + x, 0) : this.#n;
-		const counts = float32([1, this.#n]);
-		for (let i = 0; i < this.#n; i++) counts.data[i] = (roi?.[i] ?? 1) / looked;
+		const counts = this.#counts(roi);
 		const session = await this.#session(k);
 		const data = new Float64Array(images.length * k);
 		for (const [i, patches] of images.entries()) {
@@ -285,6 +329,14 @@ class Words implements Memory {
 			data.set((shares as Tensor).data, i * k);
 		}
 		return { n: images.length, d: k, data };
+	}
+
+	/** What each patch counts of an image [1, N]. */
+	#counts(roi: Uint8Array | null): Tensor {
+		const looked = roi ? roi.reduce((sum, x) => sum + x, 0) : this.#n;
+		const counts = float32([1, this.#n]);
+		for (let i = 0; i < this.#n; i++) counts.data[i] = (roi?.[i] ?? 1) / looked;
+		return counts;
 	}
 
 	#session(k: number): Promise<Session> {

@@ -9,7 +9,8 @@ import {
 	scalar,
 	type Value,
 } from "../graph.ts";
-import { uint8 } from "../tensor.ts";
+import { dataTypes } from "../onnx.ts";
+import { type DType, uint8 } from "../tensor.ts";
 import { reduceSum } from "./reduce.ts";
 import { reshape } from "./shape.ts";
 
@@ -131,41 +132,47 @@ export const elementwise = {
 			return { inputs: [...inputs, constant(zeros)], attributes: { axis: 0 } };
 		},
 	},
-	/** uint8 or int to float32; no gradient. */
-	toFloat: {
+	/** To another dtype; towards 0 where that holds whole numbers. No gradient. */
+	cast: {
 		onnx: "Cast",
 		shape: ([x]) => [(x as Value).shape],
-		dtype: () => "float32",
-		emit: () => ({ attributes: { to: 1 } }),
+		dtype: (_, { to }) => to as DType,
+		emit: (_, { to }) => ({ attributes: { to: dataTypes[to as DType] } }),
 	},
 } satisfies Record<string, Op>;
 
 export type Operand = Value | number;
-const value = (x: Operand): Value => (typeof x === "number" ? scalar(x) : x);
+/** A number becomes a constant of the other operand's dtype. */
+const value = (x: Operand, other: Operand): Value =>
+	typeof x === "number"
+		? scalar(x, typeof other === "number" ? "float32" : other.dtype)
+		: x;
 export const add = (a: Operand, b: Operand): Value =>
-	apply(elementwise.add, [value(a), value(b)]);
+	apply(elementwise.add, [value(a, b), value(b, a)]);
 export const sub = (a: Operand, b: Operand): Value =>
-	apply(elementwise.sub, [value(a), value(b)]);
+	apply(elementwise.sub, [value(a, b), value(b, a)]);
 export const mul = (a: Operand, b: Operand): Value =>
-	apply(elementwise.mul, [value(a), value(b)]);
+	apply(elementwise.mul, [value(a, b), value(b, a)]);
 export const div = (a: Operand, b: Operand): Value =>
-	apply(elementwise.div, [value(a), value(b)]);
+	apply(elementwise.div, [value(a, b), value(b, a)]);
 export const min = (a: Operand, b: Operand): Value =>
-	apply(elementwise.min, [value(a), value(b)]);
+	apply(elementwise.min, [value(a, b), value(b, a)]);
 export const max = (a: Operand, b: Operand): Value =>
-	apply(elementwise.max, [value(a), value(b)]);
+	apply(elementwise.max, [value(a, b), value(b, a)]);
 export const neg = (x: Value): Value => apply(elementwise.neg, [x]);
 export const exp = (x: Value): Value => apply(elementwise.exp, [x]);
 export const log = (x: Value): Value => apply(elementwise.log, [x]);
 export const sqrt = (x: Value): Value => apply(elementwise.sqrt, [x]);
 export const erf = (x: Value): Value => apply(elementwise.erf, [x]);
 export const lessOrEqual = (a: Operand, b: Operand): Value =>
-	apply(elementwise.lessOrEqual, [value(a), value(b)]);
+	apply(elementwise.lessOrEqual, [value(a, b), value(b, a)]);
 export const where = (c: Value, a: Operand, b: Operand): Value =>
-	apply(elementwise.where, [c, value(a), value(b)]);
+	apply(elementwise.where, [c, value(a, b), value(b, a)]);
 /** round(x / step) + zero in 0..255 with a step a row: x [rows, n], steps [rows, 1] or [rows]. */
 export const quantiseRows = (x: Value, steps: Value, zero: number): Value =>
 	apply(elementwise.quantiseRows, [x, reshape(steps, x.shape.slice(0, 1))], {
 		zero,
 	});
-export const toFloat = (x: Value): Value => apply(elementwise.toFloat, [x]);
+export const cast = (x: Value, to: DType): Value =>
+	x.dtype === to ? x : apply(elementwise.cast, [x], { to });
+export const toFloat = (x: Value): Value => cast(x, "float32");

@@ -1,4 +1,5 @@
 /** Every operator of the engine, by name: what the gradient test walks. */
+import { loops } from "./each.ts";
 import { elementwise } from "./elementwise.ts";
 import { products } from "./matmul.ts";
 import { norm } from "./norm.ts";
@@ -11,8 +12,10 @@ export const ops = {
 	...products,
 	...norm,
 	...shape,
+	...loops,
 };
 
+export * from "./each.ts";
 export * from "./elementwise.ts";
 export * from "./loss.ts";
 export * from "./matmul.ts";

@@ -87,6 +87,14 @@ export const shape = {
 			return [concat(parts, axis as number)];
 		},
 	},
+	/** Along the first axis, the elements at these positions (int64, any shape); no gradient. */
+	gather: {
+		onnx: "Gather",
+		shape: ([x, at]) => [
+			[...(at as Value).shape, ...(x as Value).shape.slice(1)],
+		],
+		emit: () => ({ attributes: { axis: 0 } }),
+	},
 	concat: {
 		onnx: "Concat",
 		shape: (inputs, { axis }) => {
@@ -137,6 +145,8 @@ export const slice = (
 	end: number,
 ): Value =>
 	apply(shape.slice, [x], { axis: axisOf(axis, x.shape.length), start, end });
+export const gather = (x: Value, at: Value): Value =>
+	apply(shape.gather, [x, at]);
 export const concat = (values: readonly Value[], axis: number): Value =>
 	values.length === 1
 		? (values[0] as Value)
