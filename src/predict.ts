@@ -163,7 +163,8 @@ class Predictor {
 		const seen = this.#eyes.each(usable);
 		for (const picture of pictures) {
 			if (picture.flaw !== null) {
-				yield { picture, map: null, prediction: this.#unusable(picture) };
+				const prediction = this.#unusable(picture, picture.flaw);
+				yield { picture, map: null, prediction };
 				continue;
 			}
 			await seen.next();
@@ -180,6 +181,12 @@ class Predictor {
 			routed,
 			await eyes.features(picture, knowledge.weightsOf(routed)),
 		);
+		if (judgement.blurred)
+			return {
+				picture,
+				map: null,
+				prediction: this.#unusable(picture, "blurred"),
+			};
 		const { score, threshold, map } = judgement;
 		const unknown = judgement.unknown && this.#task === null; // who tells the product knows it
 		return {
@@ -198,7 +205,7 @@ class Predictor {
 		};
 	}
 
-	#unusable(picture: Picture): Prediction {
+	#unusable(picture: Picture, reason: string): Prediction {
 		return {
 			path: picture.path,
 			score: null,
@@ -207,7 +214,7 @@ class Predictor {
 			anomalous: null,
 			task: null,
 			...this.#circumstances(picture),
-			reason: picture.flaw,
+			reason,
 		};
 	}
 
