@@ -237,7 +237,13 @@ describe("predict", () => {
 		for (const task of ["mvtec/fabric", "mvtec/flange"]) {
 			const data = join(root, task);
 			const { status, stderr } = keepsight(
-				...["learn", "--mem-dir", memory, "--task", task, "--data", data],
+				"learn",
+				"--mem-dir",
+				memory,
+				"--task",
+				task,
+				"--data",
+				data,
 				...(task === "mvtec/fabric" ? ["--set", "image_size=112"] : []),
 			);
 			expect(stderr).not.toMatch(/^error/m);
@@ -245,7 +251,11 @@ describe("predict", () => {
 		}
 		const verdicts = (...args: string[]) => {
 			const { status, stdout } = keepsight(
-				...["predict", "--mem-dir", memory, "--json", ...args],
+				"predict",
+				"--mem-dir",
+				memory,
+				"--json",
+				...args,
 			);
 			expect(status).toBe(0);
 			return objects(stdout);
