@@ -559,6 +559,84 @@ async function serving(): Promise<Figure[]> {
 }
 
 /**
+ * 100 drawn products, 20 of them near-twins: which one is on a picture, and whether any is. Shares of images are those that go wrong, so that less is
+ * better. Routing against the network; scoring among all products against scoring where the others' banks were not even read.
+ */
+async function routing(): Promise<Figure[]> {
+	const a = await talkerOf("routing.js", { products: 100, threads });
+	const wrong = async (
+		name: string,
+		line: string,
+		limit: number,
+	): Promise<Figure> => {
+		const value = 100 * (await a.ask(line));
+		return {
+			name,
+			unit: "%",
+			value,
+			peer: null,
+			peerName: "limit",
+			ratio: null,
+			limit,
+			spread: [value, value],
+		};
+	};
+	const against = async (
+		name: string,
+		line: string,
+		peer: string,
+		peerName: string,
+		limit: number,
+	): Promise<Figure> => {
+		const [x, y]: [number[], number[]] = [[], []];
+		for (let i = 0; i < ROUNDS; i++) {
+			x.push(await a.warm(line));
+			y.push(await a.warm(peer));
+		}
+		return {
+			name,
+			unit: "ms/image",
+			value: median(x),
+			peer: median(y),
+			peerName,
+			ratio: median(x.map((v, i) => v / (y[i] as number))),
+			limit,
+			spread: spread(x),
+		};
+	};
+	const figures = [
+		await wrong("100 products: good images routed wrong", "good", 0.5),
+		await wrong("defective images routed wrong", "defect", 0.5),
+		await wrong("the same without near-twins, good", "good apart", 0.5),
+		await wrong("the same without near-twins, defective", "defect apart", 0.5),
+		await wrong("images of unknown products not found", "unknown", 5),
+		await wrong(
+			"the same of near-twins of known products",
+			"twin",
+			Number.POSITIVE_INFINITY,
+		),
+		await wrong("known products' defects called unknown", "called", 1),
+		await against(
+			"routing among 100 products",
+			"route",
+			"forward",
+			"the network",
+			0.01,
+		),
+		await against(
+			"scoring among 100 products",
+			"among",
+			"alone",
+			"only one was read",
+			1.1,
+		),
+	];
+	await a.ask("end");
+	a.end();
+	return figures;
+}
+
+/**
  * The detector at 224 px against anomalib's AnomalyDINO with the same weights and files: at its defaults, which the limits are for (252 px,
  * 32 images at a time), and at our size, where its time and memory depend on how many images it takes at once. All memory is that of the
  * process, with one learning and one testing behind it.
@@ -754,6 +832,7 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	product,
 	learning,
 	serving,
+	routing,
 	anomalib,
 	pixel,
 	"memory-16": () => peak(16, 2.5),

@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { isInside } from "./data/files.ts";
+import { detailOf } from "./data/flaw.ts";
 import type { Image, Sample, Task, TestCategory } from "./data/task.ts";
 import { otherViews } from "./data/turn.ts";
 import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
@@ -38,7 +39,9 @@ export class Eyes {
 	readonly #trains: boolean;
 	readonly #seen = new Map<
 		string,
-		{ frozen: Tensor; rest: Pick<Look, "state" | "patches"> | null }
+		Pick<Look, "frozen" | "detail"> & {
+			readonly rest: Pick<Look, "state" | "patches"> | null;
+		}
 	>();
 	#bytes = 0;
 	/** Also without budget: an image is routed and then embedded. By path. */
@@ -120,21 +123,30 @@ export class Eyes {
 		this.#latest = new Map(
 			samples.map(({ path }, i) => [
 				path,
-				{ ...(seen[i] as Sight), patches: patches[i] ?? {} },
+				{
+					...(seen[i] as Sight),
+					patches: patches[i] ?? {},
+					detail: detailOf(pictures[i]?.[1] as Image),
+				},
 			]),
 		);
-		for (const [path, { state, frozen, patches }] of this.#latest) {
+		for (const [path, look] of this.#latest) {
+			const { state, frozen, patches, detail } = look;
 			const bytes = bytesOf({ state, patches });
 			const keep = this.#keeps && this.#bytes + bytes <= STATE_BUDGET;
 			if (keep) this.#bytes += bytes;
-			this.#seen.set(path, { frozen, rest: keep ? { state, patches } : null });
+			const rest = keep ? { state, patches } : null;
+			this.#seen.set(path, { frozen, detail, rest });
 		}
 	}
 
 	async #sight(sample: Sample): Promise<Look> {
 		const { path } = sample;
 		const known = this.#seen.get(path);
-		if (known?.rest) return { ...known.rest, frozen: known.frozen };
+		if (known?.rest) {
+			const { rest, frozen, detail } = known;
+			return { ...rest, frozen, detail };
+		}
 		if (!this.#latest.has(path))
 			await this.#look([sample], [await this.#read(sample)]);
 		return this.#latest.get(path) as Look;
@@ -152,16 +164,25 @@ export class Eyes {
 		sample: Sample,
 		weights: TensorDict | null,
 	): Promise<AllFeatures> {
-		if (!weights && !this.#keepsPatches) {
-			const frozen = await this.frozen(sample);
-			return { ids: [sample.id], embedding: frozen, frozen, patches: {} };
+		const known = this.#seen.get(sample.path);
+		if (known && !weights && !this.#keepsPatches) {
+			const { frozen, detail } = known;
+			return {
+				ids: [sample.id],
+				embedding: frozen,
+				frozen,
+				patches: {},
+				detail: [detail],
+			};
 		}
-		return this.#through(sample.id, await this.#sight(sample), weights);
+		const look = await this.#sight(sample);
+		const seen = await this.#through(sample.id, look, weights);
+		return { ...seen, detail: [look.detail] };
 	}
 
 	async #through(
 		id: string,
-		{ state, frozen, patches }: Look,
+		{ state, frozen, patches }: Omit<Look, "detail">,
 		weights: TensorDict | null,
 	): Promise<AllFeatures> {
 		return {
@@ -222,6 +243,7 @@ type Pictures = Readonly<Record<number, Image>>;
 /** A sight, with the patches of all tilings. */
 interface Look extends Omit<Sight, "patches"> {
 	readonly patches: Readonly<Record<number, Tensor>>;
+	readonly detail: number;
 }
 
 const bytesOf = ({ state, patches }: Pick<Look, "state" | "patches">) =>
@@ -259,12 +281,14 @@ function stack(parts: readonly Tensor[]): Tensor {
 
 /** What was seen of many images as one. */
 export function joinFeatures(parts: readonly AllFeatures[]): AllFeatures {
+	const detail = parts.flatMap((p) => p.detail ?? []);
 	return {
 		ids: parts.flatMap((p) => p.ids),
 		embedding: stack(parts.map((p) => p.embedding)),
 		frozen: stack(parts.map((p) => p.frozen)),
 		patches: joined(parts.map((p) => p.patches)),
 		turned: joined(parts.map((p) => p.turned ?? {})),
+		...(detail.length === parts.length && { detail }),
 	};
 }
 

@@ -49,6 +49,8 @@ export interface AllFeatures extends Omit<Features, "patches" | "turned"> {
 	readonly patches: Readonly<Record<number, readonly Tensor[]>>; // n of [N, D]
 	/** Of other views, by `viewsKey`. */
 	readonly turned?: Readonly<Record<string, readonly Tensor[]>>; // n of [V · N, D]
+	/** How much of its fine structure each picture has (data/flaw.ts); absent: nobody looked. */
+	readonly detail?: readonly number[]; // [n]
 }
 
 /** A category to remember. */
@@ -115,6 +117,8 @@ export interface Judgement {
 	readonly map: Float32Array | null; // [N]
 	/** Whether it hardly shows this product: nearly all of it is unusual, and as a whole it lies outside. False where no memory tells. */
 	readonly unknown: boolean;
+	/** Whether the picture is out of focus beside good ones of this product. False where that is not known. */
+	readonly blurred: boolean;
 }
 
 const vitSchema = z.strictObject({
@@ -433,6 +437,9 @@ export class Knowledge {
 				foreign.length > 0 &&
 				foreign.every(Boolean) &&
 				this.router.isOut(category, seen.frozen) === true,
+			blurred:
+				seen.detail !== undefined &&
+				this.router.isBlurred(category, seen.detail[0] as number),
 		};
 	}
 

@@ -122,7 +122,8 @@ export class Predictor {
 		const seen = this.#eyes.each(usable);
 		for (const picture of pictures) {
 			if (picture.flaw !== null) {
-				yield { picture, map: null, prediction: this.#unusable(picture) };
+				const prediction = this.#unusable(picture, picture.flaw);
+				yield { picture, map: null, prediction };
 				continue;
 			}
 			await seen.next();
@@ -150,6 +151,12 @@ export class Predictor {
 			routed,
 			await eyes.features(picture, knowledge.weightsOf(routed)),
 		);
+		if (judgement.blurred)
+			return {
+				picture,
+				map: null,
+				prediction: this.#unusable(picture, "blurred"),
+			};
 		const { score, threshold, map } = judgement;
 		const unknown = judgement.unknown && told === null; // who tells the product knows it
 		return {
@@ -168,7 +175,7 @@ export class Predictor {
 		};
 	}
 
-	#unusable(picture: Picture): Prediction {
+	#unusable(picture: Picture, reason: string): Prediction {
 		return {
 			path: picture.path,
 			score: null,
@@ -177,7 +184,7 @@ export class Predictor {
 			anomalous: null,
 			task: null,
 			...this.#circumstances(picture),
-			reason: picture.flaw,
+			reason,
 		};
 	}
 

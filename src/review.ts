@@ -2,14 +2,19 @@
  * Good images that do not look like the others: for a person to look at before they are learnt. They are listed in a table beside their
  * pictures; a person writes yes or no in it, and the same command goes on from there.
  *
- * An image is odd by its cross-fitted score, as if it had not been learnt, under a Gumbel through the quartiles of all of them, which a
- * few defective images hardly move. It is listed where less than one image of the folder would score so high by chance.
+ * An image is odd by its cross-fitted score, as if it had not been learnt, under the tail of all of them, which a few defective images hardly
+ * move. It is listed where fewer than three images of the folder, and fewer than one in twenty, would score so high by chance. All memories count alike here, whatever their
+ * weight in detection: a person looks at what a single one of them sees.
  */
-import { calibrate, fitQuartiles } from "./calibration.ts";
+import { calibrate, fitTail } from "./calibration.ts";
 import { csvPlain, csvText, parseCsv } from "./csv.ts";
 import type { Sample } from "./data/task.ts";
 import { fail } from "./errors.ts";
 import type { Knowledge } from "./knowledge.ts";
+
+/** Good images that are listed of a folder, on average and at most: so many, and this share. */
+const EXPECTED = 3;
+const SHARE = 0.05;
 
 export interface Odd {
 	readonly sample: Sample;
@@ -26,15 +31,15 @@ export function oddOf(
 	const scores = new Float64Array(samples.length).fill(
 		Number.NEGATIVE_INFINITY,
 	);
-	for (const [i, memory] of knowledge.memories.entries()) {
+	const shift = -Math.log10(knowledge.memories.length);
+	for (const memory of knowledge.memories) {
 		const { scores: raw, optimism } = memory.crossFitted(id);
 		if (raw.length !== samples.length || optimism !== null) continue; // not one an image, in their order
-		const tail = fitQuartiles(raw);
-		const shift = Math.log10(knowledge.setup.memories[i]?.weight ?? 1);
+		const tail = fitTail(memory.tail, raw);
 		for (const [k, value] of raw.entries())
 			scores[k] = Math.max(scores[k] as number, calibrate(tail, value) + shift);
 	}
-	const limit = Math.log10(samples.length);
+	const limit = -Math.log10(Math.min(SHARE, EXPECTED / samples.length));
 	return samples
 		.map((sample, k) => ({ sample, score: scores[k] as number }))
 		.filter(({ score }) => score > limit)

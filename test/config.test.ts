@@ -132,6 +132,7 @@ describe("several memories", () => {
 				form: "routed",
 				analytic: false,
 				drift: "none",
+				robust: true,
 				weight: 3,
 			},
 			{
@@ -143,7 +144,12 @@ describe("several memories", () => {
 		expect(memoriesOf(config)).toEqual([
 			{
 				name: "dne",
-				options: { form: "routed", analytic: false, drift: "none" },
+				options: {
+					form: "routed",
+					analytic: false,
+					drift: "none",
+					robust: true,
+				},
 				weight: 0.75,
 			},
 			{

@@ -14,7 +14,9 @@ import {
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { encodePng } from "../src/data/image.ts";
+import { drawDemo } from "../src/data/demo.ts";
+import { decodeImage, encodePng } from "../src/data/image.ts";
+import type { Image } from "../src/data/task.ts";
 import { readMap } from "../src/data/tiff.ts";
 import { uint8 } from "../src/engine/tensor.ts";
 import type { Prediction } from "../src/events.ts";
@@ -77,6 +79,23 @@ const folderOf = (name: string, files: Readonly<Record<string, string>>) => {
 };
 const spot = () => image("mvtec/a", "test/spot/0.png");
 const good = () => image("mvtec/b", "test/good/0.png");
+
+/** Every pixel the mean of 5 x 5. */
+const smoothed = ({ shape, data: from }: Image): Image => {
+	const out = uint8([...shape]);
+	const [h, w] = shape as readonly number[] as [number, number];
+	for (let i = 0; i < out.data.length; i++) {
+		const [y, x, c] = [Math.floor(i / 3 / w), Math.floor(i / 3) % w, i % 3];
+		let [sum, count] = [0, 0];
+		for (let v = Math.max(0, y - 2); v <= Math.min(h - 1, y + 2); v++)
+			for (let u = Math.max(0, x - 2); u <= Math.min(w - 1, x + 2); u++) {
+				sum += from[3 * (v * w + u) + c] as number;
+				count++;
+			}
+		out.data[i] = sum / count;
+	}
+	return out;
+};
 
 /** A run of the program that goes on until it is stopped. */
 const live = (input: "ignore" | "pipe", ...args: string[]) => {
@@ -204,6 +223,69 @@ describe("predict", () => {
 			task: null,
 		});
 	});
+
+	it("sees what is out of focus, routed or told, and no picture in focus as that, defective or not", async () => {
+		const root = join(work, "focus");
+		await drawDemo(root, {
+			products: 2,
+			size: 112,
+			train: 12,
+			testGood: 4,
+			perDefect: 2,
+		});
+		const memory = join(work, "focused");
+		for (const task of ["mvtec/fabric", "mvtec/flange"]) {
+			const data = join(root, task);
+			const { status, stderr } = keepsight(
+				"learn",
+				"--mem-dir",
+				memory,
+				"--task",
+				task,
+				"--data",
+				data,
+				...(task === "mvtec/fabric" ? ["--set", "image_size=112"] : []),
+			);
+			expect(stderr).not.toMatch(/^error/m);
+			expect(status).toBe(0);
+		}
+		const verdicts = (...args: string[]) => {
+			const { status, stdout } = keepsight(
+				"predict",
+				"--mem-dir",
+				memory,
+				"--json",
+				...args,
+			);
+			expect(status).toBe(0);
+			return objects(stdout);
+		};
+		const blurred = join(work, "blurred");
+		mkdirSync(blurred);
+		for (const task of ["mvtec/fabric", "mvtec/flange"])
+			for (const n of ["000", "001"]) {
+				const file = join(root, task, "test/good", `${n}.png`);
+				const image = await decodeImage(readFileSync(file), file);
+				writeFileSync(
+					join(blurred, `${basename(task)}${n}.png`),
+					await encodePng(smoothed(smoothed(image))),
+				);
+			}
+		const told = ["--task", "mvtec/fabric", join(blurred, "fabric000.png")];
+		for (const found of [...verdicts(blurred), ...verdicts(...told)])
+			expect(found).toMatchObject({
+				verdict: "unusable",
+				reason: "blurred",
+				score: null,
+				task: null,
+			});
+		const sharp = verdicts(
+			join(root, "mvtec/fabric/test"),
+			join(root, "mvtec/flange/test"),
+		);
+		expect(sharp).toHaveLength(30);
+		expect(sharp.some(({ verdict }) => verdict === "unusable")).toBe(false);
+	}, 120_000);
 
 	it("writes a CSV that no name can break, nor a spreadsheet run", () => {
 		const dir = folderOf("names", {

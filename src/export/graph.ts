@@ -18,12 +18,14 @@ import {
 	gather,
 	gemm,
 	lessOrEqual,
+	log,
 	max,
 	mean,
 	min,
 	mul,
 	neg,
 	quantiseRows,
+	reduceSum,
 	reshape,
 	slice,
 	sqrt,
@@ -37,7 +39,7 @@ import { fail } from "../errors.ts";
 import { networkOf } from "../evaluate.ts";
 import { type Verdict, verdicts } from "../events.ts";
 import { cellsUnder, type Knowledge } from "../knowledge.ts";
-import { DARK, DARK_SHARE, FLAT, LUMINANCE } from "../data/flaw.ts";
+import { DARK, DARK_SHARE, FLAT, LUMINANCE, NONE } from "../data/flaw.ts";
 import { Chosen, positions } from "../memory/chosen.ts";
 import { Foreign } from "../memory/memory.ts";
 import { gridOf, type VitConfig } from "../models/vit.ts";
@@ -108,7 +110,10 @@ export function modelOf(knowledge: Knowledge, task: string | null): Uint8Array {
 					lessOrEqual(1, knowledge.router.isOutGraph(chosen, frozen)),
 				)
 			: null;
-	const verdict = verdictOf(score, limit, { unknown, flawed: flawed(image) });
+	const verdict = verdictOf(score, limit, {
+		unknown,
+		flawed: flawed(image, knowledge.router.leastDetailGraph(chosen)),
+	});
 	return toOnnxEach({
 		score,
 		threshold: limit,
@@ -307,19 +312,19 @@ function verdictOf(
 const both = (a: Value, b: Value): Value =>
 	lessOrEqual(1, where(a, where(b, scalar(1), 0), 0));
 
-/** `flawOf` of data/flaw.ts, whichever it is, as a condition. */
-function flawed(image: Value): Value {
-	const n = image.shape.slice(0, -1).reduce((a, b) => a * b, 1);
+/** `flawOf` and `isBlurred` of data/flaw.ts, whichever it is, as a condition. `least`: detail of a picture in focus. */
+function flawed(image: Value, least: Value): Value {
+	const [, h, w] = image.shape as [number, number, number, number];
 	const luminance = reshape(
 		gemm(
-			reshape(cast(image, "float64"), [n, 3]),
+			reshape(cast(image, "float64"), [h * w, 3]),
 			constant(float64([3, 1], Float64Array.from(LUMINANCE))),
 		),
-		[n],
+		[h * w],
 	);
 	// the quantile lies between two ranks
-	const at = DARK_SHARE * (n - 1);
-	const count = n - Math.floor(at);
+	const at = DARK_SHARE * (h * w - 1);
+	const count = h * w - Math.floor(at);
 	const { values } = topK(luminance, count);
 	const rank = (i: number) => slice(values, 0, count - 1 - i, count - i);
 	const low = rank(0);
@@ -327,12 +332,41 @@ function flawed(image: Value): Value {
 	const quantile = add(low, mul(sub(high, low), at - Math.floor(at)));
 	const rest = sub(luminance, mean(luminance));
 	const deviation = sqrt(mean(mul(rest, rest)));
-	return lessOrEqual(
-		where(
-			lessOrEqual(DARK, reshape(quantile, [])),
-			where(lessOrEqual(FLAT, deviation), scalar(1), 0),
-			0,
-		),
+	const sharp = where(
+		lessOrEqual(least, detailOf(reshape(luminance, [h, w]))),
+		scalar(1),
 		0,
 	);
+	const light = where(lessOrEqual(DARK, reshape(quantile, [])), sharp, 0);
+	return lessOrEqual(where(lessOrEqual(FLAT, deviation), light, 0), 0);
+}
+
+/** `detailOf` of data/flaw.ts, from luminances [H, W]. */
+function detailOf(luminance: Value): Value {
+	const fine = halved(luminance);
+	const [finer, coarser] = [fine, halved(fine)].map((plane) =>
+		log(add(laplacianEnergy(plane), NONE)),
+	) as [Value, Value];
+	return mul(sub(finer, coarser), Math.LOG2E);
+}
+
+function halved(plane: Value): Value {
+	const [h, w] = plane.shape.map((side) => side >> 1) as [number, number];
+	const even = slice(slice(plane, 0, 0, 2 * h), 1, 0, 2 * w);
+	return reshape(mul(reduceSum(reshape(even, [h, 2, w, 2]), [1, 3]), 1 / 4), [
+		h,
+		w,
+	]);
+}
+
+function laplacianEnergy(plane: Value): Value {
+	const [h, w] = plane.shape as [number, number];
+	const moved = (y: number, x: number) =>
+		slice(slice(plane, 0, 1 + y, h - 1 + y), 1, 1 + x, w - 1 + x);
+	const beside = add(
+		add(moved(0, -1), moved(0, 1)),
+		add(moved(-1, 0), moved(1, 0)),
+	);
+	const bend = sub(mul(moved(0, 0), 4), beside);
+	return mean(mul(bend, bend));
 }

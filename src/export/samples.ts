@@ -12,15 +12,17 @@ type Size = readonly [number, number];
 /** Of a pixel, 0..255. */
 type Drawing = (y: number, x: number, channel: number) => number;
 
-/** Made with a generator of its own, for pictures of [H, W]. */
+/** Made with a generator of its own, for pictures of [H, W]; grainy, as a picture without detail is out of focus. */
 const drawings: Readonly<Record<string, (r: Random, size: Size) => Drawing>> = {
 	stripes: (r) => {
 		const [down, across] = [r.uniform(0.02, 0.3), r.uniform(0.02, 0.3)];
-		return (y, x, c) => 128 + 90 * Math.sin(down * y + across * x + c);
+		return (y, x, c) =>
+			128 + 90 * Math.sin(down * y + across * x + c) + r.normal(0, 6);
 	},
 	gradient: (r, [h, w]) => {
 		const from = [0, 1, 2].map(() => r.uniform(0, 120));
-		return (y, x, c) => (from[c] as number) + 60 * (y / h + x / w);
+		return (y, x, c) =>
+			(from[c] as number) + 60 * (y / h + x / w) + r.normal(0, 6);
 	},
 	disc: (r, [h, w]) => {
 		const radius = r.uniform(0.2, 0.35) * Math.min(h, w);

@@ -2,9 +2,9 @@
  * Calibration as a graph. A Gumbel's tail is its formula. A gamma's has none in operators, so near the normals −log10 p is a table with
  * cubic interpolation, in w = ∛(x / k): in that scale the gamma is nearly normal (Wilson & Hilferty 1931) and −log10 p close to a cubic,
  * which such an interpolation hits. Beyond the table it is the continued fraction of calibration.ts, some terms of it: far out it
- * converges at once.
+ * converges at once. Above the median both are what was measured there, a straight line in how their −log p rises.
  */
-import { type Calibration, calibrate, logGamma } from "../calibration.ts";
+import { type Calibration, calibrate, logGamma, rise } from "../calibration.ts";
 import type { Value } from "../engine/graph.ts";
 import {
 	add,
@@ -28,14 +28,25 @@ type Gamma = Extract<Calibration, { kind: "gamma" }>;
 type Gumbel = Extract<Calibration, { kind: "gumbel" }>;
 
 /** `calibrate` of a raw score, float64 []. `of`: that of a category; all of one kind, as they are of one memory. */
-export const calibratedOf = (
+export function calibratedOf(
 	chosen: Chosen,
 	of: (id: string) => Calibration,
 	raw: Value,
-): Value =>
-	of(chosen.ids[0] as string).kind === "gamma"
-		? gammaOf(chosen, (id) => of(id) as Gamma, raw)
-		: gumbelOf(zOf(chosen, (id) => of(id) as Gumbel, raw));
+): Value {
+	const { form, risen } =
+		of(chosen.ids[0] as string).kind === "gamma"
+			? gammaOf(chosen, (id) => of(id) as Gamma, raw)
+			: gumbelOf(zOf(chosen, (id) => of(id) as Gumbel, raw));
+	const median = chosen.number(
+		(id) => of(id).upper?.median ?? Number.MAX_VALUE,
+	);
+	const meets = chosen.number((id) => factorOf(of(id)));
+	return where(
+		lessOrEqual(raw, median),
+		mul(form, meets),
+		lineOf(chosen, of, risen),
+	);
+}
 
 /** `straightened` of raw scores, float64 of any shape. */
 export const straightenedOf = (
@@ -43,10 +54,45 @@ export const straightenedOf = (
 	of: (id: string) => Calibration,
 	raw: Value,
 ): Value =>
-	mul(
+	lineOf(
+		chosen,
+		of,
 		zOf(chosen, (id) => of(id) as Gumbel, raw),
-		Math.LOG10E,
 	);
+
+/** The upper half, as a line in what rises. */
+function lineOf(
+	chosen: Chosen,
+	of: (id: string) => Calibration,
+	risen: Value,
+): Value {
+	const slope = (id: string) => Math.LOG10E / (of(id).upper?.spread ?? 1);
+	return add(
+		mul(risen, chosen.number(slope)),
+		chosen.number((id) => {
+			const { upper } = of(id);
+			return upper ? Math.log10(2) - rise(of(id), upper.median) * slope(id) : 0;
+		}),
+	);
+}
+
+const formOf = <C extends Calibration>(calibration: C): C => ({
+	...calibration,
+	upper: null,
+});
+
+/** What the lower half is stretched by to meet the upper one. */
+function factorOf(calibration: Calibration): number {
+	const { upper } = calibration;
+	const middle = upper ? calibrate(formOf(calibration), upper.median) : 0;
+	return middle > 0 ? Math.log10(2) / middle : 1;
+}
+
+/** −log10 p of the form, and how it rises. */
+interface Risen {
+	readonly form: Value;
+	readonly risen: Value;
+}
 
 const zOf = (chosen: Chosen, of: (id: string) => Gumbel, raw: Value): Value =>
 	div(
@@ -58,13 +104,16 @@ const zOf = (chosen: Chosen, of: (id: string) => Gumbel, raw: Value): Value =>
 	);
 
 /** −log10(1 − e^−t), t = e^−z; where that rounds to 0, what ranks on. */
-function gumbelOf(z: Value): Value {
+function gumbelOf(z: Value): Risen {
 	const t = exp(neg(z));
 	// log(1 − e^−t) = log t − t/2 + t²/24 − ...
 	const far = sub(mul(mul(t, t), 1 / 24), add(z, mul(t, 0.5)));
 	const near = log(sub(1, exp(neg(t))));
 	const score = mul(where(lessOrEqual(t, 1e-4), far, near), -Math.LOG10E);
-	return where(lessOrEqual(t, 690), score, mul(min(t, 1e300), -1e-303));
+	return {
+		form: where(lessOrEqual(t, 690), score, mul(min(t, 1e300), -1e-303)),
+		risen: mul(score, Math.LN10),
+	};
 }
 
 /** Intervals of the table. */
@@ -77,7 +126,7 @@ const [MEANS, SCALES] = [64, 64];
 const endOf = ({ shape }: Gamma): number =>
 	Math.cbrt(Math.max(MEANS, SCALES / shape));
 
-function gammaOf(chosen: Chosen, of: (id: string) => Gamma, raw: Value): Value {
+function gammaOf(chosen: Chosen, of: (id: string) => Gamma, raw: Value): Risen {
 	const x = div(
 		raw,
 		chosen.number((id) => of(id).scale),
@@ -89,7 +138,10 @@ function gammaOf(chosen: Chosen, of: (id: string) => Gamma, raw: Value): Value {
 		chosen.pick(chosen.ids.map((id) => table(of(id)))),
 		mul(min(div(w, end), 1), INTERVALS),
 	);
-	return where(lessOrEqual(w, end), near, fractionOf(chosen, of, x, k));
+	return {
+		form: where(lessOrEqual(w, end), near, fractionOf(chosen, of, x, k)),
+		risen: x,
+	};
 }
 
 /** −log10 p at the ends of all intervals, and two more on either side for its slopes: [INTERVALS + 5]. */
@@ -99,7 +151,10 @@ function table(gamma: Gamma) {
 		[INTERVALS + 5],
 		Float64Array.from({ length: INTERVALS + 5 }, (_, i) => {
 			const w = Math.max(0, i - 2) * step;
-			return Math.max(0, calibrate(gamma, gamma.scale * gamma.shape * w ** 3)); // what ranks on below 0 is less than the interpolation's error
+			return Math.max(
+				0,
+				calibrate(formOf(gamma), gamma.scale * gamma.shape * w ** 3),
+			); // what ranks on below 0 is less than the interpolation's error
 		}),
 	);
 }

@@ -1,13 +1,22 @@
-/** Cross-fitted scores of densities: which of them calibration may read, and what they are once the density has moved. */
+/**
+ * Densities of good images and their cross-fitted scores: which images are too odd to be learnt, which scores calibration may read, and
+ * what they are once the density has moved.
+ */
+import { calibrate, fitTail } from "../calibration.ts";
 import {
+	concatRows,
 	type Gaussian,
 	gaussianOf,
 	leaveOneOut,
 	ledoitWolf,
 	type Moments,
+	momentsOf,
 	type Rows,
+	rowOf,
+	squaredDistances,
 } from "../linalg/covariance.ts";
 import type { CrossFitted } from "./memory.ts";
+import { rounded } from "./stored.ts";
 
 /** The Gaussian of moments, and the squared distances of some of its samples as if each had not been learnt. */
 export function densityOf(
@@ -23,6 +32,59 @@ export function densityOf(
 			moments.n,
 		),
 	};
+}
+
+interface LearntDensity {
+	/** As they are stored: rounded. */
+	readonly moments: Moments;
+	readonly gaussian: Gaussian;
+	/** Of all images: of one that is odd as it is, of another as if it had not been learnt. */
+	readonly scores: Float64Array;
+}
+
+/** Fewer images do not tell what is extreme. */
+const ENOUGH = 32;
+
+/**
+ * The Gaussian of images [n, D]. `robust`: without those that hardly belong to them, for a few defective images among the good ones must not widen it. One step of
+ * reweighting by robust distances (Rousseeuw & Leroy 1987); the first distances are leave-one-out, and odd is one of
+ * which less than one image of the folder would be as far by chance. Moments of what is kept merge exactly.
+ */
+export function learntDensity(
+	samples: Rows,
+	{ robust }: { readonly robust: boolean },
+): LearntDensity {
+	const { n } = samples;
+	const all = rounded(momentsOf(samples));
+	const whole = { moments: all, ...densityOf(all, samples) };
+	if (!robust || n < ENOUGH) return whole;
+	const tail = fitTail("gamma", whole.scores);
+	const limit = Math.log10(n);
+	const odd = Array.from(whole.scores, (s) => calibrate(tail, s) > limit);
+	if (!odd.includes(true)) return whole;
+	const kept = chosen(samples, (i) => odd[i] === false);
+	const moments = rounded(momentsOf(kept));
+	const { gaussian, scores } = densityOf(moments, kept);
+	const others = squaredDistances(
+		gaussian,
+		chosen(samples, (i) => odd[i] === true),
+	);
+	let [k, o] = [0, 0];
+	return {
+		moments,
+		gaussian,
+		scores: Float64Array.from(odd, (is) =>
+			is ? (others[o++] as number) : (scores[k++] as number),
+		),
+	};
+}
+
+function chosen(rows: Rows, which: (i: number) => boolean): Rows {
+	const picked = [...Array(rows.n).keys()].filter(which);
+	return concatRows(
+		picked.map((i) => ({ n: 1, d: rows.d, data: rowOf(rows, i) })),
+		rows.d,
+	);
 }
 
 /**

@@ -4,7 +4,8 @@
  * The raw score is the SQUARED Mahalanobis distance, whose tail a gamma fits; the paper's distance is its square root.
  *
  * Forms:
- *   routed  (ours) a Gaussian a category; the image is scored against the one it is routed to.
+ *   routed  (ours) a Gaussian a category; the image is scored against the one it is routed to. Images too odd to be of good parts stay out
+ *           of it (crossfit.ts).
  *   paper   one Gaussian for everything learnt (pooled.ts); the id asked for is ignored, in scores and in calibration.
  *           The newest task's embeddings are kept until a newer task comes, as its sampling needs them.
  * drift: ldc moves earlier moments along when weights change, by a linear map fitted on the current task
@@ -38,7 +39,13 @@ import {
 } from "../linalg/covariance.ts";
 import { Random } from "../random.ts";
 import { type Chosen, squaredDistanceOf, unitRowsOf } from "./chosen.ts";
-import { densityOf, joined, readable, rescaled } from "./crossfit.ts";
+import {
+	densityOf,
+	joined,
+	learntDensity,
+	readable,
+	rescaled,
+} from "./crossfit.ts";
 import {
 	type CrossFitted,
 	defineMemory,
@@ -74,6 +81,8 @@ const options = z
 		analytic: z.boolean().default(false),
 		/** ldc: earlier moments follow the features when weights change. */
 		drift: z.enum(["none", "ldc"]).default("none"),
+		/** routed only: images too odd to be of good parts stay out of the Gaussian. */
+		robust: z.boolean().default(true),
 	})
 	.refine((o) => o.form === "paper" || !o.analytic, {
 		path: ["analytic"],
@@ -146,14 +155,15 @@ class Dne implements Memory {
 			entry.heldOut && entry.heldOut.ids.length > 0
 				? this.#rows(id, entry.heldOut)
 				: noRows(this.#d);
-		const moments = rounded(momentsOf(learnt));
-		const { gaussian, scores } = densityOf(moments, learnt);
+		const paper = this.#options.form === "paper";
+		const { moments, gaussian, scores } = learntDensity(learnt, {
+			robust: this.#options.robust && !paper,
+		});
 		const crossFitted = readable(
 			scores,
 			entry.trained,
 			squaredDistances(gaussian, heldOut),
 		);
-		const paper = this.#options.form === "paper";
 		if (paper)
 			for (const [other, kept] of this.#kept)
 				if (kept.group !== group)

@@ -14,6 +14,7 @@
  * foreign products. `isOut` is therefore only one of two conditions (knowledge.ts). It asks the product's own Gaussian, and
  * its farthest normal as if that had not been learnt: what is learnt later moves neither. How the rule and c were chosen, without test images: docs/decisions/0005-scores-and-routing.md.
  */
+import { BLURRED, isBlurred } from "../data/flaw.ts";
 import { constant, scalar, type Value } from "../engine/graph.ts";
 import {
 	add,
@@ -64,7 +65,10 @@ import {
 } from "./stored.ts";
 
 /** What it reads of images. */
-type FrozenTokens = Pick<Features, "ids" | "frozen">;
+interface FrozenTokens extends Pick<Features, "ids" | "frozen"> {
+	/** `detailOf` each picture; absent: not known. */
+	readonly detail?: readonly number[]; // [n]
+}
 
 export interface Route {
 	/** The nearest category. */
@@ -83,6 +87,8 @@ export class Router {
 	readonly #moments = new Map<string, Moments>();
 	/** Largest leave-one-out squared distance of a category's normals; none of a single image, or stored before this was measured. */
 	readonly #farthest = new Map<string, number>();
+	/** Of a category's normals, the least detail (data/flaw.ts); none where it was not measured of all. */
+	readonly #detail = new Map<string, number>();
 	#space: Space | null = null; // derived
 	readonly #own = new Map<string, Gaussian>(); // derived
 
@@ -99,12 +105,14 @@ export class Router {
 		const rows = this.#rows(id, features);
 		this.#set(id, rounded(momentsOf(rows)));
 		this.#measure(id, rows);
+		if (features.detail) this.#detail.set(id, Math.min(...features.detail));
 	}
 
 	remove(id: string): void {
 		known(this.#moments, id);
 		this.#moments.delete(id);
 		this.#farthest.delete(id);
+		this.#detail.delete(id);
 		this.#own.delete(id);
 		this.#space = null;
 	}
@@ -114,6 +122,10 @@ export class Router {
 		const rows = this.#rows(id, features);
 		this.#set(id, rounded(mergeMoments(before, momentsOf(rows))));
 		this.#measure(id, rows);
+		const least = this.#detail.get(id);
+		if (features.detail && least !== undefined)
+			this.#detail.set(id, Math.min(least, ...features.detail));
+		else this.#detail.delete(id);
 	}
 
 	imagesOf(id: string): number {
@@ -208,11 +220,28 @@ export class Router {
 		);
 	}
 
+	/** The least detail that a picture of the chosen category has, unless it is out of focus: float64 []. */
+	leastDetailGraph(chosen: Chosen): Value {
+		return chosen.number((id) => {
+			const least = this.#detail.get(id);
+			return least === undefined ? -Number.MAX_VALUE : least - BLURRED;
+		});
+	}
+
+	/** Whether a picture with this detail is out of focus beside those of this category; false where that is not known. */
+	isBlurred(id: string, detail: number): boolean {
+		known(this.#moments, id);
+		const least = this.#detail.get(id);
+		return least !== undefined && isBlurred(detail, least);
+	}
+
 	tensors(id: string): Record<string, AnyTensor> {
 		const moments = known(this.#moments, id);
 		const farthest = this.#farthest.get(id);
+		const detail = this.#detail.get(id);
 		return {
 			...storeMoments(moments),
+			...(detail !== undefined && { detail: list(Float64Array.of(detail)) }),
 			...(farthest !== undefined && {
 				farthest: list(Float64Array.of(farthest)),
 			}),
@@ -221,12 +250,14 @@ export class Router {
 
 	restore(id: string, tensors: Stored): void {
 		this.#set(id, restoreMoments(id, tensors, this.#d));
-		this.#farthest.delete(id);
-		if (Object.hasOwn(tensors, "farthest"))
-			this.#farthest.set(
-				id,
-				restoreReals(id, tensors, "farthest", 1)[0] as number,
-			);
+		for (const [name, values] of [
+			["farthest", this.#farthest],
+			["detail", this.#detail],
+		] as const) {
+			values.delete(id); // memories of before have none
+			if (Object.hasOwn(tensors, name))
+				values.set(id, restoreReals(id, tensors, name, 1)[0] as number);
+		}
 	}
 
 	bytes(id: string): number {

@@ -4,7 +4,8 @@
  * Histograms of clustered patches for logical anomalies: Kim et al., "Few Shot Part Segmentation Reveals Compositional Logic for
  * Industrial Anomaly Detection", AAAI 2024; of random projections: Cohen et al., "Set Features for Anomaly Detection", 2023.
  * Departures: no segmentation, patches are assigned softly, softmax(cosine / temperature), and the Gaussian is Ledoit-Wolf's, whose
- * leave-one-out scores calibrate. The raw score is the squared Mahalanobis distance.
+ * leave-one-out scores calibrate. The raw score is the squared Mahalanobis distance. Images too odd to be of good parts stay out of the
+ * Gaussian (crossfit.ts).
  *
  * Patches are the pretrained network's, so nothing that trains moves a word. The words of a product are found once: more images
  * move the Gaussian (its moments merge exactly), not the words. Patches outside of the region of interest are not counted.
@@ -41,7 +42,7 @@ import {
 } from "../linalg/covariance.ts";
 import type { Random } from "../random.ts";
 import { type Chosen, padded, padding, squaredDistanceOf } from "./chosen.ts";
-import { densityOf, joined, rescaled } from "./crossfit.ts";
+import { densityOf, joined, learntDensity, rescaled } from "./crossfit.ts";
 import {
 	type CrossFitted,
 	checkedPatches,
@@ -80,6 +81,10 @@ const options = z.strictObject({
 		.max(1024)
 		.default(256)
 		.describe("clusters of a product's patches"),
+	robust: z
+		.boolean()
+		.default(true)
+		.describe("images too odd to be of good parts stay out of the Gaussian"),
 	temperature: z
 		.number()
 		.positive()
@@ -147,8 +152,11 @@ class Words implements Memory {
 			heldOut && heldOut.ids.length > 0
 				? await this.#shares(this.#images(id, heldOut, roi), found, roi)
 				: { n: 0, d: rows.d, data: new Float64Array(0) };
-		const moments = rounded(momentsOf(rows));
-		const { gaussian, scores: own } = densityOf(moments, rows);
+		const {
+			moments,
+			gaussian,
+			scores: own,
+		} = learntDensity(rows, this.#options);
 		this.#kept.set(id, {
 			words: found,
 			roi,

@@ -31,15 +31,17 @@ interface Form {
 /** Moments merge exactly; the scale of earlier cross-fitted scores is estimated. */
 const moments = { merged: 1e-6, mergedMean: 0.05 };
 const pooled = { ...moments, shared: "one density for everything learnt" };
+const otherOdd = "an image may be odd among 40 that is not among 25";
 const otherWords = "words are found in the images learnt first";
 /** Cross-fitted scores of earlier images stay, though there are now more images to be like. */
 const bank = { merged: 1e-6, mergedMean: 0.15 };
 const forms: Record<keyof typeof memories, readonly Form[]> = {
 	dne: [
-		{ options: {}, ...moments },
+		{ options: { robust: false }, ...moments },
+		{ options: {}, merged: otherOdd, mergedMean: 0.3 },
 		{ options: { form: "paper" }, ...pooled },
 		{ options: { form: "paper", analytic: true }, ...pooled },
-		{ options: { drift: "ldc" }, ...moments },
+		{ options: { drift: "ldc", robust: false }, ...moments },
 	],
 	patches: [
 		{ options: {}, ...bank },

@@ -11,14 +11,31 @@ import { float64, type Tensor } from "../../src/engine/tensor.ts";
 import { calibratedOf, straightenedOf } from "../../src/export/tails.ts";
 import { Chosen, positions } from "../../src/memory/chosen.ts";
 
-const gammas: readonly Calibration[] = [
-	0.4, 0.9, 2.5, 4, 17, 96, 384, 1000,
-].map((shape, i) => ({ kind: "gamma", n: 50, shape, scale: 0.3 * (i + 1) }));
+const forms = [0.4, 0.9, 2.5, 4, 17, 96, 384, 1000].map(
+	(shape, i) =>
+		({ kind: "gamma", n: 50, shape, scale: 0.3 * (i + 1) }) as const,
+);
+/** Believed everywhere, and measured above the median. */
+const gammas: readonly Calibration[] = forms.flatMap((form) => [
+	{ ...form, upper: null },
+	{
+		...form,
+		upper: {
+			median:
+				form.shape * form.scale * Math.max(0.2, 1 - 2 / (9 * form.shape)) ** 3, // nearly its own (Wilson & Hilferty 1931)
+			spread: 1.7,
+		},
+	},
+]);
 const gumbels: readonly Calibration[] = [
-	{ kind: "gumbel", n: 50, location: 0.31, scale: 0.012 },
-	{ kind: "gumbel", n: 50, location: 0, scale: 1 },
-	{ kind: "gumbel", n: 8, location: 0.2, scale: 2e-4 },
-];
+	{ location: 0.31, scale: 0.012 },
+	{ location: 0, scale: 1 },
+	{ location: 0.2, scale: 2e-4 },
+].flatMap(({ location, scale }) =>
+	[null, { median: location + 0.4 * scale, spread: 0.8 }].map(
+		(upper) => ({ kind: "gumbel", n: 50, location, scale, upper }) as const,
+	),
+);
 
 /** What the graph of all of them says of raw scores, each by the calibration at `index`. */
 async function through(

@@ -191,6 +191,31 @@ test("images added later count for how far out is out", () => {
 	expect(farthest()).toBeGreaterThan(before);
 });
 
+test("out of focus is what has half the detail of any normal; where one was not looked at, nothing is", () => {
+	const seen = (kind: string, detail: readonly number[]) => ({
+		...features("a", kind, detail.length),
+		detail,
+	});
+	const r = new Router(d);
+	r.add("a", seen("good", [-1, -0.5, -2]));
+	const blurred = (made: Router) =>
+		[-1, -2.9, -3.1].map((detail) => made.isBlurred("a", detail));
+	expect(blurred(r)).toEqual([false, false, true]);
+	const restored = new Router(d);
+	restored.restore("a", r.tensors("a"));
+	expect(blurred(restored)).toEqual([false, false, true]);
+	r.merge("a", seen("more", [-2.2]));
+	expect(blurred(r)).toEqual([false, false, false]);
+	r.merge("a", seen("yet more", [0]));
+	expect(r.tensors("a").detail?.data[0]).toBe(-2.2);
+	const { detail, ...earlier } = restored.tensors("a");
+	expect(detail?.data[0]).toBe(-2);
+	r.restore("a", earlier);
+	expect(blurred(r)).toEqual([false, false, false]);
+	restored.merge("a", features("a", "unseen", 3));
+	expect(restored.tensors("a").detail).toBeUndefined();
+});
+
 test("what cannot be used is refused", () => {
 	const nothing = new Router(d);
 	for (const action of [
