@@ -79,6 +79,11 @@ beforeAll(async () => {
 		join(pictures, "black.png"),
 		await encodePng(uint8([80, 80, 3])),
 	);
+	const [first] = readdirSync(pictures);
+	writeFileSync(
+		join(pictures, "out-of-focus.png"),
+		await encodePng(await readImage(join(pictures, first as string), [12, 12])),
+	);
 	const configure = (name: string, rest: string) => {
 		const file = join(work, `${name}.yaml`);
 		writeFileSync(
