@@ -186,7 +186,7 @@ describe.each(["int8", "trained"])(
 			const told = new Map(
 				predicted(name, pictures).map((p) => [p.path.split("/").at(-1), p]),
 			);
-			expect(golden).toHaveLength(tasks.length * PER_TASK + 2);
+			expect(golden).toHaveLength(tasks.length * PER_TASK + 3);
 			expect(inputs.map((one) => one.size)).toEqual(
 				name === "int8"
 					? [
@@ -247,7 +247,7 @@ describe.each(["int8", "trained"])(
 			);
 			expect(status).toBe(0);
 			expect(stdout.match(/ pass$/gm)).toHaveLength(
-				tasks.length * PER_TASK + 2,
+				tasks.length * PER_TASK + 3,
 			);
 		});
 	},

@@ -354,7 +354,7 @@ describe.skipIf(noBrowser)(`the dashboard in Chromium${skipped}`, () => {
 			const white = mask.data.filter((v) => v === 255).length;
 			expect(white / mask.data.length).toBeCloseTo(0.23, 2);
 			await page.getByRole("link", { name: "Open the product" }).click();
-			expect(await page.locator("h1").textContent()).toBe(name);
+			await page.locator("h1", { hasText: name }).waitFor();
 			expect(complaints.splice(0)).toEqual([
 				expect.stringContaining("status of 429"),
 			]);
