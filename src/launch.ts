@@ -173,13 +173,24 @@ export function startScorer(
 	>();
 	let asks = 0;
 	let closed = false;
+	let close = () => {};
 	return new Promise((resolve, reject) => {
 		const lost = new Promise<Error>((tell) => {
+			/** `error`: what happened; who asked for a picture is told that its process is lost. */
 			const end = (error: Error) => {
-				for (const { reject: refuse } of asked.values()) refuse(error);
+				tell(error); // first: nothing more may be asked of it when the others hear
+				const lost =
+					error instanceof KeepsightError && error.code === "SCORER_LOST"
+						? error
+						: fail("SCORER_LOST", { how: "an error" });
+				for (const { reject: refuse } of asked.values()) refuse(lost);
 				asked.clear();
 				reject(error); // of no effect once it was ready
-				tell(error);
+			};
+			close = () => {
+				closed = true;
+				child.kill("SIGKILL"); // it may hang, and has nothing to save
+				end(fail("SCORER_LOST", { how: "it was closed" }));
 			};
 			child.on("error", end);
 			child.on("close", (code, killer) =>
@@ -208,10 +219,7 @@ export function startScorer(
 					asked.set(id, { resolve: answer, reject: refuse });
 					child.send({ type: "score", id, pictures } satisfies ToChild);
 				}),
-			close: () => {
-				closed = true;
-				child.kill("SIGKILL"); // it may hang, and has nothing to save
-			},
+			close,
 		});
 		child.send({ type: "serve", job, device } satisfies ToChild);
 	});

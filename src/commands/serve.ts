@@ -1,5 +1,6 @@
 /** keepsight serve: scores over HTTP, learns over HTTP, shows a dashboard. */
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { loadConfig } from "../config.ts";
@@ -82,7 +83,8 @@ export function addServe(program: Command): void {
 }
 
 async function start(flags: ServeFlags): Promise<void> {
-	const { memDir, host, port, quiet } = flags;
+	const { host, port, quiet } = flags;
+	const memDir = resolve(flags.memDir); // tables of a review name pictures by their whole path
 	const log = (text: string) => {
 		if (!quiet)
 			console.error(

@@ -2,10 +2,13 @@
 import { basename, dirname } from "node:path";
 import { runFolders, runSummary } from "./runs.ts";
 import { version } from "../version.ts";
-import { health, runsReply } from "./api.ts";
+import { health, type RunsReply, runsReply } from "./api.ts";
 import type { WebFiles } from "./app.ts";
 import type { Plant } from "./plant.ts";
 import { problems, type Typed } from "./typed.ts";
+
+/** Runs are read again after so long: they are many files. */
+const RUNS_MS = 5000;
 
 export function addAbout(app: Typed, plant: Plant, web: WebFiles): void {
 	app.get(
@@ -43,6 +46,8 @@ export function addAbout(app: Typed, plant: Plant, web: WebFiles): void {
 		app.swagger(),
 	);
 
+	let read = Number.NEGATIVE_INFINITY;
+	let found: RunsReply = { runs: [] };
 	app.get(
 		"/v1/runs",
 		{
@@ -53,12 +58,16 @@ export function addAbout(app: Typed, plant: Plant, web: WebFiles): void {
 		},
 		async () => {
 			const { memDir, runs } = plant.options;
-			return {
+			const now = performance.now();
+			if (now - read < RUNS_MS) return found;
+			read = now;
+			found = {
 				runs: [
 					memDir,
 					...(runs === null ? [] : runFolders(runs, memDir)),
 				].flatMap((dir) => runSummary(dir, basename(dirname(dir))) ?? []),
 			};
+			return found;
 		},
 	);
 

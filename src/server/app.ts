@@ -16,10 +16,13 @@ import { addAbout } from "./about.ts";
 import { type GuardOptions, guard } from "./guard.ts";
 import { addLearning } from "./learning.ts";
 import type { Plant } from "./plant.ts";
+import { busy } from "./pool.ts";
 import { bodyLimit, errorHandler } from "./problem.ts";
 import { addScoring } from "./scoring.ts";
 
 const CONNECTIONS = 1024;
+/** Bytes of all bodies that arrive or are worked on. */
+const BODIES = 1 << 29;
 
 export interface AppOptions extends GuardOptions {
 	/** Requests of one address in a second. */
@@ -42,7 +45,7 @@ const isOpen = (url: string, web: WebFiles): boolean =>
 
 export async function createApp(
 	plant: Plant,
-	{ token, hosts, rate, receiveMs, web }: AppOptions,
+	{ token, self, hosts, rate, receiveMs, web }: AppOptions,
 ): Promise<FastifyInstance> {
 	const app = Fastify({
 		bodyLimit,
@@ -65,10 +68,23 @@ export async function createApp(
 			log: plant.options.log,
 		}),
 	);
-	const admit = guard({ token, hosts });
-	app.addHook("onRequest", async (request) =>
-		admit(request, isOpen(pathOf(request.url), web)),
-	);
+	const admit = guard({ token, self, hosts });
+	let arriving = 0;
+	app.addHook("onRequest", async (request, reply) => {
+		admit(request, isOpen(pathOf(request.url), web));
+		const { headers } = request;
+		const bytes =
+			headers["transfer-encoding"] === undefined
+				? Number(headers["content-length"] ?? 0)
+				: bodyLimit;
+		if (bytes > bodyLimit) return; // refused in a moment
+		if (arriving + bytes > BODIES)
+			throw busy("More is being sent than this server takes together");
+		arriving += bytes;
+		reply.raw.once("close", () => {
+			arriving -= bytes;
+		});
+	});
 	await app.register(helmet, {
 		contentSecurityPolicy: {
 			useDefaults: false,

@@ -79,7 +79,8 @@ export class Hub<Events extends object> {
 		if (lastEventId !== undefined && Number.isSafeInteger(seen)) {
 			for (const event of this.#kept)
 				if (event.id > seen && wants(event)) raw.write(textOf(event));
-		} else if (only)
+		}
+		if (only)
 			raw.write(
 				textOf({ id: this.#events, name: only.name, value: only.first }),
 			);

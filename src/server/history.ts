@@ -184,7 +184,7 @@ export class History {
 			said.label,
 			said.comment,
 			row.verdict,
-			row.score,
+			said.task === row.task ? row.score : null, // of another product it says nothing
 			said.image,
 		);
 		return this.#feedback("where prediction = ?", row.id)[0] as FeedbackReply;
@@ -204,6 +204,20 @@ export class History {
 			state ?? null,
 			state ?? null,
 		);
+	}
+
+	/** The lowest score of what was called bad; null: nothing was. */
+	lowestBad(task: string): number | null {
+		const row = this.#get(
+			"select min(score) as lowest from feedback where task = ? and label = 'bad' and state != 'withdrawn'",
+			task,
+		);
+		return (row?.lowest as number | null | undefined) ?? null;
+	}
+
+	/** On a prediction. */
+	feedbackTo(prediction: number): FeedbackReply | null {
+		return this.#feedback("where prediction = ?", prediction)[0] ?? null;
 	}
 
 	feedbackOf(id: number): FeedbackReply | null {
@@ -277,7 +291,10 @@ export class History {
 			"delete from predictions where at < ?",
 			now - this.#limits.days * 86_400_000,
 		);
-		while (this.bytes > this.#limits.bytes) {
+		const said = this.#number(
+			"select coalesce(sum(length(image)), 0) from feedback",
+		);
+		while (this.bytes - said > this.#limits.bytes) {
 			const { changes } = this.#run(
 				"delete from predictions where id in (select id from predictions order by id limit max(1, (select count(*) / 20 from predictions)))",
 			);

@@ -3,8 +3,9 @@
  * process learns them (teach.ts). One at a time; what a job does is told to whoever watches. Pictures are gone once they are learnt.
  */
 import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync } from "node:fs";
+import { hostname } from "node:os";
+import { dirname, join } from "node:path";
 import type { RunConfig } from "../config.ts";
 import { fail, Interrupted, KeepsightError } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
@@ -56,8 +57,10 @@ class Job {
 	readonly review: boolean;
 	readonly controller = new AbortController();
 	/** Number of a picture -> its file. */
-	readonly images = new Map<number, string>();
-	bytes = 0;
+	readonly images = new Map<
+		number,
+		{ readonly file: string; readonly bytes: number }
+	>();
 	roi: string | null = null;
 	touched = performance.now();
 	state: JobReply["state"] = "open";
@@ -69,11 +72,21 @@ class Job {
 		readonly picture: string;
 	}[] = [];
 	memoryVersion: number | null = null;
+	/** Once its turn has come. */
+	prepare: () => Promise<void> = async () => {};
+	/** After its change was made. */
+	done: () => unknown = () => {};
+	/** Whatever became of it. */
+	onEnd: () => void = () => {};
 
 	constructor(kind: JobReply["kind"], task: string, review = false) {
 		this.kind = kind;
 		this.task = task;
 		this.review = review;
+	}
+
+	get bytes(): number {
+		return [...this.images.values()].reduce((sum, { bytes }) => sum + bytes, 0);
 	}
 
 	get ended(): boolean {
@@ -102,7 +115,7 @@ export class Jobs {
 
 	constructor(options: JobsOptions) {
 		this.#options = options;
-		removeTree(options.uploads); // of a server that was killed: nobody knows these jobs any more
+		removeOrphans(options.uploads);
 	}
 
 	get all(): readonly JobReply[] {
@@ -119,16 +132,16 @@ export class Jobs {
 
 	/** A job that takes pictures. */
 	open({ name, kind, review }: z.output<typeof jobBody>): JobReply {
-		this.#drop();
-		const open = [...this.#jobs.values()].filter((job) => !job.ended);
-		if (open.length >= OPEN) throw busy("Enough products are being added");
+		this.#checkRoom();
 		return this.#add(new Job(kind, name, review && kind === "learn")).reply;
 	}
 
 	async put(id: string, n: number, bytes: Uint8Array): Promise<JobReply> {
 		const job = this.#opened(id);
 		const { ending } = await inspectImage(bytes, "that was sent");
+		this.#opened(id); // it may have ended meanwhile
 		if (job.bytes + bytes.byteLength > BYTES)
+			// one that is replaced counts twice for the moment
 			throw busy("The pictures of this product take too much room");
 		const file = join(
 			this.#folder(job),
@@ -136,9 +149,8 @@ export class Jobs {
 		);
 		writeAtomic(file, bytes);
 		const before = job.images.get(n);
-		if (before !== undefined && before !== file) removeTree(before);
-		job.images.set(n, file);
-		job.bytes += bytes.byteLength;
+		if (before && before.file !== file) removeTree(before.file);
+		job.images.set(n, { file, bytes: bytes.byteLength });
 		job.touched = performance.now();
 		return job.reply;
 	}
@@ -146,6 +158,7 @@ export class Jobs {
 	async putRoi(id: string, bytes: Uint8Array): Promise<JobReply> {
 		const job = this.#opened(id);
 		const { ending } = await inspectImage(bytes, "that was sent");
+		this.#opened(id);
 		job.roi = join(this.#options.uploads, `${job.id}-roi${ending}`);
 		writeAtomic(job.roi, bytes);
 		return job.reply;
@@ -166,7 +179,7 @@ export class Jobs {
 				what: `Job ${id} waits for no review`,
 				state: `it is ${job.state}`,
 			});
-		const gone = new Set(refused.map((n) => job.images.get(n)));
+		const gone = new Set(refused.map((n) => job.images.get(n)?.file));
 		const table = openRun(this.#options.memDir, "read").reviewTable(job.task);
 		writeAtomic(
 			table,
@@ -185,22 +198,37 @@ export class Jobs {
 		return readBytes(join(run.reviewPictures(job.task), odd.picture));
 	}
 
-	/** A change that needs no pictures, or has them. */
+	/** A change without pictures, or with some that are known: by their number, each read when it is written. */
 	change(
 		kind: JobReply["kind"],
 		task: string,
-		change: Change | { readonly images: readonly Uint8Array[] },
-		done?: () => unknown,
+		change: Change | ReadonlyMap<number, () => Uint8Array | null>,
+		{
+			done = () => {},
+			ended = () => {},
+		}: { readonly done?: () => unknown; readonly ended?: () => void } = {},
 	): JobReply {
-		this.#drop();
+		this.#checkRoom();
 		const job = this.#add(new Job(kind, task));
-		if (!("images" in change)) return this.#run(job, change, done);
-		for (const [n, bytes] of change.images.entries()) {
-			const file = join(this.#folder(job), `${String(n).padStart(4, "0")}.png`); // readers go by the bytes
-			writeAtomic(file, bytes);
-			job.images.set(n, file);
-		}
-		return this.#run(job, this.#changeOf(job), done);
+		job.done = done;
+		job.onEnd = ended;
+		if (!(change instanceof Map)) return this.#run(job, change as Change);
+		job.prepare = async () => {
+			for (const [n, read] of change) {
+				const bytes = read();
+				if (!bytes)
+					throw fail("NOT_NOW", {
+						what: `Picture ${n} cannot be learnt`,
+						state: "it was not kept",
+					});
+				const { ending } = await inspectImage(bytes, "that was kept");
+				const name = `${String(n).padStart(4, "0")}${ending}`;
+				const file = join(this.#folder(job), name);
+				writeAtomic(file, bytes);
+				job.images.set(n, { file, bytes: bytes.byteLength });
+			}
+		};
+		return this.#run(job, this.#changeOf(job));
 	}
 
 	cancel(id: string): JobReply {
@@ -236,6 +264,12 @@ export class Jobs {
 				performance.now() - job.touched > IDLE_MS
 			)
 				this.#end(job, "cancelled", "Nothing was sent for an hour.");
+	}
+
+	#checkRoom(): void {
+		this.#drop();
+		const open = [...this.#jobs.values()].filter((job) => !job.ended);
+		if (open.length >= OPEN) throw busy("Enough changes are under way");
 	}
 
 	#job(id: string): Job {
@@ -284,19 +318,24 @@ export class Jobs {
 		}
 	}
 
-	#run(job: Job, change: Change, done?: () => unknown): JobReply {
+	#run(job: Job, change: Change): JobReply {
 		job.state = "running";
 		job.message = null;
 		this.#tell(job);
-		this.#turn = this.#turn.then(() => this.#made(job, change, done));
+		this.#turn = this.#turn
+			.then(() => this.#made(job, change))
+			.catch((error: Error) =>
+				this.#options.log(`job ${job.id}: ${error.stack}`),
+			);
 		return job.reply;
 	}
 
-	async #made(job: Job, change: Change, done?: () => unknown): Promise<void> {
+	async #made(job: Job, change: Change): Promise<void> {
 		const { memDir, teach, config, hold, settle, log } = this.#options;
 		const { signal } = job.controller;
 		try {
 			if (signal.aborted) throw new Interrupted();
+			await job.prepare();
 			const fresh =
 				!holdsRun(memDir) || openRun(memDir, "read").memory.version === 0;
 			hold();
@@ -314,8 +353,8 @@ export class Jobs {
 				this.#tell(job);
 				return;
 			}
+			await job.done(); // before anything else can fail: the change is made
 			await settle();
-			await done?.();
 			job.memoryVersion = (results as TeachResult).memoryVersion;
 			this.#end(job, "done", this.#said(job, text));
 		} catch (error) {
@@ -337,7 +376,7 @@ export class Jobs {
 	}
 
 	#oddOf(job: Job, table: string): Job["odd"] {
-		const numbers = new Map([...job.images].map(([n, file]) => [file, n]));
+		const numbers = new Map([...job.images].map(([n, { file }]) => [file, n]));
 		return readReview(textOf(table), table).flatMap(
 			({ path, score, picture }) => {
 				const image = numbers.get(path);
@@ -370,9 +409,33 @@ export class Jobs {
 		job.message = message;
 		job.progress = null;
 		job.odd = [];
-		removeTree(this.#folder(job));
-		if (job.roi !== null) removeTree(job.roi);
 		this.#tell(job);
+		job.onEnd();
+		try {
+			removeTree(this.#folder(job));
+			if (job.roi !== null) removeTree(job.roi);
+		} catch (error) {
+			this.#options.log(`pictures are left: ${(error as Error).message}`);
+		}
+	}
+}
+
+/** Pictures of servers that were killed: nobody knows their jobs any more. `own`: of this one. */
+function removeOrphans(own: string): void {
+	const all = dirname(own);
+	const host = `${hostname()}-`;
+	for (const name of existsSync(all) ? readdirSync(all) : [])
+		if (name.startsWith(host) && !isAlive(Number(name.slice(host.length))))
+			removeTree(join(all, name));
+	removeTree(own); // of one that had this number before
+}
+
+function isAlive(pid: number): boolean {
+	try {
+		process.kill(pid, 0); // asks only whether it exists
+		return true;
+	} catch (error) {
+		return (error as NodeJS.ErrnoException).code !== "ESRCH";
 	}
 }
 

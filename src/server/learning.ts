@@ -19,7 +19,7 @@ import {
 	thresholdFromFeedback,
 	versionsReply,
 } from "./api.ts";
-import type { Plant } from "./plant.ts";
+import { type Plant, soleTask } from "./plant.ts";
 import { lastEventOf, sendPicture } from "./scoring.ts";
 import { mediaType } from "./problem.ts";
 import { problems, type Typed } from "./typed.ts";
@@ -84,7 +84,7 @@ export function addLearning(app: Typed, plant: Plant): void {
 			},
 		},
 		async ({ params: { name } }, reply) => {
-			const { task } = plant.product(name);
+			const task = soleTask(plant, name);
 			return reply
 				.code(202)
 				.send(plant.jobs.change("forget", task, { kind: "forget", task }));
@@ -102,7 +102,7 @@ export function addLearning(app: Typed, plant: Plant): void {
 			},
 		},
 		async ({ params: { name }, body }, reply) => {
-			const { task } = plant.product(name);
+			const task = soleTask(plant, name);
 			const score =
 				"threshold" in body ? body.threshold : lowestBad(plant, name);
 			return reply.code(202).send(
@@ -289,29 +289,29 @@ export function addLearning(app: Typed, plant: Plant): void {
 				await plant.versions.activate();
 				return reply.code(200).send(plant.versions.list());
 			}
-			return reply
-				.code(202)
-				.send(
-					plant.jobs.change("rollback", "", { kind: "rollback", to: id }, () =>
-						plant.versions.activate(),
-					),
-				);
+			return reply.code(202).send(
+				plant.jobs.change(
+					"rollback",
+					"",
+					{ kind: "rollback", to: id },
+					{
+						done: () => plant.versions.activate(),
+					},
+				),
+			);
 		},
 	);
 }
 
 /** Just below what operators called bad and the system took for the best. */
 function lowestBad(plant: Plant, name: string): number {
-	const scores = plant.history
-		.feedback({ task: name })
-		.filter(({ label, state }) => label === "bad" && state !== "withdrawn")
-		.flatMap(({ score }) => score ?? []);
-	if (scores.length === 0)
+	const lowest = plant.history.lowestBad(name);
+	if (lowest === null)
 		throw fail("NOT_NOW", {
 			what: "There is nothing to set the threshold by",
 			state: `no picture of ${name} was called bad`,
 		});
-	return Math.max(0, Math.min(...scores) - Math.log10(2)); // outside what is unsure
+	return Math.max(0, lowest - Math.log10(2)); // outside what is unsure
 }
 
 function pictureOf(request: FastifyRequest): Uint8Array {

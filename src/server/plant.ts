@@ -1,4 +1,5 @@
 /** All that a server holds, in one place for its routes. */
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { RunConfig } from "../config.ts";
 import { fail } from "../errors.ts";
@@ -55,6 +56,7 @@ export class Plant {
 			viewers: this.hub.viewers,
 			products: this.products,
 		}));
+		let active: number | null = null;
 		this.versions = new Versions({
 			memDir,
 			history: this.history,
@@ -64,13 +66,14 @@ export class Plant {
 			log,
 			lost: () => this.meters.scorerLost(),
 			changed: (state) => {
-				this.meters.restart();
+				if (state.active !== active) this.meters.restart();
+				active = state.active;
 				this.hub.publish("version", state);
 			},
 		});
 		this.jobs = new Jobs({
 			memDir,
-			uploads: join(own, "uploads"),
+			uploads: join(own, "uploads", `${hostname()}-${process.pid}`),
 			teach: options.teach,
 			config: options.config,
 			hold: () => this.versions.hold(),
@@ -200,8 +203,8 @@ export class Plant {
 
 	async close(): Promise<void> {
 		clearInterval(this.#pruning);
-		this.versions.close();
 		await this.jobs.close();
+		await this.versions.close();
 		this.pool.close();
 		this.hub.close();
 		this.history.close();
@@ -216,6 +219,20 @@ export class Plant {
 			);
 		}
 	}
+}
+
+/** The task of a product that it does not share with others: what is done to a task is done to all of its products. */
+export function soleTask(plant: Plant, name: string): string {
+	const { task } = plant.product(name);
+	const others = plant.products.filter(
+		(one) => one.task === task && one.id !== name,
+	);
+	if (others.length > 0)
+		throw fail("NOT_NOW", {
+			what: `${name} cannot be changed alone`,
+			state: `it was learnt in one task with ${others.map(({ id }) => id).join(", ")}`,
+		});
+	return task;
 }
 
 /** The last pictures by their number, up to a number of bytes. */

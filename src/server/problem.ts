@@ -63,7 +63,7 @@ export const errorHandler =
 		const status = known ? statuses[known.code] : undefined;
 		if (known && status !== undefined) {
 			refused(known.code);
-			if (status === 503 && !reply.hasHeader("retry-after"))
+			if (known.code === "SERVER_BUSY" && !reply.hasHeader("retry-after"))
 				void reply.header("retry-after", "1");
 			if (status === 401) void reply.header("www-authenticate", "Bearer");
 			return send(reply, status, known.code, known.message);

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { fail, KeepsightError } from "../errors.ts";
 import {
 	applyBody,
+	type FeedbackReply,
 	feedback,
 	feedbackBody,
 	feedbackList,
@@ -15,7 +16,7 @@ import {
 	predicted,
 	predictQuery,
 } from "./api.ts";
-import type { Plant } from "./plant.ts";
+import { type Plant, soleTask } from "./plant.ts";
 import { mediaType } from "./problem.ts";
 import { problems, type Typed } from "./typed.ts";
 
@@ -79,11 +80,10 @@ export function addScoring(app: Typed, plant: Plant): void {
 		return row;
 	};
 	const imageOf = (id: number) => {
-		rowOf(id);
 		const image = plant.imageOf(id);
 		if (!image)
 			throw fail("NOT_FOUND", {
-				what: "picture of this prediction any more: --keep-images keeps them",
+				what: "picture of this prediction, or not any more: --keep-images keeps them",
 			});
 		return image;
 	};
@@ -115,7 +115,7 @@ export function addScoring(app: Typed, plant: Plant): void {
 		},
 		async ({ params: { id } }, reply) => {
 			const image = imageOf(id);
-			const { task } = rowOf(id);
+			const task = plant.history.get(id)?.task ?? null;
 			const known = plant.products.some((product) => product.id === task);
 			const { overlay } = await plant.score(image, {
 				task: known ? task : null,
@@ -142,6 +142,25 @@ export function addScoring(app: Typed, plant: Plant): void {
 		},
 	);
 
+	const saidOf = (id: number) => {
+		const said = plant.history.feedbackOf(id);
+		if (!said) throw fail("NOT_FOUND", { what: "feedback of this number" });
+		return said;
+	};
+
+	/** Numbers of feedback that is being learnt. */
+	const learning = new Set<number>();
+	const checkOpen = ({ id, state }: FeedbackReply) => {
+		if (state === "applied" || learning.has(id))
+			throw fail("NOT_NOW", {
+				what: `Feedback ${id} cannot be changed`,
+				state:
+					state === "applied"
+						? "it was learnt; roll back to the version before"
+						: "it is being learnt",
+			});
+	};
+
 	app.post(
 		"/v1/feedback",
 		{
@@ -155,6 +174,8 @@ export function addScoring(app: Typed, plant: Plant): void {
 			const row = rowOf(body.prediction);
 			const task = body.task ?? row.task;
 			if (body.task !== undefined) plant.product(body.task);
+			const before = plant.history.feedbackTo(row.id);
+			if (before) checkOpen(before);
 			const said = plant.history.addFeedback(
 				row,
 				{
@@ -182,12 +203,6 @@ export function addScoring(app: Typed, plant: Plant): void {
 		async ({ query }) => ({ feedback: plant.history.feedback(query) }),
 	);
 
-	const saidOf = (id: number) => {
-		const said = plant.history.feedbackOf(id);
-		if (!said) throw fail("NOT_FOUND", { what: "feedback of this number" });
-		return said;
-	};
-
 	app.delete(
 		"/v1/feedback/:id",
 		{
@@ -198,11 +213,7 @@ export function addScoring(app: Typed, plant: Plant): void {
 			},
 		},
 		async ({ params: { id } }) => {
-			if (saidOf(id).state === "applied")
-				throw fail("NOT_NOW", {
-					what: "This feedback cannot be withdrawn",
-					state: "it was learnt; roll back to the version before",
-				});
+			checkOpen(saidOf(id));
 			plant.history.setFeedback([id], "withdrawn");
 			const said = saidOf(id);
 			plant.hub.publish("feedback", said);
@@ -220,33 +231,37 @@ export function addScoring(app: Typed, plant: Plant): void {
 			},
 		},
 		async ({ body: { task, ids } }, reply) => {
-			const images = [...new Set(ids)].map((id) => {
-				const said = saidOf(id);
-				const image = plant.imageOf(said.prediction);
-				const why =
-					said.task !== task
-						? `it is of ${said.task ?? "no product"}`
-						: said.label !== "good"
-							? "it was called bad"
-							: said.state !== "open"
-								? `it is ${said.state}`
-								: image === null
-									? "its picture was not kept"
-									: null;
-				if (why !== null || image === null)
-					throw fail("NOT_NOW", {
-						what: `Feedback ${id} cannot be learnt`,
-						state: why ?? "its picture was not kept",
-					});
-				return image;
+			const images = new Map(
+				[...new Set(ids)].map((id, n) => {
+					const said = saidOf(id);
+					const why =
+						said.task !== task
+							? `it is of ${said.task ?? "no product"}`
+							: said.label !== "good"
+								? "it was called bad"
+								: learning.has(id)
+									? "it is being learnt"
+									: said.state !== "open"
+										? `it is ${said.state}`
+										: said.image
+											? null
+											: "its picture was not kept";
+					if (why !== null)
+						throw fail("NOT_NOW", {
+							what: `Feedback ${id} cannot be learnt`,
+							state: why,
+						});
+					return [n, () => plant.imageOf(said.prediction)] as const;
+				}),
+			);
+			const started = plant.jobs.change("add", soleTask(plant, task), images, {
+				done: () => plant.history.setFeedback(ids, "applied"),
+				ended: () => {
+					for (const id of ids) learning.delete(id);
+				},
 			});
-			return reply
-				.code(202)
-				.send(
-					plant.jobs.change("add", plant.product(task).task, { images }, () =>
-						plant.history.setFeedback(ids, "applied"),
-					),
-				);
+			for (const id of ids) learning.add(id);
+			return reply.code(202).send(started);
 		},
 	);
 }

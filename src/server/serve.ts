@@ -7,7 +7,9 @@ import { type AppOptions, createApp, type WebFiles } from "./app.ts";
 import { isLoopback, TOKEN_LENGTH } from "./guard.ts";
 import { Plant, type PlantOptions } from "./plant.ts";
 
-export interface ServeOptions extends PlantOptions, Omit<AppOptions, "web"> {
+export interface ServeOptions
+	extends PlantOptions,
+		Omit<AppOptions, "web" | "self"> {
 	readonly host: string;
 	/** 0: any that is free. */
 	readonly port: number;
@@ -31,7 +33,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 	const plant = new Plant(options);
 	const app = await createApp(plant, {
 		...options,
-		hosts: [...options.hosts, host],
+		self: host,
 		web: webDir === null ? new Map() : webFiles(webDir),
 	});
 	try {

@@ -15,6 +15,10 @@ import { Generation, type Pool } from "./pool.ts";
 const POLL_MS = 500;
 /** Kept pictures that are scored again, at most. */
 const CHECKED = 1200;
+/** Of them, at a time: who waits for an answer meanwhile waits for as many. */
+const TOGETHER = 4;
+/** To start the processes of a version. */
+const TRIES = 3;
 
 export interface VersionsOptions {
 	readonly memDir: string;
@@ -40,6 +44,10 @@ export class Versions {
 	#waiting: number | null = null;
 	/** A version that could not be loaded, and is not tried again. */
 	#unusable: number | null = null;
+	/** To use the newest version, so far. */
+	#tries = 0;
+	#listed: { readonly key: string; readonly reply: VersionsReply } | null =
+		null;
 	#closed = false;
 	#begun = false;
 
@@ -90,8 +98,15 @@ export class Versions {
 
 	/** The newest first. */
 	list(): VersionsReply {
-		const { memDir, pool, history } = this.#options;
-		const active = pool.active?.version ?? null;
+		const active = this.#options.pool.active?.version ?? null;
+		const key = `${this.#stamp()} ${active} ${this.#waiting}`;
+		if (this.#listed?.key !== key)
+			this.#listed = { key, reply: this.#read(active) }; // manifests need not be read for everyone who asks
+		return this.#listed.reply;
+	}
+
+	#read(active: number | null): VersionsReply {
+		const { memDir, history } = this.#options;
 		if (this.#newest() === null) return { active, versions: [] };
 		const { version, earlier } = versionsOf(openRun(memDir, "read"));
 		return {
@@ -109,9 +124,11 @@ export class Versions {
 		};
 	}
 
-	close(): void {
+	/** Resolves when nothing is under way any more. */
+	async close(): Promise<void> {
 		this.#closed = true;
 		if (this.#timer) clearInterval(this.#timer);
+		await this.#turn;
 	}
 
 	async #first(): Promise<void> {
@@ -121,46 +138,67 @@ export class Versions {
 		const { held } = history;
 		const kept =
 			held !== null &&
+			held !== newest &&
 			openRun(memDir, "read").memory.earlier.some((v) => v.version === held);
 		if (!kept) history.held = null;
-		this.#waiting = kept ? newest : null;
-		this.#activate(await this.#open(kept ? (held as number) : newest));
+		this.#activate(await this.#open(kept ? held : newest));
+		if (!kept) return;
+		if (history.check(newest)) this.#waiting = newest;
+		else this.#seen = ""; // the check was broken off: it is made again
 	}
 
 	async #follow(): Promise<void> {
 		const { pool, history, log } = this.#options;
 		const newest = this.#newest();
 		const active = pool.active;
-		if (newest === null || newest === this.#unusable) return;
+		if (this.#closed || newest === null || newest === this.#unusable) return;
 		if (newest === active?.version) {
 			history.held = null;
 			return;
 		}
 		if (newest === this.#waiting) return;
-		let next: Generation;
+		let next: Generation | null = null;
 		try {
 			next = await this.#open(newest);
+			const check = active ? await this.#checked(active, next) : null;
+			if (this.#closed) {
+				next.close();
+				return;
+			}
+			if (check) history.setCheck(newest, check);
+			if (history.held !== null && check && check.changed.length > 0) {
+				next.close();
+				this.#waiting = newest;
+				log(
+					`version ${newest} waits: ${check.changed.length} of ${check.images} kept pictures would be judged otherwise`,
+				);
+				this.#tell();
+			} else {
+				history.held = null;
+				this.#waiting = null;
+				this.#activate(next);
+			}
+			this.#tries = 0;
 		} catch (error) {
-			if (!(error instanceof KeepsightError)) throw error;
-			this.#unusable = newest;
-			log(
-				`version ${newest} cannot be used, ${active ? `version ${active.version} goes on` : "nothing answers"}: ${error.message}`,
-			);
-			return;
+			next?.close();
+			this.#failed(newest, error as Error);
 		}
-		const check = active ? await this.#checked(active, next) : null;
-		if (check) history.setCheck(newest, check);
-		if (history.held !== null && check && check.changed.length > 0) {
-			next.close();
-			this.#waiting = newest;
-			log(
-				`version ${newest} waits: ${check.changed.length} of ${check.images} kept pictures would be judged otherwise`,
-			);
-			this.#tell();
-		} else {
-			history.held = null;
-			this.#waiting = null;
-			this.#activate(next);
+	}
+
+	/** Some tries more, as a process may be lost to something else; then the version is left alone. */
+	#failed(version: number, error: Error): void {
+		const { pool, log } = this.#options;
+		this.#tries++;
+		const active = pool.active;
+		log(
+			`version ${version} cannot be used, ${active ? `version ${active.version} goes on` : "nothing answers"}: ${error.message}`,
+		);
+		const lost =
+			error instanceof KeepsightError && error.code === "SCORER_LOST";
+		if (lost && this.#tries < TRIES) this.#seen = "";
+		else {
+			this.#unusable = version;
+			this.#tries = 0;
 		}
 	}
 
@@ -204,9 +242,9 @@ export class Versions {
 		const ids = history.keptImages(CHECKED);
 		const changed: Check["changed"] = [];
 		let images = 0;
-		for (let i = 0; i < ids.length && !this.#closed; i += after.together) {
+		for (let i = 0; i < ids.length && !this.#closed; i += TOGETHER) {
 			const group = ids
-				.slice(i, i + after.together)
+				.slice(i, i + TOGETHER)
 				.flatMap((id) => history.keptImage(id) ?? []);
 			const sent = group.map(({ bytes }) => ({
 				bytes,
@@ -232,7 +270,12 @@ export class Versions {
 	}
 
 	#poll(): void {
-		const stamp = this.#stamp();
+		let stamp: string;
+		try {
+			stamp = this.#stamp();
+		} catch {
+			return; // a disk that is away for a while
+		}
 		if (stamp === this.#seen) return;
 		this.#seen = stamp;
 		void this.#take(() => this.#follow());

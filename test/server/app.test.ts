@@ -9,6 +9,7 @@ import {
 	answered,
 	fake,
 	fakeMemory,
+	gate,
 	grey,
 	post,
 	products,
@@ -17,15 +18,6 @@ import {
 
 const json = async (response: Response) =>
 	(await response.json()) as Record<string, never> & { code: string };
-
-/** Resolved when the test says so. */
-function gate<T>() {
-	let resolve: (value: T) => void = () => {};
-	const promise = new Promise<T>((tell) => {
-		resolve = tell;
-	});
-	return { promise, resolve };
-}
 
 /** A PNG that says it is so large. */
 function claimed(width: number, height: number): Uint8Array {
@@ -209,6 +201,26 @@ describe("predict", () => {
 		expect(logged.join()).toContain("a scoring process was lost: crashed");
 	});
 
+	it("a crash costs the pictures that the process had, and none that waited", async () => {
+		const scored = fake(() => new Promise(() => {}));
+		const { url } = await served(scored);
+		const picture = await grey(1);
+		const sent = Array.from({ length: 20 }, () =>
+			post(`${url}/v1/predict`, picture),
+		);
+		const queue = async () =>
+			((await (await fetch(`${url}/health`)).json()) as { queue: number })
+				.queue;
+		await expect.poll(queue).toBe(20);
+		const had = scored.groups.flat().length;
+		scored.answer = (_, version) => answered(version);
+		scored.scorers[0]?.crash();
+		const statuses = (await Promise.all(sent)).map(({ status }) => status);
+		expect(statuses.filter((status) => status === 503)).toHaveLength(had);
+		expect(statuses.filter((status) => status === 200)).toHaveLength(20 - had);
+		expect(had).toBeLessThan(10);
+	});
+
 	it("a client that goes away is not in the history", async () => {
 		const waits = gate<Answered>();
 		const { url } = await served(fake(() => waits.promise));
@@ -271,6 +283,8 @@ describe("who may ask", () => {
 		expect(await status({ origin: `http://${host}` })).toBe(200);
 		expect(await status({ origin: "http://evil.example" })).toBe(403);
 		expect(await status({ origin: "null" })).toBe(403);
+		expect(await status({ origin: "https://plant.example" })).toBe(200);
+		expect(await status({ origin: "http://127.0.0.1:1" })).toBe(403);
 		expect(await status({ origin: `http://${host}.evil.example` })).toBe(403);
 	});
 

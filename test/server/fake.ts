@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { encodePng } from "../../src/data/image.ts";
 import { uint8 } from "../../src/engine/tensor.ts";
+import { fail } from "../../src/errors.ts";
 import type { Verdict } from "../../src/events.ts";
 import type { RunConfig } from "../../src/config.ts";
 import type {
@@ -98,9 +99,14 @@ export const fake = (
 
 export function startFake(fake: Fake) {
 	return async ({ version }: ScorerJob): Promise<RunningScorer> => {
+		const asked = new Set<(error: Error) => void>();
 		let crash = () => {};
 		const lost = new Promise<Error>((resolve) => {
-			crash = () => resolve(new Error("crashed"));
+			crash = () => {
+				resolve(new Error("crashed"));
+				for (const refuse of asked)
+					refuse(fail("SCORER_LOST", { how: "it crashed" }));
+			};
 		});
 		const scorer: FakeScorer = {
 			pid: 0,
@@ -121,9 +127,14 @@ export function startFake(fake: Fake) {
 					goodScores: [0.1, 0.3, 0.5],
 				})),
 			},
-			score: async (sent) => {
+			score: (sent) => {
 				fake.groups.push(sent);
-				return Promise.all(sent.map(async (one) => fake.answer(one, version)));
+				return new Promise((resolve, reject) => {
+					asked.add(reject);
+					void Promise.all(
+						sent.map(async (one) => fake.answer(one, version)),
+					).then(resolve, reject);
+				});
 			},
 		};
 		fake.scorers.push(scorer);
@@ -166,6 +177,15 @@ export async function served(
 	};
 	onTestFinished(close);
 	return { url: serving.url, logged, close };
+}
+
+/** Resolved when the test says so. */
+export function gate<T>() {
+	let resolve: (value: T) => void = () => {};
+	const promise = new Promise<T>((tell) => {
+		resolve = tell;
+	});
+	return { promise, resolve };
 }
 
 /** A picture of one grey level in PNG. */

@@ -8,7 +8,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import type { Prediction } from "../../src/events.ts";
@@ -260,7 +260,11 @@ it("products are learnt on the disk while pictures are scored: no answer fails",
 
 it("from an empty folder: a product is sent, reviewed, learnt, corrected and served", async () => {
 	const dir = join(work, "fresh");
-	const { url } = await started(dir, "--config", config);
+	const { url } = await started(
+		relative(process.cwd(), dir), // as somebody types it
+		"--config",
+		config,
+	);
 	expect(await get(`${url}/health`)).toMatchObject({ status: "empty" });
 	const job = await send<JobReply>(`${url}/v1/tasks`, {
 		name: "line 2/cap",

@@ -10,6 +10,7 @@ import type {
 	PredictedReply,
 	VersionsReply,
 } from "../../src/server/api.ts";
+import { fail } from "../../src/errors.ts";
 import { History } from "../../src/server/history.ts";
 import type { Teach } from "../../src/server/jobs.ts";
 import type { Change } from "../../src/teach.ts";
@@ -17,10 +18,12 @@ import {
 	answered,
 	fake,
 	fakeMemory,
+	gate,
 	grey,
 	post,
 	served,
 	setVersion,
+	startFake,
 } from "./fake.ts";
 
 const get = async <T>(url: string): Promise<T> =>
@@ -60,6 +63,70 @@ const ended = async (url: string, { id }: JobReply): Promise<JobReply> => {
 };
 
 describe("a new version on the disk", () => {
+	it("that is being checked when the server ends goes on being held, and is checked again", async () => {
+		const memDir = fakeMemory();
+		const slow = gate<void>();
+		let version2 = 0;
+		const scored = fake(async (_, version) => {
+			if (version === 2) {
+				version2++;
+				await slow.promise;
+				return answered(version, { verdict: "defect" });
+			}
+			return answered(version);
+		});
+		const options = {
+			memDir,
+			teach: teaching(memDir),
+			history: { days: 1, bytes: 1e9, images: true },
+		};
+		const first = await served(scored, options);
+		await post(`${first.url}/v1/predict`, await grey(1));
+		await send(
+			`${first.url}/v1/tasks/mvtec%2Fcap/threshold`,
+			{ threshold: 2.5 },
+			"PUT",
+		);
+		await expect.poll(() => version2).toBe(1);
+		const closed = first.close();
+		slow.resolve();
+		await closed;
+		const { url } = await served(scored, options);
+		await expect
+			.poll(
+				() =>
+					get<VersionsReply>(`${url}/v1/versions`).then(
+						({ active, versions }) => [active, versions[0]?.state],
+					),
+				{ timeout: 5000 },
+			)
+			.toEqual([1, "waiting"]);
+	});
+
+	it("whose processes are lost is tried again", async () => {
+		const memDir = fakeMemory();
+		const scored = fake();
+		let refused = 0;
+		const { url, logged } = await served(scored, {
+			memDir,
+			start: async (job) => {
+				if (job.version === 2 && refused++ < 2)
+					throw fail("SCORER_LOST", { how: "SIGKILL" });
+				return startFake(scored)(job);
+			},
+		});
+		setVersion(memDir, 2);
+		await expect
+			.poll(
+				() => get<VersionsReply>(`${url}/v1/versions`).then((v) => v.active),
+				{ timeout: 8000 },
+			)
+			.toBe(2);
+		expect(logged.join()).toContain(
+			"version 2 cannot be used, version 1 goes on",
+		);
+	});
+
 	it("takes over while pictures are scored: none fails, none goes back", async () => {
 		const memDir = fakeMemory();
 		const scored = fake(async (_, version) => {
@@ -216,6 +283,49 @@ describe("feedback", () => {
 			method: "POST",
 		});
 		expect(unknown.status).toBe(404);
+	});
+
+	it("is learnt once: no second time, not taken back while it is, not said otherwise afterwards", async () => {
+		const memDir = fakeMemory();
+		const taught = gate<void>();
+		const { url } = await served(fake(), {
+			memDir,
+			teach: async () => {
+				await taught.promise;
+				setVersion(memDir, 2);
+				return {
+					results: { memoryVersion: 2, change: "", tasks: [] },
+					text: "",
+				};
+			},
+		});
+		await post(`${url}/v1/predict`, await grey(1));
+		const { id } = await send<FeedbackReply>(`${url}/v1/feedback`, {
+			prediction: 1,
+			label: "good",
+		});
+		const apply = () =>
+			post(
+				`${url}/v1/feedback/apply`,
+				JSON.stringify({ task: "mvtec/cap", ids: [id] }),
+				{ "content-type": "application/json" },
+			);
+		const say = () =>
+			post(
+				`${url}/v1/feedback`,
+				JSON.stringify({ prediction: 1, label: "bad" }),
+				{ "content-type": "application/json" },
+			);
+		const job = (await (await apply()).json()) as JobReply;
+		expect((await apply()).status).toBe(409);
+		expect((await say()).status).toBe(409);
+		expect(
+			(await fetch(`${url}/v1/feedback/${id}`, { method: "DELETE" })).status,
+		).toBe(409);
+		taught.resolve();
+		await ended(url, job);
+		expect((await say()).status).toBe(409);
+		expect((await apply()).status).toBe(409);
 	});
 
 	it("what cannot be learnt says why; what was said by mistake is withdrawn", async () => {
