@@ -116,6 +116,7 @@ async function start(flags: ServeFlags): Promise<void> {
 		token: process.env.KEEPSIGHT_TOKEN || null,
 		hosts: flags.allowHost,
 		rate: flags.rate,
+		connections: 1024,
 		receiveMs: 30_000,
 		graceMs: 30_000,
 		limits: {

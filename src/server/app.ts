@@ -20,13 +20,14 @@ import { busy } from "./pool.ts";
 import { bodyLimit, errorHandler } from "./problem.ts";
 import { addScoring } from "./scoring.ts";
 
-const CONNECTIONS = 1024;
 /** Bytes of all bodies that arrive or are worked on. */
 const BODIES = 1 << 29;
 
 export interface AppOptions extends GuardOptions {
 	/** Requests of one address in a second. */
 	readonly rate: number;
+	/** At a time. */
+	readonly connections: number;
 	/** Time in which a request must have arrived. */
 	readonly receiveMs: number;
 	/** Files of the dashboard. */
@@ -45,7 +46,7 @@ const isOpen = (url: string, web: WebFiles): boolean =>
 
 export async function createApp(
 	plant: Plant,
-	{ token, self, hosts, rate, receiveMs, web }: AppOptions,
+	{ token, self, hosts, rate, connections, receiveMs, web }: AppOptions,
 ): Promise<FastifyInstance> {
 	const app = Fastify({
 		bodyLimit,
@@ -59,7 +60,7 @@ export async function createApp(
 			maxHeaderSize: 16_384,
 		},
 	});
-	app.server.maxConnections = CONNECTIONS;
+	app.server.maxConnections = connections;
 	app.setValidatorCompiler(validatorCompiler);
 	app.setSerializerCompiler(serializerCompiler);
 	app.setErrorHandler(

@@ -468,25 +468,26 @@ describe("hostile requests", () => {
 	});
 
 	it("more connections than it takes are closed, and those it has are served", async () => {
-		const { url } = await served(fake());
+		const { url } = await served(fake(), { connections: 10 });
 		const { hostname, port } = new URL(url);
 		const held = await Promise.all(
-			Array.from({ length: 1100 }, () => open(hostname, Number(port))),
+			Array.from({ length: 30 }, () => open(hostname, Number(port))),
 		);
-		const socket = held.find(({ closed }) => !closed());
-		expect(held.length).toBe(1100);
-		await expect
-			.poll(() => held.filter(({ closed }) => closed()).length, {
-				timeout: 10_000,
-			})
-			.toBeGreaterThanOrEqual(1100 - 1024);
+		const left = () => held.filter(({ closed }) => !closed());
+		await expect.poll(() => left().length, { timeout: 10_000 }).toBe(10);
 		expect(
-			await socket?.ask("GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+			await left()[0]?.ask("GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"),
 		).toContain("200 OK");
 		for (const { end } of held) end();
 		await expect
 			.poll(
-				async () => (await fetch(`${url}/health`).catch(() => null))?.status,
+				async () => {
+					const signal = AbortSignal.timeout(1000); // fetch waits on for a connection that is closed at once
+					const reply = await fetch(`${url}/health`, { signal }).catch(
+						() => null,
+					);
+					return reply?.status;
+				},
 				{ timeout: 10_000 },
 			)
 			.toBe(200);

@@ -159,6 +159,7 @@ export async function served(
 		token: null,
 		hosts: [],
 		rate: 100_000,
+		connections: 1024,
 		receiveMs: 30_000,
 		graceMs: 2000,
 		limits: { workers: 1, queue: 64, timeoutMs: 20_000 },
