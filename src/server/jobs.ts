@@ -122,10 +122,6 @@ export class Jobs {
 		return [...this.#jobs.values()].map((job) => job.reply).reverse();
 	}
 
-	get running(): boolean {
-		return [...this.#jobs.values()].some(({ state }) => state === "running");
-	}
-
 	get(id: string): JobReply {
 		return this.#job(id).reply;
 	}
