@@ -94,7 +94,7 @@ export class Predictor {
 
 	/** Files, as many at a time as are best seen together. */
 	async *read(
-		images: AsyncIterable<readonly Found[]>,
+		images: AsyncIterable<readonly Found[]> | Iterable<readonly Found[]>,
 		told: string | null,
 	): AsyncGenerator<readonly FoundPicture[]> {
 		for await (const all of images)

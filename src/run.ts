@@ -22,8 +22,8 @@ import {
 	isObject,
 	type Lock,
 	lockFolder,
-	readBytes,
 	readJsonObject,
+	readText,
 	removeTemporaries,
 	removeTree,
 	sha256,
@@ -688,6 +688,3 @@ export function readScoreFolder(dir: string): readonly ScoreStage[] {
 		.map(({ after, folder }) => stage(after, folder))
 		.filter((s) => s.categories.length > 0);
 }
-
-const readText = (path: string): string =>
-	Buffer.from(readBytes(path)).toString("utf8");

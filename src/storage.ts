@@ -187,6 +187,10 @@ export function removeTemporaries(dir: string): void {
 	}
 }
 
+/** A text file; errors as `readBytes` gives them. */
+export const readText = (path: string): string =>
+	Buffer.from(readBytes(path)).toString("utf8");
+
 /** SHA-256 in hex. */
 export const sha256 = (bytes: Uint8Array): string =>
 	createHash("sha256").update(bytes).digest("hex");
@@ -264,7 +268,7 @@ export function readBytes(path: string): Uint8Array {
 /** A file that may be absent (null) but, if there, must be a JSON object. */
 export function readJsonObject(path: string): Record<string, unknown> | null {
 	if (!existsSync(path)) return null;
-	const text = Buffer.from(readBytes(path)).toString("utf8");
+	const text = readText(path);
 	let value: unknown;
 	try {
 		value = JSON.parse(text);
@@ -792,13 +796,19 @@ const describe = (owner: Owner | null): string =>
 		? `process ${owner.pid} on ${JSON.stringify(owner.host)}`
 		: "an unknown process";
 
+/** Whether a process of this number exists on this machine. */
+export function isAlive(pid: number): boolean {
+	try {
+		process.kill(pid, 0); // asks only whether it exists
+		return true;
+	} catch (error) {
+		return codeOf(error) !== "ESRCH";
+	}
+}
+
 function isDead(owner: Owner): boolean {
 	if (owner.host !== hostname()) return false;
-	try {
-		process.kill(owner.pid, 0); // asks only whether it exists
-	} catch (error) {
-		if (codeOf(error) === "ESRCH") return true;
-	}
+	if (!isAlive(owner.pid)) return true;
 	const started = startOf(owner.pid);
 	return (
 		started === "exited" ||

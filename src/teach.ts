@@ -30,7 +30,7 @@ import {
 	type TaskState,
 	taskFolder,
 } from "./run.ts";
-import { readBytes, stableJson } from "./storage.ts";
+import { readText, stableJson } from "./storage.ts";
 import {
 	initialWeights,
 	learnStage,
@@ -363,11 +363,7 @@ async function decided(
 	const samples = [...category.normals, ...category.heldOut];
 	const table = run.reviewTable(id);
 	if (existsSync(table)) {
-		const refused = refusedIn(
-			Buffer.from(readBytes(table)).toString("utf8"),
-			table,
-			samples,
-		);
+		const refused = refusedIn(readText(table), table, samples);
 		const left = (list: readonly Sample[]) =>
 			list.filter(({ path }) => !refused.has(path));
 		const kept = {

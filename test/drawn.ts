@@ -43,3 +43,24 @@ export async function drawCategory(
 	for (let i = 0; i < test; i++)
 		await write(join(dir, "test/spot", `${i}.png`), 2000 + i, true);
 }
+
+/** The configuration of a run that learns such categories within seconds and trains nothing. */
+export const frozenRun = ({
+	root,
+	tasks,
+	out,
+}: {
+	readonly root: string;
+	readonly tasks: readonly string[];
+	readonly out: string;
+}): string => `name: run
+data: { root: ${root}, tasks: [${tasks.join(", ")}] }
+image_size: 112
+backbone: { name: keepsight-tiny }
+trainable: none
+pretext: { name: cutpaste }
+strategy: { name: frozen }
+memory: [{ name: patches, weight: 3 }, { name: dne }]
+out: ${out}
+threads: 1
+`;

@@ -23,7 +23,7 @@ import type { Prediction } from "../src/events.ts";
 import { verdictOf } from "../src/predictor.ts";
 import { Random } from "../src/random.ts";
 import { parseScores } from "../src/run.ts";
-import { drawCategory, size } from "./drawn.ts";
+import { drawCategory, frozenRun, size } from "./drawn.ts";
 import { cli, keepsight } from "./program.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-predict-"));
@@ -37,17 +37,11 @@ beforeAll(async () => {
 	const config = join(work, "run.yaml");
 	writeFileSync(
 		config,
-		`name: run
-data: { root: ${data}, tasks: [mvtec/a, mvtec/b] }
-image_size: 112
-backbone: { name: keepsight-tiny }
-trainable: none
-pretext: { name: cutpaste }
-strategy: { name: frozen }
-memory: [{ name: patches, weight: 3 }, { name: dne }]
-out: ${join(work, "out")}
-threads: 1
-`,
+		frozenRun({
+			root: data,
+			tasks: ["mvtec/a", "mvtec/b"],
+			out: join(work, "out"),
+		}),
 	);
 	const { status, stderr } = keepsight("train", "--config", config);
 	if (status !== 0) throw new Error(stderr);

@@ -72,11 +72,8 @@ export async function givenSamples(
 	told: string | null,
 ): Promise<NamedPicture[]> {
 	const found = await findImages(input);
-	async function* all() {
-		yield found;
-	}
 	const pictures: NamedPicture[] = [];
-	for await (const group of predictor.read(all(), told))
+	for await (const group of predictor.read([found], told))
 		for (const picture of group)
 			pictures.push({ name: picture.found.name, picture });
 	return pictures;

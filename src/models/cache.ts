@@ -18,6 +18,7 @@ import {
 	hashFile,
 	isObject,
 	readBytes,
+	readText,
 	removeTree,
 	stableJson,
 	writeAtomic,
@@ -297,9 +298,7 @@ function readJson(dir: string, file: string): Record<string, unknown> | null {
 	const path = join(dir, file);
 	if (!existsSync(path)) return null;
 	try {
-		const json: unknown = JSON.parse(
-			Buffer.from(readBytes(path)).toString("utf8"),
-		);
+		const json: unknown = JSON.parse(readText(path));
 		if (isObject(json)) return json;
 	} catch (error) {
 		if (error instanceof KeepsightError) throw error;
@@ -402,7 +401,7 @@ export function licenceOf(card: unknown): string | null {
 
 /** The front matter of a README.md: YAML between two lines of ---. A card that cannot be read states nothing. */
 function cardOf(path: string): unknown {
-	const text = Buffer.from(readBytes(path)).toString("utf8");
+	const text = readText(path);
 	const [, yaml] = /^\uFEFF?---\r?\n(.*?)\r?\n---/s.exec(text) ?? [];
 	if (yaml === undefined) return null;
 	const document = parseDocument(yaml, { logLevel: "silent" });

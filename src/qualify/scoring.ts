@@ -43,10 +43,7 @@ export class Scoring {
 	/** In their order. */
 	async files(found: readonly Found[], done = 0, total = found.length) {
 		const predictions: Prediction[] = [];
-		async function* all() {
-			yield found;
-		}
-		for await (const pictures of this.#predictor.read(all(), this.#told))
+		for await (const pictures of this.#predictor.read([found], this.#told))
 			for await (const { prediction } of this.#predictor.score(pictures)) {
 				predictions.push(prediction);
 				await this.told(done + predictions.length, total);

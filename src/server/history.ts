@@ -7,6 +7,7 @@ import { join } from "node:path";
 import Database from "libsql";
 import { fail } from "../errors.ts";
 import type { Verdict } from "../events.ts";
+import { isAnomalous } from "../metrics/image.ts";
 import { ensureFolder } from "../storage.ts";
 import type { Check, FeedbackReply, HistoryRow } from "./api.ts";
 
@@ -333,7 +334,9 @@ export class History {
 				threshold,
 				verdict: row.verdict as Verdict,
 				anomalous:
-					score === null || threshold === null ? null : score >= threshold,
+					score === null || threshold === null
+						? null
+						: isAnomalous(score, threshold),
 				task: row.task as string | null,
 				memoryVersion: row.version as number,
 				latencyMs: row.latency as number,

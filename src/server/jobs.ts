@@ -12,7 +12,13 @@ import type { RunEvent } from "../events.ts";
 import { inspectImage } from "../data/image.ts";
 import { decideReview, readReview } from "../review.ts";
 import { holdsRun, openRun } from "../run.ts";
-import { readBytes, removeTree, writeAtomic } from "../storage.ts";
+import {
+	isAlive,
+	readBytes,
+	readText,
+	removeTree,
+	writeAtomic,
+} from "../storage.ts";
 import type { Change, TeachJob, TeachResult } from "../teach.ts";
 import type { JobReply, jobBody } from "./api.ts";
 import { busy } from "./pool.ts";
@@ -179,7 +185,7 @@ export class Jobs {
 		const table = openRun(this.#options.memDir, "read").reviewTable(job.task);
 		writeAtomic(
 			table,
-			decideReview(textOf(table), table, (path) => !gone.has(path)),
+			decideReview(readText(table), table, (path) => !gone.has(path)),
 		);
 		job.odd = [];
 		return this.#run(job, this.#changeOf(job));
@@ -373,7 +379,7 @@ export class Jobs {
 
 	#oddOf(job: Job, table: string): Job["odd"] {
 		const numbers = new Map([...job.images].map(([n, { file }]) => [file, n]));
-		return readReview(textOf(table), table).flatMap(
+		return readReview(readText(table), table).flatMap(
 			({ path, score, picture }) => {
 				const image = numbers.get(path);
 				return image === undefined ? [] : [{ image, score, picture }];
@@ -425,15 +431,3 @@ function removeOrphans(own: string): void {
 			removeTree(join(all, name));
 	removeTree(own); // of one that had this number before
 }
-
-function isAlive(pid: number): boolean {
-	try {
-		process.kill(pid, 0); // asks only whether it exists
-		return true;
-	} catch (error) {
-		return (error as NodeJS.ErrnoException).code !== "ESRCH";
-	}
-}
-
-const textOf = (file: string): string =>
-	Buffer.from(readBytes(file)).toString("utf8");

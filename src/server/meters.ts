@@ -1,5 +1,6 @@
 /** What the server says of itself: Prometheus metrics, and of every product how its last images were, and whether they still look like those it was learnt from. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { isAnomalous } from "../metrics/image.ts";
 import { clopperPearson, quantile } from "../metrics/interval.ts";
 import type { LearntProduct } from "../scorer.ts";
 import type { NewPrediction } from "./history.ts";
@@ -127,7 +128,7 @@ export class Meters {
 		this.#predictions.inc({ task: task ?? "", verdict });
 		if (task === null || score === null || threshold === null) return;
 		const recent = this.#recent.get(task) ?? [];
-		recent.push({ anomalous: score >= threshold, score });
+		recent.push({ anomalous: isAnomalous(score, threshold), score });
 		if (recent.length > RECENT) recent.shift();
 		this.#recent.set(task, recent);
 	}

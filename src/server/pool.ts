@@ -66,11 +66,11 @@ export class Generation {
 		{
 			start,
 			workers,
-			tell = () => {},
+			tell,
 		}: {
 			readonly start: StartScorer;
 			readonly workers: number;
-			readonly tell?: Tell;
+			readonly tell: Tell;
 		},
 	): Promise<Generation> {
 		const generation = new Generation(memDir, version, start, tell);

@@ -22,7 +22,7 @@ import type {
 import { encodePng } from "../../src/data/image.ts";
 import { uint8 } from "../../src/engine/tensor.ts";
 import { Random } from "../../src/random.ts";
-import { drawCategory } from "../drawn.ts";
+import { drawCategory, frozenRun } from "../drawn.ts";
 import { keepsight } from "../program.ts";
 import { post } from "./fake.ts";
 import { type Running, serving } from "./running.ts";
@@ -49,17 +49,7 @@ beforeAll(async () => {
 	await drawCategory(join(data, "mvtec/b"), 1, 14, 5);
 	writeFileSync(
 		config,
-		`name: run
-data: { root: ${data}, tasks: [mvtec/a] }
-image_size: 112
-backbone: { name: keepsight-tiny }
-trainable: none
-pretext: { name: cutpaste }
-strategy: { name: frozen }
-memory: [{ name: patches, weight: 3 }, { name: dne }]
-out: ${join(work, "out")}
-threads: 1
-`,
+		frozenRun({ root: data, tasks: ["mvtec/a"], out: join(work, "out") }),
 	);
 	for (const task of ["mvtec/a", "mvtec/b"]) {
 		const { status, stderr } = keepsight(

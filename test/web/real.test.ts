@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { frozenRun } from "../drawn.ts";
 import { type Running, serving } from "../server/running.ts";
 import {
 	accessible,
@@ -31,17 +32,11 @@ describe.skipIf(noBrowser)(
 			const config = join(dir, "run.yaml");
 			writeFileSync(
 				config,
-				`name: run
-data: { root: ${dir}, tasks: [mvtec/tablet] }
-image_size: 112
-backbone: { name: keepsight-tiny }
-trainable: none
-pretext: { name: cutpaste }
-strategy: { name: frozen }
-memory: [{ name: patches, weight: 3 }, { name: dne }]
-out: ${join(dir, "out")}
-threads: 1
-`,
+				frozenRun({
+					root: dir,
+					tasks: ["mvtec/tablet"],
+					out: join(dir, "out"),
+				}),
 			);
 			server = await serving(
 				join(dir, "run"),
