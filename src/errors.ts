@@ -286,6 +286,19 @@ const wording = {
 		`${e.score} is no threshold. Give a score of at least 0, such as 2: what one good part in 100 exceeds.`,
 	FALSE_ALARMS_OUT_OF_RANGE: (e: { value: number }) =>
 		`A false-alarm rate of ${e.value} is impossible. Give a number between 0 and 1, such as 0.01 for one good part in 100.`,
+	// queue
+	REDIS_UNUSABLE: (e: { name: string; problem: string }) =>
+		`Cannot use the Redis at ${e.name}: ${e.problem}. Check --redis and that server.`,
+	JOB_REFUSED: (e: { problem: string }) =>
+		`A job of the queue was refused: ${e.problem}. Nothing was run for it.`,
+	WORKER_UNFIT: (e: { problem: string; remedy: string }) =>
+		`This worker cannot take the job that it was given, and handed it back: ${e.problem}. ${e.remedy}`,
+	STORE_UNUSABLE: (e: { store: string; problem: string }) =>
+		`Cannot use the store ${e.store}: ${e.problem}. Check --store, its address and the credentials in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY); what was computed stays in its run folder.`,
+	PATH_NOT_SHARED: (e: { where: string; path: string }) =>
+		`${e.where} is ${JSON.stringify(e.path)}, which other machines cannot find. With --redis, start here and there in the shared folder, and give paths that are relative to it and stay below it.`,
+	SHARD_FAILED: (e: { images: number; first: string; reason: string }) =>
+		`${e.images} images from ${e.first} on could not be scored by any worker: ${e.reason}`,
 	// server
 	TOKEN_NEEDED: (e: { host: string }) =>
 		`Listening on ${e.host} opens the server to other machines, so it needs a token: set the environment variable KEEPSIGHT_TOKEN to at least 16 characters, or listen on 127.0.0.1.`,

@@ -11,7 +11,7 @@
  */
 import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { csvNumber, csvPlain, csvText, parseCsv } from "./csv.ts";
 import { fail } from "./errors.ts";
 import type { ScoreRow as MetricRow } from "./metrics/index.ts";
@@ -272,6 +272,17 @@ export class Run {
 		if (json && json.format !== format)
 			throw fail("FORMAT_VERSION", { path, found: json.format, known: format });
 		return json;
+	}
+	/** SHA-256 over the results: the manifest of memory/, all scores and metrics.json. None of them knows of times and places. */
+	digest(): string {
+		const texts = [this.memory.digest(), stableJson(this.readMetrics())];
+		const stages = existsSync(join(this.dir, names.scores))
+			? this.readAllScores()
+			: [];
+		for (const { after, categories } of stages)
+			for (const { file, rows } of categories)
+				texts.push(`${after} ${basename(file)}\n${formatScores(rows)}`);
+		return sha256(Buffer.from(texts.join("\0")));
 	}
 	/** Full path of what `writeVisualization` writes. */
 	visualization(name: string): string {

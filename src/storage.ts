@@ -451,6 +451,14 @@ export class VersionedFolder {
 		return bytes;
 	}
 
+	/** SHA-256 over the hashes of all files and the further entries. */
+	digest(): string {
+		const { files: entries, meta } = this.#manifest;
+		return sha256(
+			Buffer.from(stableJson({ files: Object.fromEntries(entries), meta })),
+		);
+	}
+
 	/** Reads and checks every file: what `doctor` and `eval` call before they trust a copied folder. */
 	verify(): void {
 		for (const path of this.paths) this.read(path);

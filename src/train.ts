@@ -235,6 +235,7 @@ export async function trainAll(
 				cell,
 				state: "failed",
 				message,
+				...(error instanceof KeepsightError && { code: error.code }),
 				...(stack !== undefined && { stack }),
 			});
 		}

@@ -6,7 +6,8 @@ import { parseConfig, runDir, type TaskEntry } from "../../src/config.ts";
 import { fail, Interrupted } from "../../src/errors.ts";
 import type { RunEvent } from "../../src/events.ts";
 import { cellsOf, ordersOf, studyDir } from "../../src/study/cells.ts";
-import { runCells, type StartCells } from "../../src/study/ledger.ts";
+import { runCells } from "../../src/study/ledger.ts";
+import { localPool, type StartCells } from "../../src/study/local.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-ledger-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
@@ -237,8 +238,7 @@ describe("ledger", () => {
 		const list = cells(name);
 		const entries = await runCells(list, {
 			dir: studyDir({ ...config, name }),
-			start,
-			jobs: 1,
+			dispatch: localPool(start, 1),
 			onEvent: (e) => events.push(e),
 		});
 		return { states: list.map((c) => entries[c.key]?.state), events, list };
