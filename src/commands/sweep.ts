@@ -10,9 +10,6 @@ import { stableJson, writeAtomic } from "../storage.ts";
 import { type Cell, gridCells, ordersOf, studyDir } from "../study/cells.ts";
 import { type Dispatch, runCells } from "../study/ledger.ts";
 import { localPool } from "../study/local.ts";
-import { redisPool } from "../study/queue/cells.ts";
-import { connect } from "../study/queue/redis.ts";
-import { openStore } from "../study/queue/store.ts";
 import { summarise } from "../study/summary.ts";
 import {
 	type ConfigFlags,
@@ -213,6 +210,9 @@ async function overRedis(
 	flags: SweepFlags,
 	notice: (text: string) => void,
 ): Promise<{ readonly dispatch: Dispatch; close(): void }> {
+	const { redisPool } = await import("../study/queue/cells.ts"); // .1 s that other commands need not wait
+	const { connect } = await import("../study/queue/redis.ts");
+	const { openStore } = await import("../study/queue/store.ts");
 	const store = await openStore(flags.store);
 	const connection = await connect(url, notice);
 	return {

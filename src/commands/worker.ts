@@ -6,9 +6,6 @@ import { isDirectory } from "../data/files.ts";
 import { usableDevice } from "../devices.ts";
 import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
-import { connect } from "../study/queue/redis.ts";
-import { openStore } from "../study/queue/store.ts";
-import { work } from "../study/queue/worker.ts";
 import {
 	type DeviceFlags,
 	type QueueFlags,
@@ -75,6 +72,9 @@ export function addWorker(program: Command): void {
 }
 
 async function start(flags: WorkerFlags): Promise<void> {
+	const { connect } = await import("../study/queue/redis.ts"); // .1 s that other commands need not wait
+	const { openStore } = await import("../study/queue/store.ts");
+	const { work } = await import("../study/queue/worker.ts");
 	const url = redisUrl({ redis: true, ...flags }, called) as string;
 	const root = resolve(flags.root ?? ".");
 	if (!(await isDirectory(root)))

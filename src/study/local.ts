@@ -1,6 +1,6 @@
 /** Runs cells in processes of this machine. It is given the function that starts one. */
 import { runDir } from "../config.ts";
-import { Interrupted, KeepsightError } from "../errors.ts";
+import { type ErrorCode, Interrupted, KeepsightError } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
 import { holdsRun, openRun } from "../run.ts";
 import type { TrainJob } from "../train.ts";
@@ -17,6 +17,20 @@ export type StartCells = (
 		readonly signal?: AbortSignal;
 	},
 ) => Promise<unknown>;
+
+/** Errors of ours that may be gone the next time; all others come again with the same configuration and data. */
+const passing: readonly string[] = [
+	"CANNOT_READ",
+	"CANNOT_WRITE",
+	"CHILD_LOST",
+	"LOCKED",
+	"LOCK_LOST",
+	"STORE_UNUSABLE",
+] satisfies ErrorCode[];
+
+/** Whether to try again what failed so; null: not an error of ours. */
+export const isPassing = (code: string | null): boolean =>
+	code === null || passing.includes(code);
 
 /** `jobs` processes at a time, each with an equal share of the threads; cells that share data and draws in one, while there are enough of them. */
 export const localPool =
@@ -95,7 +109,7 @@ async function runGroup(
 	const left = new Set(byKey.keys());
 	const failures = new Map<string, number>();
 	let running: { cell: Cell; began: number } | null = null;
-	const end = (ending: Omit<Ending, "seconds">) => {
+	const end = (ending: Omit<Ending, "seconds">, code: string | null = null) => {
 		if (!running) return;
 		const { cell, began } = running;
 		const state = ledger.end(cell, {
@@ -107,7 +121,7 @@ async function runGroup(
 		if (state !== "failed") return;
 		const failed = (failures.get(cell.key) ?? 0) + 1;
 		failures.set(cell.key, failed);
-		if (failed > retries) left.delete(cell.key);
+		if (failed > retries || !isPassing(code)) left.delete(cell.key);
 	};
 	while (left.size > 0) {
 		let ended = 0;
@@ -137,7 +151,10 @@ async function runGroup(
 							running = { cell: told, began: performance.now() };
 							ledger.begin(told);
 						} else {
-							end({ state: event.state, message: event.message ?? null });
+							end(
+								{ state: event.state, message: event.message ?? null },
+								event.code,
+							);
 							ended += 1;
 						}
 						onEvent(event, told);

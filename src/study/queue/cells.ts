@@ -34,6 +34,7 @@ export const redisPool =
 	(
 		{ connection, queue }: Pick<DriveOptions, "connection" | "queue">,
 		store: Store,
+		seenMs = SEEN_MS,
 	): Dispatch =>
 	async (open, { ledger, retries, onEvent, signal }) => {
 		for (const { config } of open)
@@ -93,7 +94,7 @@ export const redisPool =
 					await store.fetch({ study, config: cell.config, attempt });
 					if (digestOf(cell) !== digest) {
 						unseen = Number.isNaN(unseen) ? performance.now() : unseen;
-						if (performance.now() - unseen < SEEN_MS) return false;
+						if (performance.now() - unseen < seenMs) return false;
 						return failed(
 							`its run folder does not hold what the worker on ${worker.host} reported`,
 						);

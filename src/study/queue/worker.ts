@@ -16,7 +16,7 @@ import type { Prediction, RunEvent } from "../../events.ts";
 import type { PredictJob } from "../../predict.ts";
 import { openRun } from "../../run.ts";
 import { digestOf } from "../cells.ts";
-import { jobOf, type StartCells } from "../local.ts";
+import { isPassing, jobOf, type StartCells } from "../local.ts";
 import type { WorkerName } from "../ledger.ts";
 import {
 	type CellJob,
@@ -107,11 +107,11 @@ export async function work(options: WorkerOptions): Promise<void> {
 				await job.moveToDelayed(Date.now() + IN_USE_MS, token);
 				throw new DelayedError();
 			}
-			if (error instanceof KeepsightError && error.code === "JOB_REFUSED") {
-				log(error.message);
-				throw new UnrecoverableError(error.message);
-			}
-			throw error;
+			const { message } = error as Error;
+			log(`failed: ${message}`);
+			throw isPassing(error instanceof KeepsightError ? error.code : null)
+				? error
+				: new UnrecoverableError(message);
 		} finally {
 			running.delete(id);
 			ended.signal.removeEventListener("abort", halt);
