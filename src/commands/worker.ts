@@ -35,7 +35,7 @@ export function addWorker(program: Command): void {
 	const command = program
 		.command("worker")
 		.description(
-			"run what sweeps and bulk scoring put into a queue, until interrupted; what is under way is then handed back",
+			"run what sweeps and bulk scoring put into a queue; SIGTERM or Ctrl-C hands back what is under way and ends it",
 		);
 	withQueueFlags(command)
 		.option(
