@@ -198,11 +198,11 @@ describe("one door", () => {
 			),
 		).toEqual([]);
 	});
-	it("to the network: models/hub.ts and server/", () => {
+	it("to the network: models/hub.ts, study/queue/ and server/", () => {
 		expect(
 			matching(
-				/(?<![.#\w])fetch\(|(from|import|require)\s*\(?\s*["'](node:(https?|http2|net|tls|dgram|dns)\b|undici|@huggingface\/)[^"']*["']/,
-				/^(models\/hub\.ts$|server\/)/,
+				/(?<![.#\w])fetch\(|(from|import|require)\s*\(?\s*["'](node:(https?|http2|net|tls|dgram|dns)\b|undici|ioredis|bullmq|@aws-sdk\/|@huggingface\/)[^"']*["']/,
+				/^(models\/hub\.ts$|study\/queue\/|server\/)/,
 			),
 		).toEqual([]);
 	});

@@ -91,7 +91,7 @@ export const redisPool =
 					if (!parsed.success)
 						return failed("its worker reported something else than a result");
 					const { digest, seconds, worker, attempt } = parsed.data;
-					await store.fetch({ study, config: cell.config, attempt });
+					await store.retrieve({ study, config: cell.config, attempt });
 					if (digestOf(cell) !== digest) {
 						unseen = Number.isNaN(unseen) ? performance.now() : unseen;
 						if (performance.now() - unseen < seenMs) return false;

@@ -80,7 +80,7 @@ export class S3Store implements Store {
 			);
 	}
 
-	async fetch(artefact: Artefact): Promise<void> {
+	async retrieve(artefact: Artefact): Promise<void> {
 		const dir = runDir(artefact.config);
 		const folder = this.#folderOf(artefact);
 		const names = (await this.#keys(folder)).map((key) =>

@@ -21,7 +21,7 @@ export interface Store {
 	/** After a run: puts it where the sweep finds it. */
 	publish(artefact: Artefact): Promise<void>;
 	/** Before it is counted: brings it into its run folder. */
-	fetch(artefact: Artefact): Promise<void>;
+	retrieve(artefact: Artefact): Promise<void>;
 }
 
 /** The folder that all were started in: nothing is copied. */
@@ -35,7 +35,7 @@ export const folderStore: Store = {
 			: `${dir} here is not the folder that the sweep writes into`;
 	},
 	publish: () => Promise.resolve(),
-	fetch: () => Promise.resolve(),
+	retrieve: () => Promise.resolve(),
 };
 
 /** The store of an address: s3://BUCKET/PREFIX, or the shared folder where none is given. */

@@ -78,7 +78,7 @@ describe("an S3 store", () => {
 			`bucket/sweeps/one/${study}/gpm-seed0/1-2-3/run.json`, // last: without it there is no run
 		);
 		writeAtomic(join(runDir(at("there")), "old"), "of an earlier attempt");
-		await store.fetch({ study, config: at("there"), attempt: "1-2-3" });
+		await store.retrieve({ study, config: at("there"), attempt: "1-2-3" });
 		expect(filesIn("there")).toEqual(files);
 	});
 
@@ -87,11 +87,11 @@ describe("an S3 store", () => {
 		written();
 		await store.publish({ study, config: at("here"), attempt: "1" });
 		await expect(
-			store.fetch({ study, config: at("there"), attempt: "2" }),
+			store.retrieve({ study, config: at("there"), attempt: "2" }),
 		).rejects.toThrow(/holds no finished run/);
 		server.objects.delete(`bucket/${study}/gpm-seed0/1/run.json`);
 		await expect(
-			store.fetch({ study, config: at("there"), attempt: "1" }),
+			store.retrieve({ study, config: at("there"), attempt: "1" }),
 		).rejects.toMatchObject({ code: "STORE_UNUSABLE" });
 	});
 
@@ -108,7 +108,7 @@ describe("an S3 store", () => {
 		server.objects.set(`${folder}/run.json`, Buffer.from("{}"));
 		server.objects.set(`${folder}/../../../evil`, Buffer.from("x"));
 		await expect(
-			store.fetch({ study, config: at("there"), attempt: "1" }),
+			store.retrieve({ study, config: at("there"), attempt: "1" }),
 		).rejects.toMatchObject({ code: "UNSAFE_PATH" });
 		expect(readdirSync(work)).not.toContain("evil");
 	});
