@@ -83,11 +83,14 @@ async function start(flags: WorkerFlags): Promise<void> {
 			problem: "there is no such folder for --root",
 		});
 	process.chdir(root);
-	const progress = createProgress({
-		color: flags.color,
-		...(flags.quiet && { quiet: flags.quiet }),
-	});
-	const log = (text: string) => progress.onEvent({ type: "notice", text });
+	const progress = createProgress({ color: flags.color });
+	const live = process.stderr.isTTY === true && flags.quiet !== true;
+	/** With the time: a worker runs for days. */
+	const log = (text: string) => {
+		if (flags.quiet) return;
+		progress.close();
+		console.error(`${new Date().toISOString()} ${text.replaceAll("\n", " ")}`);
+	};
 	const device = await usableDevice(flags.device, log);
 	const store = await openStore(flags.store);
 	const connection = await connect(url, log);
@@ -109,7 +112,10 @@ async function start(flags: WorkerFlags): Promise<void> {
 				start: startCells(device),
 				predict: (job, options) =>
 					launch({ kind: "predict", ...job }, { ...options, device }),
-				onEvent: progress.onEvent,
+				onEvent: (event) => {
+					if (event.type === "notice") log(event.text);
+					else if (live && event.type === "progress") progress.onEvent(event);
+				},
 				log,
 				signal,
 			}),

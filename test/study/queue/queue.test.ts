@@ -1,4 +1,5 @@
 /** Cells over a real Redis, run by workers of this process that pretend to train: each is counted once, whatever goes away meanwhile. */
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import {
 	existsSync,
@@ -273,6 +274,46 @@ describe.skipIf(noRedis)(`cells over Redis${skipped}`, () => {
 		await working(url, second.start);
 		expect(states(await swept(url, cells))).toEqual(all(4, "finished"));
 		expect(second.starts).toEqual([1]);
+	});
+
+	it("a cell that ends its worker each time is given up; the rest goes on", async () => {
+		const { url } = await redisUp();
+		const script = `
+			import { connect } from "${home}/dist/study/queue/redis.js";
+			import { folderStore } from "${home}/dist/study/queue/store.js";
+			import { work } from "${home}/dist/study/queue/worker.js";
+			await work({
+				connection: await connect("${url}", () => {}),
+				queue: "work", confines: { root: process.cwd(), followLinks: false, threads: 4 },
+				jobs: 1, store: folderStore, anyVersion: false, leaseMs: 600,
+				start: () => process.kill(process.pid, "SIGKILL"), predict: () => {}, onEvent: () => {}, log: () => {},
+				signal: new AbortController().signal,
+			});`;
+		let deaths = 0;
+		let over = false;
+		/** As a supervisor starts them again. */
+		const dying = async () => {
+			while (!over) {
+				const child = spawn(
+					process.execPath,
+					["--input-type=module", "-e", script],
+					{ stdio: "ignore" },
+				);
+				open.push({ stop: () => Promise.resolve(child.kill("SIGKILL")) });
+				await once(child, "exit");
+				deaths += 1;
+			}
+		};
+		const deadly = dying();
+		const cells = await studyOf("deadly", 1);
+		const found = await swept(url, cells, { retries: 1 });
+		over = true;
+		expect(found.entries[0]).toMatchObject({
+			state: "failed",
+			message: expect.stringMatching(/stalled more than/),
+		});
+		expect(deaths).toBe(4);
+		void deadly;
 	});
 
 	it("what comes again the same way is not tried again", async () => {
