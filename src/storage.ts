@@ -317,10 +317,39 @@ export function checkPath(path: string, where: string): string {
 	return path;
 }
 
+// ---- formats ----
+
+/** What lifts a file of one format version to the next; tests add an older one. */
+type Lift = (json: Record<string, unknown>) => Record<string, unknown>;
+
+/** The present format version of each kind of stored file, and how files of earlier versions (the key) become files of the next. */
+export const formats = {
+	run: { present: 1, lifts: {} as Record<number, Lift> },
+	metrics: { present: 1, lifts: {} as Record<number, Lift> },
+	manifest: { present: 1, lifts: {} as Record<number, Lift> },
+};
+
+/** A stored object in the present format, lifted step by step if it is older. What is newer, or says no version, is refused. */
+export function inPresentFormat(
+	kind: keyof typeof formats,
+	path: string,
+	json: Record<string, unknown>,
+): Record<string, unknown> {
+	const { present, lifts } = formats[kind];
+	const found = json.format;
+	let lifted = json;
+	for (let version = found; version !== present; version++) {
+		const lift = typeof version === "number" ? lifts[version] : undefined;
+		if (typeof version !== "number" || !lift)
+			throw fail("FORMAT_VERSION", { path, found, known: present });
+		lifted = { ...lift(lifted), format: version + 1 };
+	}
+	return lifted;
+}
+
 // ---- folders of several files that change together ----
 
 const manifestName = "manifest.json";
-const manifestFormat = 1;
 /** Manifests of earlier versions that are kept, one a file. */
 const earlierFolder = "@versions"; // no task's folder has such a name (run.ts)
 const earlierFile = (version: number) =>
@@ -441,11 +470,15 @@ export class VersionedFolder {
 	read(path: string): Uint8Array {
 		const entry = this.#manifest.files.get(path);
 		const full = join(this.dir, path);
-		if (!entry)
-			throw fail("DAMAGED", {
+		const damaged = (problem: string) =>
+			fail("DAMAGED", {
 				path: full,
-				problem: `version ${this.version} of ${this.dir} has no such file`,
+				problem,
+				earlier: this.#earlier().manifests.find((kept) => !kept.files.has(path))
+					?.version,
 			});
+		if (!entry)
+			throw damaged(`version ${this.version} of ${this.dir} has no such file`);
 		this.#refuseLinks(path);
 		const stat = lstatSync(full, { throwIfNoEntry: false });
 		if (!stat) {
@@ -456,21 +489,14 @@ export class VersionedFolder {
 					opened: this.version,
 					now,
 				});
-			throw fail("DAMAGED", { path: full, problem: "the file is missing" });
+			throw damaged("the file is missing");
 		}
-		if (!stat.isFile())
-			throw fail("DAMAGED", { path: full, problem: "it is not a plain file" });
+		if (!stat.isFile()) throw damaged("it is not a plain file");
 		if (stat.size !== entry.bytes)
-			throw fail("DAMAGED", {
-				path: full,
-				problem: `${stat.size} bytes instead of ${entry.bytes}`,
-			});
+			throw damaged(`${stat.size} bytes instead of ${entry.bytes}`);
 		const bytes = readBytes(full);
 		if (sha256(bytes) !== entry.sha256)
-			throw fail("DAMAGED", {
-				path: full,
-				problem: "its content does not match its SHA-256",
-			});
+			throw damaged("its content does not match its SHA-256");
 		return bytes;
 	}
 
@@ -521,6 +547,7 @@ export class VersionedFolder {
 		meta: Readonly<Record<string, unknown>>,
 		history: number | undefined,
 	): void {
+		this.#guard();
 		const before = this.#manifest;
 		const onDisk = readManifest(this.dir).version;
 		if (onDisk !== before.version)
@@ -639,27 +666,37 @@ function manifestText(
 	entries: ReadonlyMap<string, Entry>,
 	meta: Readonly<Record<string, unknown>>,
 ): string {
-	for (const key of ["format", "version", "files"])
+	for (const key of ["format", "version", "files", "sha256"])
 		if (key in meta) throw new Error(`manifest: "${key}" is reserved`);
-	return stableJson({
+	const content = {
 		...meta,
-		format: manifestFormat,
+		format: formats.manifest.present,
 		version,
 		files: Object.fromEntries(entries),
-	});
+	};
+	return stableJson({ ...content, sha256: ownHash(content) });
 }
+
+/** What a manifest says of itself: a flipped bit of a number in it would otherwise go unseen. */
+const ownHash = (content: object): string =>
+	sha256(Buffer.from(stableJson(content)));
 
 function readManifest(dir: string, name = manifestName): Manifest {
 	const path = join(dir, name);
 	const json = readJsonObject(path);
 	if (!json) return { version: 0, files: new Map(), meta: {} };
-	const { format, version, files: listed, ...meta } = json;
-	if (format !== manifestFormat)
-		throw fail("FORMAT_VERSION", {
+	const { sha256: stated, ...content } = json;
+	if (stated !== undefined && stated !== ownHash(content))
+		throw fail("DAMAGED", {
 			path,
-			found: format,
-			known: manifestFormat,
+			problem: "its content does not match its SHA-256",
 		});
+	const {
+		format: _,
+		version,
+		files: listed,
+		...meta
+	} = inPresentFormat("manifest", path, content);
 	if (!isCount(version) || version === 0)
 		throw fail("DAMAGED", {
 			path,
@@ -790,8 +827,10 @@ function startHeart(fd: number, beat: number): () => void {
 	const ended = new Int32Array(new SharedArrayBuffer(4));
 	const thread = new Worker(heartFile, {
 		workerData: { fd, beat, ended } satisfies Heart,
+		execArgv: [],
 		trackUnmanagedFds: false, // the descriptor is the main thread's
 	});
+	thread.on("error", () => undefined); // without it the lock may be taken over, which every write asks after
 	thread.unref();
 	return () => {
 		Atomics.store(ended, 0, 1);
@@ -972,11 +1011,14 @@ function stateOf(owner: Owner): "dead" | "running" | "unknown" {
 	return /^[Tt]$/.test(statOf(owner.pid)?.[0] ?? "") ? "unknown" : "running";
 }
 
-/** "<machine id> <boot id> <namespace of processes>": where a process number means one process. A container has a namespace of its own. */
+/** "<machine> <boot> <namespace of processes>": where a process number means one process. A container has a namespace of its own. */
 function systemOf(): string | null {
 	try {
+		const machine = existsSync("/etc/machine-id")
+			? sha256(Buffer.from(`keepsight ${read("/etc/machine-id")}`)) // the number itself is to be told to nobody
+			: "";
 		return [
-			existsSync("/etc/machine-id") ? read("/etc/machine-id") : "",
+			machine.slice(0, 16),
 			read("/proc/sys/kernel/random/boot_id"),
 			readlinkSync("/proc/self/ns/pid"),
 		].join(" ");

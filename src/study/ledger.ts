@@ -77,7 +77,9 @@ export async function runCells(
 	{ dir, start, jobs, onEvent, signal }: StudyOptions,
 ): Promise<Readonly<Record<string, LedgerEntry>>> {
 	ensureFolder(dir);
-	const lock = lockFolder(dir);
+	const lock = lockFolder(dir, {
+		onWait: (text) => onEvent({ type: "notice", text }, null),
+	});
 	try {
 		const ledger = new Ledger(dir);
 		const open = cells.filter(
