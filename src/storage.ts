@@ -66,12 +66,13 @@ export const isBookkeeping = (name: string): boolean =>
 /** Throws where this process may no longer write: a lock's `check`. */
 export type Guard = () => void;
 
-/** Replaces the file as a whole, or leaves the old one. Missing parents are made. `guard` is asked last, before the new one gets its name. */
+/** Replaces the file as a whole, or leaves the old one. Missing parents are made. `guard` is asked before anything, and last before the new one gets its name. */
 export function writeAtomic(
 	path: string,
 	content: Uint8Array | string,
 	guard?: Guard,
 ): void {
+	guard?.();
 	const bytes = typeof content === "string" ? Buffer.from(content) : content;
 	const folder = dirname(path);
 	ensureFolder(folder);
