@@ -1,5 +1,6 @@
 /** Whether pictures are still those that a run began with: asked without decoding any. */
-import { open } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
 import { sha256 } from "../storage.ts";
 import { mapLimited } from "./files.ts";
 import type { LearnTask } from "./task.ts";
@@ -32,17 +33,17 @@ export async function fingerprint({ categories }: LearnTask): Promise<string> {
 async function sizeAndPart(
 	path: string,
 ): Promise<readonly [bytes: number, part: string] | readonly []> {
-	const file = await open(path).catch(() => null);
-	if (!file) return [];
 	try {
-		const { size } = await file.stat();
-		const buffer = Buffer.alloc(PART);
-		const at = Math.max(0, Math.floor((size - PART) / 2));
-		const { bytesRead } = await file.read(buffer, 0, PART, at);
-		return [size, sha256(buffer.subarray(0, bytesRead))];
+		const { size } = await stat(path);
+		const start = Math.max(0, Math.floor((size - PART) / 2));
+		const chunks: Buffer[] = [];
+		for await (const chunk of createReadStream(path, {
+			start,
+			end: start + PART - 1,
+		}))
+			chunks.push(chunk as Buffer);
+		return [size, sha256(Buffer.concat(chunks))];
 	} catch {
 		return [];
-	} finally {
-		await file.close();
 	}
 }
