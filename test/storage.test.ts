@@ -660,8 +660,9 @@ describe("VersionedFolder", () => {
 						return;
 					}
 					expect(failed, at).toMatchObject({ code: "CANNOT_WRITE" });
-					expect(String(failed), at).toContain(code);
-					expect(String(failed), at).toContain(dir);
+					const { message } = failed as Error;
+					expect(message, at).toContain(code);
+					expect(message, at).toContain(dir);
 					if (folder.version === 1)
 						expect(contents(folder), at).toEqual({ old: "1" });
 				},
