@@ -133,7 +133,7 @@ export function openRun(
 	try {
 		if (mode === "update") {
 			removeTemporaries(dir);
-			return new Run(dir, existingRecord(dir), lock);
+			return goneOnWith(dir, existingRecord(dir), lock, notice);
 		}
 		if (!start) throw new Error(`openRun: mode "${mode}" needs what to start`);
 		if (mode === "fresh") removeRun(dir);
@@ -142,13 +142,8 @@ export function openRun(
 			if (mode === "new") throw fail("RUN_EXISTS", { dir });
 			removeTemporaries(dir);
 			const record = continued(dir, earlier, start, force);
-			const dropped = dropDamagedState(dir);
-			const run = new Run(dir, record, lock);
+			const run = goneOnWith(dir, record, lock, notice);
 			if (record !== earlier) run.save({}); // forced: on record before anything is learnt with it
-			if (dropped) {
-				run.log({ type: "notice", ...dropped });
-				notice?.(dropped.text);
-			}
 			run.memory.tidy();
 			run.checkpoint.tidy();
 			return run;
@@ -195,8 +190,7 @@ export class Run {
 	readonly dir: string;
 	/** What was learnt. */
 	readonly memory: VersionedFolder;
-	/** The state within a task, so that --resume need not start it again; `clear()` once the task is learnt. */
-	readonly checkpoint: VersionedFolder;
+	#checkpoint: VersionedFolder | null = null;
 	#record: RunRecord;
 	readonly #lock: Lock | null;
 
@@ -205,10 +199,16 @@ export class Run {
 		this.dir = dir;
 		this.#record = record;
 		this.#lock = lock;
-		const open = (name: string) =>
-			VersionedFolder.open(join(dir, name), this.#guard);
-		this.memory = open(names.memory);
-		this.checkpoint = open(names.checkpoint);
+		this.memory = VersionedFolder.open(join(dir, names.memory), this.#guard);
+	}
+
+	/** The state within a task, so that --resume need not start it again; `clear()` once the task is learnt. Who reads a run needs none. */
+	get checkpoint(): VersionedFolder {
+		this.#checkpoint ??= VersionedFolder.open(
+			join(this.dir, names.checkpoint),
+			this.#guard,
+		);
+		return this.#checkpoint;
 	}
 
 	get record(): RunRecord {
@@ -442,23 +442,27 @@ function continued(
 	};
 }
 
-/** What is saved within a task can be made again, to the same bytes: damaged, it is dropped. Returns what to say of it. */
-function dropDamagedState(
+/** An existing run, to be changed. What is saved within a task can be made again, to the same bytes: damaged, it is dropped. */
+function goneOnWith(
 	dir: string,
-): { readonly text: string; readonly damage: string } | null {
-	const folder = join(dir, names.checkpoint);
+	record: RunRecord,
+	lock: Lock,
+	notice: OpenOptions["notice"],
+): Run {
+	const run = new Run(dir, record, lock);
 	try {
-		VersionedFolder.open(folder).verify();
-		return null;
+		run.checkpoint.verify();
 	} catch (error) {
 		if (!(error instanceof KeepsightError) || error.code === "CANNOT_READ")
 			throw error;
+		const folder = join(dir, names.checkpoint);
 		removeTree(folder);
-		return {
-			text: `What was saved within a task, in ${folder}, is damaged and was dropped: the task starts anew from what was learnt before it, with the same result.`,
-			damage: error.message,
-		};
+		const text = `What was saved within a task, in ${folder}, is damaged and was dropped: the task starts anew from what was learnt before it, with the same result.`;
+		run.log({ type: "notice", text, damage: error.message });
+		notice?.(text);
+		return new Run(dir, record, lock);
 	}
+	return run;
 }
 
 /** "train.epochs: 10 -> 20" for every value that differs; lists are compared as a whole. */

@@ -919,7 +919,7 @@ function readLock(path: string): Seen | null {
 			closeSync(fd);
 		}
 	} catch (error) {
-		if (codeOf(error) === "ENOENT") return null;
+		if (["ENOENT", "ESTALE"].includes(codeOf(error))) return null; // gone; so a network file system says it of what it still knew
 		throw fail("CANNOT_READ", { path, code: codeOf(error) });
 	}
 }

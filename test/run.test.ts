@@ -318,7 +318,7 @@ describe("opening", () => {
 			],
 		])(
 			"is dropped, said, and logged: %s",
-			(_, file, damage: ((b: Buffer) => Buffer) | null) => {
+			(kind, file, damage: ((b: Buffer) => Buffer) | null) => {
 				const run = open("new");
 				const add = new Map([[state.slice(11), Buffer.from("abcdef")]]);
 				run.checkpoint.commit({ add, meta: { epoch: 7 } });
@@ -326,10 +326,13 @@ describe("opening", () => {
 				const path = join(dir, file);
 				if (damage) writeFileSync(path, damage(readFileSync(path)));
 				else rmSync(path);
+				openRun(dir, "read"); // needs none
 				const told: string[] = [];
-				const again = openRun(dir, "resume", start(), {
-					notice: (text) => told.push(text),
-				});
+				const notice = (text: string) => told.push(text);
+				const again =
+					kind === "empty"
+						? openRun(dir, "update", undefined, { notice })
+						: openRun(dir, "resume", start(), { notice });
 				opened.push(again);
 				expect(again.checkpoint.version).toBe(0);
 				expect(told).toEqual([
