@@ -325,6 +325,22 @@ describe("a process that computes", () => {
 	);
 });
 
+it("case 7: a run in the folder of a silent machine says why it waits, then learns", async () => {
+	const lock = join(dirOf("shared"), ".lock");
+	const owner = { host: "elsewhere", pid: 7, token: "theirs", lease: 200 };
+	mkdirSync(dirOf("shared"), { recursive: true });
+	writeFileSync(lock, JSON.stringify(owner));
+	const notices: string[] = [];
+	await trained("shared", "resume", (event) => {
+		if (event.type === "notice") notices.push(event.text);
+	});
+	expect(notices).toEqual([
+		expect.stringMatching(/process 7 on "elsewhere".*Waiting up to 1 s/),
+	]);
+	expectSameBytes(dirOf("whole"), dirOf("shared"));
+	expect(existsSync(lock)).toBe(false);
+});
+
 describe("what a run learns from", () => {
 	const other = join(work, "other");
 	const image = join(other, "mvtec/b/train/good/3.png");
