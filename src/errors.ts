@@ -40,6 +40,8 @@ const reasons: Readonly<Record<string, string>> = {
 	EMFILE:
 		"this process has too many open files (EMFILE). Raise the limit with `ulimit -n 4096`",
 	ENFILE: "the system has too many open files (ENFILE). Close other programs",
+	EFBIG:
+		"the file would be larger than the file system or `ulimit -f` allows (EFBIG). Raise the limit, or choose a folder on another disk",
 	ENOENT: "there is no such file or folder (ENOENT). Check the path",
 	ENOTDIR:
 		"a part of the path is a file, not a folder (ENOTDIR). Choose another path",
@@ -334,8 +336,13 @@ const wording = {
 		`Refused the file name ${JSON.stringify(e.path)} in ${e.where}: stored files have relative names of letters, digits and ._+%@=~-, parted by "/", without "..". The manifest may have been tampered with: use a copy from a source you trust.`,
 	FORMAT_VERSION: (e: { path: string; found: unknown; known: number }) =>
 		`${e.path} has format version ${JSON.stringify(e.found) ?? "none"}; this Keepsight reads version ${e.known}. Use the Keepsight version that wrote it, or learn again into a new folder.`,
-	DAMAGED: (e: { path: string; problem: string }) =>
-		`${e.path} is damaged: ${e.problem}. Restore it from a copy, or learn again with "keepsight train --config FILE --fresh".`,
+	DAMAGED: (e: {
+		path: string;
+		problem: string;
+		/** A version that was kept and does not need the file. */
+		earlier?: number | undefined;
+	}) =>
+		`${e.path} is damaged: ${e.problem}. Restore it from a copy, or ${e.earlier === undefined ? `learn again with "keepsight train --config FILE --fresh"` : `go back to version ${e.earlier}, which does not need it: keepsight rollback --mem_dir DIR --to ${e.earlier}`}.`,
 	FILE_CHANGED_IN_PLACE: (e: { path: string; dir: string }) =>
 		`${e.path} is already part of the stored version in ${e.dir} and has other bytes. Stored files are never changed in place: give the new content a new name (hashedName).`,
 	FOLDER_CHANGED: (e: { dir: string; opened: number; now: number }) =>

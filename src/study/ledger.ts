@@ -80,7 +80,9 @@ export async function runCells(
 	{ dir, dispatch, onEvent, signal, retries = 0 }: StudyOptions,
 ): Promise<Readonly<Record<string, LedgerEntry>>> {
 	ensureFolder(dir);
-	const lock = lockFolder(dir);
+	const lock = lockFolder(dir, {
+		onWait: (text) => onEvent({ type: "notice", text }, null),
+	});
 	try {
 		const ledger = new Ledger(dir, lock.check);
 		const notice = (text: string) => onEvent({ type: "notice", text }, null);
