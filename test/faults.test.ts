@@ -35,6 +35,7 @@ import { Random } from "../src/random.ts";
 import { files, VersionedFolder } from "../src/storage.ts";
 import { cellsOf, studyDir } from "../src/study/cells.ts";
 import { runCells } from "../src/study/ledger.ts";
+import { localPool } from "../src/study/local.ts";
 import { train } from "../src/train.ts";
 import { drawCategory, size } from "./drawn.ts";
 import { keepsight } from "./program.ts";
@@ -249,10 +250,12 @@ describe("a process that computes", () => {
 			Object.values(
 				await runCells(cells, {
 					dir: studyDir(config),
-					jobs: 1,
+					dispatch: localPool(
+						(jobs, { processes, onEvent }) =>
+							launch({ kind: "cells", jobs, processes }, { onEvent }),
+						1,
+					),
 					onEvent: () => {},
-					start: (jobs, { processes, onEvent }) =>
-						launch({ kind: "cells", jobs, processes }, { onEvent }),
 				}),
 			).map(({ label, state, message }) => [label, state, message]);
 		expect(await compared()).toEqual([
