@@ -60,6 +60,7 @@ import {
 } from "./run.ts";
 import { strategies } from "./strategies/index.ts";
 import type { Rehearsal, StrategyDefinition } from "./strategies/strategy.ts";
+import { Tracker } from "./tracking/tracker.ts";
 import {
 	firstTrained,
 	type Network,
@@ -145,9 +146,12 @@ export async function train(
 		),
 		{ force: job.force },
 	);
+	emit({ type: "opened", dir: job.dir });
+	const tracker = new Tracker(run);
 	let knowledge: Knowledge | null = null;
 	let eyes: Eyes | null = null;
 	try {
+		tracker.start();
 		knowledge =
 			run.memory.version > 0
 				? Knowledge.load(run.memory, config.threads)
@@ -174,6 +178,7 @@ export async function train(
 			const context: StageContext = {
 				config,
 				run,
+				tracker,
 				trunk,
 				eyes,
 				localiser,
@@ -205,7 +210,11 @@ export async function train(
 				await evaluateStage(context, stage, knowledge, testTasks, seconds);
 		}
 		const results = writeResults(run, knowledge, testTasks);
+		tracker.end(null);
 		return { results, text: formatResults(results) };
+	} catch (error) {
+		tracker.end(error);
+		throw error;
 	} finally {
 		run.close();
 		await eyes?.release();
@@ -303,7 +312,7 @@ async function evaluateStage(
 	testTasks: readonly Task[],
 	seconds: number | null,
 ): Promise<void> {
-	const { config, run, eyes, localiser, draws } = context;
+	const { config, run, tracker, eyes, localiser, draws } = context;
 	const { emit, stop, taskIndex, taskCount } = context;
 	const progress = { emit, stop, taskIndex, taskCount };
 	const seen = testTasks.slice(0, row + 1);
@@ -334,6 +343,7 @@ async function evaluateStage(
 			},
 		}),
 	});
+	tracker.row(task.id, taskIndex, results);
 	if (draws && row === taskCount - 1)
 		await visualise(run, seen, found, localiser, progress);
 	run.checkLock();
@@ -449,6 +459,7 @@ function stagesOf(
 interface StageContext extends Watcher {
 	readonly config: RunConfig;
 	readonly run: Run;
+	readonly tracker: Tracker;
 	readonly trunk: Trunk;
 	readonly eyes: Eyes;
 	readonly localiser: Localiser;
@@ -479,6 +490,7 @@ async function trainStage(
 	{
 		config,
 		run,
+		tracker,
 		trunk,
 		network,
 		strategy,
@@ -538,7 +550,7 @@ async function trainStage(
 			heldOut,
 			start,
 			checkpoint: run.checkpoint,
-			emit: logged(run, emit),
+			emit: tracked(tracker, emit),
 			stop,
 		});
 	} finally {
@@ -566,11 +578,11 @@ function settingsOf({ train: t, pretext, seed }: RunConfig): LearnSettings {
 	};
 }
 
-/** Epochs go to the log file as well. */
-const logged =
-	(run: Run, emit: Watcher["emit"]): Watcher["emit"] =>
+/** Epochs are recorded before anyone hears of them. */
+const tracked =
+	(tracker: Tracker, emit: Watcher["emit"]): Watcher["emit"] =>
 	(event) => {
-		if (event.type === "epoch") run.log(event);
+		if (event.type === "epoch") tracker.epoch(event);
 		emit(event);
 	};
 

@@ -111,6 +111,8 @@ export function createProgress(
 				case "epoch":
 					if (flags.verbose && !flags.quiet) print(epochLine(event));
 					break;
+				case "opened":
+					break;
 				case "prediction":
 					break; // a result, which the command prints
 				case "cell":

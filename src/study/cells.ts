@@ -1,7 +1,7 @@
 /**
  * A comparison is made of cells: one run for every strategy, seed and order. A cell's key is the hash of its resolved configuration and
  * the program's version, so that a finished one is found again whatever else the comparison has grown to. Not in it: where the run
- * lies, threads (they change last digits), and the content of images and of a backbone's folder.
+ * lies, who is told of it, threads (they change last digits), and the content of images and of a backbone's folder.
  */
 import { join } from "node:path";
 import {
@@ -139,7 +139,13 @@ export function cellsOf(
 					memory,
 					seed,
 				};
-				const { out: _out, name: _name, threads: _threads, ...decisive } = cell;
+				const {
+					out: _out,
+					name: _name,
+					threads: _threads,
+					tracking,
+					...decisive
+				} = cell;
 				const key = sha256(
 					Buffer.from(stableJson({ ...decisive, version })),
 				).slice(0, 16);
@@ -151,6 +157,10 @@ export function cellsOf(
 					key,
 					config: {
 						...cell,
+						tracking: {
+							...tracking,
+							experiment: tracking.experiment ?? config.name,
+						},
 						out: studyDir(config),
 						name: `${strategy.name}-seed${seed}-order${order}-${key.slice(0, 8)}`,
 					},
