@@ -44,6 +44,7 @@ import {
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
+import { createTracking } from "./tracking.ts";
 
 const name = "keepsight compare";
 
@@ -128,6 +129,9 @@ async function compare(flags: CompareFlags): Promise<void> {
 		},
 	);
 	for (const text of notices) progress.onEvent({ type: "notice", text });
+	const tracking = createTracking((text) =>
+		progress.onEvent({ type: "notice", text }),
+	);
 	const hint =
 		"What is finished is kept; the same command goes on where this one stopped.";
 	const ledger = await interruptible(hint, (signal) =>
@@ -136,15 +140,17 @@ async function compare(flags: CompareFlags): Promise<void> {
 			start: (jobs, { processes, ...options }) =>
 				launch({ kind: "cells", jobs, processes }, { ...options, device }),
 			jobs: flags.jobs,
-			// several at a time are told apart by their names
-			onEvent: (event, cell) =>
+			onEvent: (event, cell) => {
+				if (cell) tracking.onEvent(event, cell.config);
+				// several at a time are told apart by their names
 				progress.onEvent(
 					"task" in event && cell && flags.jobs > 1
 						? { ...event, task: `${nameOf(cell)}  ${event.task}` }
 						: event,
-				),
+				);
+			},
 			signal,
-		}),
+		}).finally(() => tracking.close(cells.map((cell) => cell.config))),
 	).finally(progress.close);
 	const comparison = summarise(...outcomes(cells, ledger), { published });
 	await write(dir, comparison);

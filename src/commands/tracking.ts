@@ -9,23 +9,28 @@ const PATIENCE_MS = 10_000;
 export interface Tracking {
 	/** An event of the run of this configuration. */
 	onEvent(event: RunEvent, config: RunConfig): void;
-	/** For when no run goes on any more. */
-	close(): Promise<void>;
+	/** For when no run goes on any more. `others`: finished before, which may have something left to tell. */
+	close(others?: readonly RunConfig[]): Promise<void>;
 }
 
 /** `notice`: for what could not be sent. */
 export function createTracking(notice: (text: string) => void): Tracking {
 	const shippers = new Map<string, Shipper>();
+	const follow = (config: RunConfig) => {
+		const dir = runDir(config);
+		const shipper = shippers.has(dir) ? null : shipperOf(config, dir);
+		if (shipper) shippers.set(dir, shipper);
+	};
 	return {
 		onEvent(event, config) {
-			const dir = runDir(config);
-			if (event.type === "opened" && !shippers.has(dir)) {
-				const shipper = shipperOf(config, dir); // from here on nobody else follows this run
-				if (shipper) shippers.set(dir, shipper);
+			if (event.type === "opened") {
+				follow(config); // before, another process may be at it, and tells of it itself
+				for (const shipper of shippers.values()) shipper.poke(); // the last lines of those that have ended
 			}
-			shippers.get(dir)?.poke();
+			shippers.get(runDir(config))?.poke();
 		},
-		async close() {
+		async close(others = []) {
+			for (const config of others) follow(config);
 			const until = performance.now() + PATIENCE_MS;
 			let lines = 0;
 			const behind: string[] = [];
@@ -37,11 +42,11 @@ export function createTracking(notice: (text: string) => void): Tracking {
 				if (!unsent) continue;
 				lines += unsent.lines;
 				behind.push(dir);
-				({ problem } = unsent);
+				problem ||= unsent.problem;
 			}
 			if (behind.length > 0)
 				notice(
-					`MLflow has not been told everything (${problem}): ${lines} lines wait in log.jsonl of ${behind.length === 1 ? behind[0] : `${behind.length} runs, such as ${behind[0]}`}. The same command goes on with them (train: with --resume, also when the run is finished).`,
+					`MLflow has not been told everything (${problem}): ${lines} lines wait in log.jsonl of ${behind.length === 1 ? behind[0] : `${behind.length} runs, such as ${behind[0]}`}. The same command sends them (train: with --resume, also when the run is finished).`,
 				);
 		},
 	};

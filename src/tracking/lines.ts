@@ -24,7 +24,7 @@ const startLine = z
 		resumed: z.boolean().describe("whether the log was begun before"),
 		name: z.string().describe("`name` of the configuration"),
 		order: z.array(z.string()).describe("ids of the tasks as they are learnt"),
-		seed: z.int(),
+		seed: z.int().describe("of all draws"),
 		config: z
 			.string()
 			.describe(
@@ -83,7 +83,9 @@ const endLine = z
 	.object({
 		type: z.literal("end"),
 		time,
-		state: z.enum(["finished", "interrupted", "failed"]),
+		state: z
+			.enum(["finished", "interrupted", "failed"])
+			.describe("interrupted: by a signal"),
 		message: z.string().nullable().describe("why it failed"),
 	})
 	.describe("the process left the run; a killed one leaves none");
@@ -93,7 +95,7 @@ const memoryLine = z
 		time,
 		version: count().describe("of the memory, after the change"),
 		change: z.string().describe('such as "learn mvtec/bottle"'),
-		seconds: z.number(),
+		seconds: z.number().describe("it took"),
 	})
 	.describe(
 		"`learn`, `forget`, `threshold` or `rollback` changed what was learnt",

@@ -10,13 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { type RunConfig, snake } from "../config.ts";
 import { logFile, shippedFile } from "../run.ts";
-import {
-	isObject,
-	readJsonObject,
-	sha256,
-	stableJson,
-	writeAtomic,
-} from "../storage.ts";
+import { isObject, sha256, stableJson, writeAtomic } from "../storage.ts";
 import { version } from "../version.ts";
 import { type Line, type LineOf, parseLine, scalarsOf } from "./lines.ts";
 
@@ -101,7 +95,7 @@ type State = z.output<typeof stateSchema>;
 
 /** A line of the log and where it ends. */
 interface Logged {
-	readonly line: Line | null;
+	readonly read: () => Line | null;
 	readonly end: number;
 }
 
@@ -117,8 +111,8 @@ export class Shipper {
 	readonly #authorization: string | null = null;
 	readonly #end = new AbortController();
 	#sending: Promise<void> | null = null;
-	/** Whether something came while it was sending. */
-	#again = false;
+	/** Bytes of the log when all of it was told. */
+	#size = -1;
 	/** By the clock of performance.now(). */
 	#notBefore = 0;
 	#backoff: number;
@@ -139,21 +133,20 @@ export class Shipper {
 
 	/** Looks at the log and sends what is new, unless it did so just now or waits for a server to come back. Returns at once. */
 	poke(): void {
-		this.#again = this.#sending !== null;
-		if (this.#again || this.#refused || performance.now() < this.#notBefore)
+		if (this.#sending || this.#refused || performance.now() < this.#notBefore)
 			return;
 		this.#sending = this.#attempt(false).finally(() => {
 			this.#sending = null;
-			if (this.#again) this.poke();
 		});
 	}
 
 	/** For when the run's process has ended: tries for so long to send the rest. null: all is sent. */
 	async close(patienceMs: number): Promise<Unsent | null> {
-		const timer = setTimeout(() => this.#end.abort(), patienceMs);
+		const late = () => this.#end.abort(new Error("no answer came in time"));
+		const timer = setTimeout(late, patienceMs);
 		const { signal } = this.#end;
 		try {
-			while (this.#sending) await this.#sending;
+			await this.#sending;
 			while (!this.#refused) {
 				await this.#attempt(true);
 				if (this.#problem === null || signal.aborted) break;
@@ -189,9 +182,9 @@ export class Shipper {
 
 	/** `ended`: no process writes the log any more. */
 	async #send(ended: boolean): Promise<void> {
-		const { all, start } = await this.#log();
-		if (!start) return;
-		let state = this.#stored(start, all) ?? (await this.#open(start));
+		const { size, all, start } = await this.#log();
+		if (!start || (size === this.#size && !ended)) return;
+		let state = (await this.#stored(start, all)) ?? (await this.#open(start));
 		const told = (offset: number) => {
 			state = { ...state, offset };
 			writeAtomic(shippedFile(this.#options.dir), stableJson(state));
@@ -205,8 +198,9 @@ export class Shipper {
 			metrics = [];
 			told(end);
 		};
-		for (const { line, end: after } of all) {
+		for (const { read, end: after } of all) {
 			if (after <= state.offset) continue;
+			const line = read();
 			const change = line && changeOf(line);
 			if (change) {
 				await flush();
@@ -216,8 +210,8 @@ export class Shipper {
 			if (change || metrics.length >= limits.metrics) await flush();
 		}
 		await flush();
-		const last = all.findLast(({ line }) => line && changeOf(line))?.line;
-		if (ended && last?.type === "start")
+		this.#size = size;
+		if (ended && isCutOff(all))
 			await this.#ask("runs/update", {
 				run_id: state.id,
 				status: statusOf.failed, // killed
@@ -227,6 +221,7 @@ export class Shipper {
 
 	/** Its whole lines, and the one that names the run. */
 	async #log(): Promise<{
+		readonly size: number;
 		readonly all: readonly Logged[];
 		readonly start: LineOf<"start"> | null;
 	}> {
@@ -243,17 +238,25 @@ export class Shipper {
 			from = to + 1, to = bytes.indexOf(10, from)
 		)
 			all.push({
-				line: parseLine(bytes.toString("utf8", from, to)),
+				read: () => parseLine(bytes.toString("utf8", from, to)),
 				end: to + 1,
 			});
-		const start = all.find(({ line }) => line?.type === "start")?.line;
-		return { all, start: start?.type === "start" ? start : null };
+		for (const { read } of all) {
+			const line = read();
+			if (line?.type === "start")
+				return { size: bytes.length, all, start: line };
+		}
+		return { size: bytes.length, all, start: null };
 	}
 
-	/** What mlflow.json says, where it speaks of this run and this server. */
-	#stored({ run }: LineOf<"start">, all: readonly Logged[]): State | null {
+	/** What mlflow.json says, where it speaks of this run and this server; a damaged one is none. */
+	async #stored(
+		{ run }: LineOf<"start">,
+		all: readonly Logged[],
+	): Promise<State | null> {
 		const { url, dir } = this.#options;
-		const { data } = stateSchema.safeParse(readJsonObject(shippedFile(dir)));
+		const text = await readFile(shippedFile(dir), "utf8").catch(() => "");
+		const { data } = stateSchema.safeParse(jsonOf(text));
 		const fits =
 			data?.run === run &&
 			data.url === url &&
@@ -383,7 +386,8 @@ export class Shipper {
 	async #waiting(): Promise<number> {
 		try {
 			const { all, start } = await this.#log();
-			const from = (start && this.#stored(start, all)?.offset) ?? 0;
+			const stored = start && (await this.#stored(start, all));
+			const from = stored?.offset ?? 0;
 			return all.filter(({ end }) => end > from).length;
 		} catch {
 			return 0; // the log itself cannot be read
@@ -400,12 +404,22 @@ const experimentSchema = z.object({
 
 function understood<T>(schema: z.ZodType<T>, answer: unknown): T {
 	const { data } = schema.safeParse(answer);
-	if (data === undefined) throw new Refused("it does not answer as MLflow does");
+	if (data === undefined)
+		throw new Refused("it does not answer as MLflow does");
 	return data;
 }
 
 const isCalled = (error: unknown, code: string): boolean =>
 	error instanceof Refused && error.code === code;
+
+/** Whether the process that wrote it last was killed. */
+function isCutOff(all: readonly Logged[]): boolean {
+	for (const { read } of all.toReversed()) {
+		const line = read();
+		if (line && changeOf(line)) return line.type === "start";
+	}
+	return false;
+}
 
 /** What a line changes in the state of a run. */
 function changeOf(line: Line): object | null {

@@ -10,7 +10,8 @@ import type { Run } from "../run.ts";
 /** Remainders of all bytes for CRC-32C (Castagnoli): RFC 3720, 12.1, with the polynomial's bits reversed. */
 const table = Uint32Array.from({ length: 256 }, (_, byte) => {
 	let c = byte;
-	for (let bit = 0; bit < 8; bit++) c = c & 1 ? (c >>> 1) ^ 0x82f63b78 : c >>> 1;
+	for (let bit = 0; bit < 8; bit++)
+		c = c & 1 ? (c >>> 1) ^ 0x82f63b78 : c >>> 1;
 	return c;
 });
 

@@ -28,9 +28,7 @@ export class Tracker {
 		this.#events = new EventFile(run);
 		const path = logFile(run.dir);
 		this.#begun = existsSync(path);
-		const lines = this.#begun
-			? readText(path).split("\n").map(parseLine)
-			: [];
+		const lines = this.#begun ? readText(path).split("\n").map(parseLine) : [];
 		for (const line of lines)
 			if (line?.type === "epoch" || line?.type === "row") this.#note(line);
 		const first = lines.find((line) => line?.type === "start");
@@ -71,9 +69,7 @@ export class Tracker {
 			taskIndex,
 			step:
 				1 +
-				this.#last(
-					(logged) => logged.type === "epoch" || logged.task !== task,
-				),
+				this.#last((logged) => logged.type === "epoch" || logged.task !== task),
 			metrics: Object.fromEntries(
 				Object.entries(matrices).map(([name, matrix]) => [
 					name,
