@@ -176,6 +176,14 @@ describe("opening", () => {
 		expect(open("resume", other).record.seed).toBe(43); // from now on, these are the settings of the run
 	});
 
+	it("resumes whoever is told of it", () => {
+		const told = (mlflow: string | null) =>
+			start({ config: { ...start().config, tracking: { mlflow } } });
+		open("new").close();
+		open("resume", told(null)).close();
+		open("resume", told("http://tracker")).close();
+	});
+
 	it("does not ask for old versions where nothing is left to learn", () => {
 		const run = open("new");
 		for (const id of run.record.order) run.setTask(id, "learnt", 1);

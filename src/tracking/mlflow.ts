@@ -148,11 +148,16 @@ export class Shipper {
 		try {
 			await this.#sending;
 			while (!this.#refused) {
+				const before = this.#problem;
 				await this.#attempt(true);
-				if (this.#problem === null || signal.aborted) break;
-				await sleep(this.#notBefore - performance.now(), undefined, {
-					signal,
-				}).catch(() => undefined);
+				if (this.#problem === null || this.#refused) break;
+				if (signal.aborted)
+					this.#problem = before ?? this.#problem; // says more than that time is up
+				else
+					await sleep(this.#notBefore - performance.now(), undefined, {
+						signal,
+					}).catch(() => undefined);
+				if (signal.aborted) break;
 			}
 		} finally {
 			clearTimeout(timer);
