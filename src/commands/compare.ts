@@ -134,24 +134,31 @@ async function compare(flags: CompareFlags): Promise<void> {
 	);
 	const hint =
 		"What is finished is kept; the same command goes on where this one stopped.";
-	const ledger = await interruptible(hint, (signal) =>
-		runCells(cells, {
-			dir,
-			start: (jobs, { processes, ...options }) =>
-				launch({ kind: "cells", jobs, processes }, { ...options, device }),
-			jobs: flags.jobs,
-			onEvent: (event, cell) => {
-				if (cell) tracking.onEvent(event, cell.config);
-				// several at a time are told apart by their names
-				progress.onEvent(
-					"task" in event && cell && flags.jobs > 1
-						? { ...event, task: `${nameOf(cell)}  ${event.task}` }
-						: event,
-				);
-			},
-			signal,
-		}).finally(() => tracking.close(cells.map((cell) => cell.config))),
-	).finally(progress.close);
+	const ledger = await interruptible(hint, async (signal) => {
+		let done: readonly RunConfig[] = []; // also by earlier processes
+		try {
+			const entries = await runCells(cells, {
+				dir,
+				start: (jobs, { processes, ...options }) =>
+					launch({ kind: "cells", jobs, processes }, { ...options, device }),
+				jobs: flags.jobs,
+				onEvent: (event, cell) => {
+					if (cell) tracking.onEvent(event, cell.config);
+					// several at a time are told apart by their names
+					progress.onEvent(
+						"task" in event && cell && flags.jobs > 1
+							? { ...event, task: `${nameOf(cell)}  ${event.task}` }
+							: event,
+					);
+				},
+				signal,
+			});
+			done = cells.map((cell) => cell.config);
+			return entries;
+		} finally {
+			await tracking.close(done);
+		}
+	}).finally(progress.close);
 	const comparison = summarise(...outcomes(cells, ledger), { published });
 	await write(dir, comparison);
 	console.log(

@@ -70,16 +70,20 @@ async function train(flags: TrainFlags): Promise<void> {
 			progress.onEvent(event);
 			tracking.onEvent(event, ready);
 		};
-		return launch(
-			{
-				kind: "train",
-				config: ready,
-				dir,
-				mode,
-				force: flags.force === true,
-			},
-			{ onEvent, signal, device },
-		).finally(tracking.close);
+		try {
+			return await launch(
+				{
+					kind: "train",
+					config: ready,
+					dir,
+					mode,
+					force: flags.force === true,
+				},
+				{ onEvent, signal, device },
+			);
+		} finally {
+			await tracking.close();
+		}
 	}).finally(progress.close);
 	console.log(
 		flags.json

@@ -13,6 +13,23 @@ interface Metric {
 	readonly timestamp: number;
 	readonly step: number;
 }
+interface Pair {
+	readonly key: string;
+	readonly value: string;
+}
+/** Of all requests together; each has its own. */
+interface Body {
+	readonly name: string;
+	readonly run_id?: string;
+	readonly run_name: string;
+	readonly experiment_id: string;
+	readonly experiment_ids: readonly string[];
+	readonly filter: string;
+	readonly status: string;
+	readonly tags: readonly Pair[];
+	readonly params?: readonly Pair[];
+	readonly metrics?: readonly Metric[];
+}
 export interface FakeRun {
 	readonly id: string;
 	readonly name: string;
@@ -93,10 +110,9 @@ export class FakeMlflow {
 		say(status, JSON.stringify(answer));
 	}
 
-	// biome-ignore lint/suspicious/noExplicitAny: bodies of many kinds
 	#do(
 		path: string,
-		body: any,
+		body: Body,
 		query: URLSearchParams,
 	): { status: number; answer: object } {
 		const ok = (answer: object = {}) => ({ status: 200, answer });
@@ -140,10 +156,7 @@ export class FakeMlflow {
 					name: body.run_name,
 					experiment: body.experiment_id,
 					tags: Object.fromEntries(
-						body.tags.map((t: { key: string; value: string }) => [
-							t.key,
-							t.value,
-						]),
+						body.tags.map(({ key, value }) => [key, value]),
 					),
 					params: {},
 					metrics: new Map(),
@@ -158,7 +171,7 @@ export class FakeMlflow {
 					(body.params?.length ?? 0) > 100
 				)
 					return refuse(400, "INVALID_PARAMETER_VALUE");
-				for (const m of (body.metrics ?? []) as Metric[])
+				for (const m of body.metrics ?? [])
 					run?.metrics.set(`${m.step} ${m.key} ${m.timestamp} ${m.value}`, m);
 				for (const { key, value } of body.params ?? []) {
 					const known = run?.params[key];

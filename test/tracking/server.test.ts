@@ -71,6 +71,20 @@ function keepsight(
 		child.on("close", (status) => done({ status, stderr }));
 	});
 }
+interface StoredRun {
+	readonly info: { readonly run_id: string };
+	readonly data: {
+		readonly metrics: readonly object[];
+		readonly params: readonly object[];
+	};
+}
+interface Answer {
+	readonly experiment?: { readonly experiment_id: string };
+	readonly runs?: readonly StoredRun[];
+	/** Without a step: at 0. */
+	readonly metrics?: readonly { readonly step?: number }[];
+}
+
 const dirOf = (name: string) => join(work, "out", name, "Anomaly");
 const linesOf = (dir: string): Line[] =>
 	readFileSync(join(dir, "log.jsonl"), "utf8")
@@ -180,7 +194,7 @@ describe("MLflow", () => {
 			if (server.pid !== undefined) process.kill(-server.pid, "SIGKILL"); // its workers as well
 		});
 
-		const ask = async (path: string, body?: object): Promise<any> => {
+		const ask = async (path: string, body?: object): Promise<Answer> => {
 			const reply = await fetch(`${url}/api/2.0/mlflow/${path}`, {
 				...(body && {
 					method: "POST",
@@ -188,7 +202,7 @@ describe("MLflow", () => {
 					headers: { "content-type": "application/json" },
 				}),
 			});
-			return reply.json();
+			return (await reply.json()) as Answer;
 		};
 
 		it("holds the run as log.jsonl tells it: every metric at its step and time, parameters, state; resumed, it is the same run", async () => {
@@ -207,10 +221,10 @@ describe("MLflow", () => {
 			const runs = async () =>
 				(
 					await ask("runs/search", {
-						experiment_ids: [experiment.experiment_id],
+						experiment_ids: [experiment?.experiment_id],
 					})
-				).runs;
-			const [run, ...others] = await runs();
+				).runs ?? [];
+			const [run, ...others] = (await runs()) as [StoredRun, ...StoredRun[]];
 			expect(others).toEqual([]);
 			expect(run.info).toMatchObject({ run_name: "real", status: "FINISHED" });
 			expect(run.data.params).toContainEqual({
@@ -233,7 +247,7 @@ describe("MLflow", () => {
 					`metrics/get-history?${new URLSearchParams({ run_id: run.info.run_id, metric_key: key })}`,
 				);
 				expect(
-					metrics.map(({ step, ...rest }: { step?: number }) => ({
+					metrics?.map(({ step, ...rest }) => ({
 						step: step ?? 0,
 						...rest,
 					})),
@@ -246,7 +260,7 @@ describe("MLflow", () => {
 			);
 			const [again, ...more] = await runs();
 			expect(more).toEqual([]);
-			expect(again.info.run_id).toBe(run.info.run_id);
+			expect(again?.info.run_id).toBe(run.info.run_id);
 			const { metrics } = await ask(
 				`metrics/get-history?${new URLSearchParams({ run_id: run.info.run_id, metric_key: "train/loss" })}`,
 			);
