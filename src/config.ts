@@ -81,6 +81,13 @@ export interface RunConfig {
 		readonly falseAlarms: number;
 	};
 	readonly seed: number;
+	/** Who else is told how the run goes; decides no number. */
+	readonly tracking: {
+		/** Address of an MLflow server, without a slash at its end. */
+		readonly mlflow: string | null;
+		/** null: the run's name. */
+		readonly experiment: string | null;
+	};
 	readonly out: string;
 	readonly threads: number;
 	/** "auto", or as engine/device.ts names them. */
@@ -282,6 +289,16 @@ const memory = z
 		},
 	);
 
+/** What is wrong with an address of a tracker; null: nothing. Never repeats it: it may hold a password. */
+function trackerProblem(address: string): string | null {
+	if (!/^https?:\/\//.test(address) || !URL.canParse(address))
+		return "expected an address that begins with https:// or http://";
+	const { username, password, search, hash } = new URL(address);
+	if (username || password)
+		return "it must not hold a password, which would be written to run.json; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN";
+	return search || hash ? "an address without ? and # is needed" : null;
+}
+
 const fields = z.strictObject({
 	name: z
 		.string()
@@ -461,6 +478,29 @@ const fields = z.strictObject({
 		.prefault({})
 		.describe("what `keepsight sweep` runs; `train` does not read it"),
 	seed: z.int().min(0).default(42),
+	tracking: z
+		.strictObject({
+			mlflow: z
+				.string()
+				.refine((url) => trackerProblem(url) === null, {
+					error: ({ input }) => String(trackerProblem(String(input))),
+				})
+				.transform((url) => url.replace(/\/+$/, ""))
+				.nullable()
+				.default(null)
+				.describe(
+					"address of an MLflow server that is told how the run goes, such as http://127.0.0.1:5000; null: none",
+				),
+			experiment: z
+				.string()
+				.min(1)
+				.max(250)
+				.nullable()
+				.default(null)
+				.describe("MLflow's experiment; null: the run's name"),
+		})
+		.prefault({})
+		.describe("changes nothing in a run"),
 	out: z
 		.string()
 		.min(1)
@@ -586,6 +626,7 @@ const notVaried = [
 	"compare",
 	"sweep",
 	"orders",
+	"tracking",
 ];
 
 function combinations(

@@ -44,6 +44,8 @@ export interface Prediction {
 }
 
 export type RunEvent =
+	/** The run folder is open for writing, and nobody else writes to it. */
+	| { readonly type: "opened"; readonly dir: string }
 	/** Something the user should know; never an error. */
 	| { readonly type: "notice"; readonly text: string }
 	/** Work of one phase on one task; `done` of `total` units ("images", "steps"). `detail` is short, such as "loss 0.412". */
@@ -64,8 +66,11 @@ export type RunEvent =
 	| {
 			readonly type: "epoch";
 			readonly task: string;
+			readonly taskIndex: number;
 			readonly epoch: number;
 			readonly epochs: number;
+			/** Training steps of the task up to here. */
+			readonly steps: number;
 			readonly loss: number;
 			readonly accuracy: number;
 			readonly seconds: number;

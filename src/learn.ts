@@ -208,8 +208,10 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 			job.emit({
 				type: "epoch",
 				task: task.id,
+				taskIndex,
 				epoch: epoch + 1,
 				epochs: settings.epochs,
+				steps: (epoch + 1) * stepsPerEpoch,
 				loss: numbers.loss,
 				accuracy: numbers.accuracy,
 				seconds,

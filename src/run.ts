@@ -6,6 +6,7 @@
  *   scores/after-NN/<slug>.csv   one row a test image, after NN tasks           visualizations/
  *   memory/                      what was learnt: a VersionedFolder             checkpoint/ state within a task, for --resume
  *   review/                      odd images that wait for a person              serve/      what a server keeps (src/server)
+ *   tensorboard/                 the numbers of log.jsonl as event files        mlflow.json how much of log.jsonl MLflow has (src/tracking)
  *
  * Durations, dates and machines are in run.json and log.jsonl only: memory/ and scores/ depend on config and seed alone.
  */
@@ -16,6 +17,7 @@ import { csvNumber, csvPlain, csvText, parseCsv } from "./csv.ts";
 import { fail, KeepsightError } from "./errors.ts";
 import type { ScoreRow as MetricRow } from "./metrics/index.ts";
 import {
+	append,
 	appendLine,
 	checkPath,
 	formats,
@@ -46,6 +48,8 @@ const names = {
 	serve: "serve",
 	report: "report.html",
 	log: "log.jsonl",
+	tensorboard: "tensorboard",
+	mlflow: "mlflow.json",
 } as const;
 
 export interface TaskState {
@@ -180,6 +184,12 @@ export const memoryFolder = (dir: string): string => join(dir, names.memory);
 
 /** What a server keeps of its own: history, what operators said. No new run deletes it. */
 export const serverFolder = (dir: string): string => join(dir, names.serve);
+
+/** One event a line (src/tracking/lines.ts). */
+export const logFile = (dir: string): string => join(dir, names.log);
+
+/** How much of the log MLflow has been told: the one file that is not written by who holds the lock, but by who started that process. */
+export const shippedFile = (dir: string): string => join(dir, names.mlflow);
 
 /** Whether the folder holds a run of any format version. */
 export const holdsRun = (dir: string): boolean =>
@@ -361,9 +371,19 @@ export class Run {
 	log(event: object): void {
 		this.checkLock();
 		appendLine(
-			join(this.dir, names.log),
+			logFile(this.dir),
 			JSON.stringify({ time: new Date().toISOString(), ...event }),
 		);
+	}
+
+	/** Names of TensorBoard's event files. */
+	get eventFiles(): readonly string[] {
+		const dir = join(this.dir, names.tensorboard);
+		return existsSync(dir) ? readdirSync(dir) : [];
+	}
+	appendEvents(name: string, bytes: Uint8Array): void {
+		this.checkLock();
+		append(join(this.dir, names.tensorboard, name), bytes);
 	}
 
 	/** Gives the lock back. */
@@ -426,6 +446,7 @@ function continued(
 	const finished = earlier.tasks.every((t) => t.state === "learnt");
 	const compared = ({ config, seed, order, versions, images }: RunStart) => ({
 		...config,
+		tracking: undefined, // who is told of a run changes nothing in it
 		seed,
 		order,
 		...(finished

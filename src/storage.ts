@@ -108,6 +108,19 @@ export function appendLine(path: string, text: string): void {
 	});
 }
 
+/** Appends bytes, all or, after a kill, a part of them. */
+export function append(path: string, bytes: Uint8Array): void {
+	ensureFolder(dirname(path));
+	guarded(path, () => {
+		const fd = files.open(path, "a+");
+		try {
+			writeAll(fd, bytes);
+		} finally {
+			files.close(fd);
+		}
+	});
+}
+
 /**
  * A file that arrives bit by bit, such as a download. It grows as `<path>.part`, which outlives the process, so that the next one
  * goes on where this one ended. `finish` gives it its name: only for who has checked what it holds.

@@ -40,6 +40,7 @@ import {
 	strategyOf,
 	type Watcher,
 } from "./train.ts";
+import { Tracker } from "./tracking/tracker.ts";
 import { Trunk } from "./trunk.ts";
 
 /** Good images that say enough of a product to be worth a memory (methods, 7.7). */
@@ -284,6 +285,7 @@ async function learnt(
 			{
 				config,
 				run,
+				tracker: new Tracker(run),
 				trunk,
 				eyes,
 				localiser: localiserOf(knowledge),

@@ -61,6 +61,7 @@ import {
 } from "./run.ts";
 import { strategies } from "./strategies/index.ts";
 import type { Rehearsal, StrategyDefinition } from "./strategies/strategy.ts";
+import { Tracker } from "./tracking/tracker.ts";
 import {
 	firstTrained,
 	type Network,
@@ -151,9 +152,12 @@ export async function train(
 		},
 		{ force: job.force, notice: (text) => emit({ type: "notice", text }) },
 	);
+	emit({ type: "opened", dir: job.dir });
+	const tracker = new Tracker(run);
 	let knowledge: Knowledge | null = null;
 	let eyes: Eyes | null = null;
 	try {
+		tracker.start();
 		knowledge =
 			run.memory.version > 0
 				? Knowledge.load(run.memory, config.threads)
@@ -180,6 +184,7 @@ export async function train(
 			const context: StageContext = {
 				config,
 				run,
+				tracker,
 				trunk,
 				eyes,
 				localiser,
@@ -212,7 +217,11 @@ export async function train(
 				await evaluateStage(context, stage, knowledge, testTasks, seconds);
 		}
 		const results = writeResults(run, knowledge, testTasks);
+		tracker.end(null);
 		return { results, text: formatResults(results) };
+	} catch (error) {
+		tracker.end(error);
+		throw error;
 	} finally {
 		run.close();
 		await eyes?.release();
@@ -327,7 +336,7 @@ async function evaluateStage(
 	testTasks: readonly Task[],
 	seconds: number | null,
 ): Promise<void> {
-	const { config, run, eyes, localiser, draws } = context;
+	const { config, run, tracker, eyes, localiser, draws } = context;
 	const { emit, stop, taskIndex, taskCount } = context;
 	const progress = { emit, stop, taskIndex, taskCount };
 	const seen = testTasks.slice(0, row + 1);
@@ -358,6 +367,7 @@ async function evaluateStage(
 			},
 		}),
 	});
+	tracker.row(task.id, taskIndex, results);
 	if (draws && row === taskCount - 1)
 		await visualise(run, seen, found, localiser, progress);
 	run.checkLock();
@@ -473,6 +483,7 @@ function stagesOf(
 interface StageContext extends Watcher {
 	readonly config: RunConfig;
 	readonly run: Run;
+	readonly tracker: Tracker;
 	readonly trunk: Trunk;
 	readonly eyes: Eyes;
 	readonly localiser: Localiser;
@@ -503,6 +514,7 @@ async function trainStage(
 	{
 		config,
 		run,
+		tracker,
 		trunk,
 		network,
 		strategy,
@@ -562,7 +574,7 @@ async function trainStage(
 			heldOut,
 			start,
 			checkpoint: run.checkpoint,
-			emit: logged(run, emit),
+			emit: tracked(tracker, emit),
 			stop,
 		});
 	} finally {
@@ -590,11 +602,11 @@ function settingsOf({ train: t, pretext, seed }: RunConfig): LearnSettings {
 	};
 }
 
-/** Epochs go to the log file as well. */
-const logged =
-	(run: Run, emit: Watcher["emit"]): Watcher["emit"] =>
+/** Epochs are recorded before anyone hears of them. */
+const tracked =
+	(tracker: Tracker, emit: Watcher["emit"]): Watcher["emit"] =>
 	(event) => {
-		if (event.type === "epoch") run.log(event);
+		if (event.type === "epoch") tracker.epoch(event);
 		emit(event);
 	};
 

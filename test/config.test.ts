@@ -101,6 +101,13 @@ describe("a configuration", () => {
 		expect(config.imageSize).toEqual([192, 256]);
 	});
 
+	it("an address of a tracker has no slash at its end; without one nobody is told", () => {
+		const { tracking } = parse(
+			`${minimal}tracking: { mlflow: "http://t/m//" }`,
+		);
+		expect(tracking).toEqual({ mlflow: "http://t/m", experiment: null });
+		expect(parse(minimal).tracking.mlflow).toBeNull();
+	});
 	it("gives an entry's own options without the keys every entry has", () => {
 		expect(optionsOf({ name: "x", head: "shared", alpha: 1 })).toEqual({
 			alpha: 1,
@@ -293,6 +300,17 @@ describe("errors name file, key and what is near", () => {
 			[],
 			"Wrong value at name in t.yaml line 1",
 		],
+		...[
+			["ftp://tracker", "begins with https:// or http://"],
+			["http://", "begins with https:// or http://"],
+			["http://tracker/?token=x", "an address without ? and #"],
+			["http://anna:secret@tracker", "it must not hold a password"],
+		].map(([address, problem]): [string, string, string[], string] => [
+			`${address} as a tracker`,
+			`${minimal}tracking: { mlflow: "${address}" }`,
+			[],
+			problem as string,
+		]),
 		["--set without a value", minimal, ["seed"], "SET_SYNTAX"],
 		["--set on a prototype", minimal, ["__proto__.seed=1"], "SET_SYNTAX"],
 		...(

@@ -203,6 +203,14 @@ describe("opening", () => {
 		});
 	});
 
+	it("resumes whoever is told of it", () => {
+		const told = (mlflow: string | null) =>
+			start({ config: { ...start().config, tracking: { mlflow } } });
+		open("new").close();
+		open("resume", told(null)).close();
+		open("resume", told("http://tracker")).close();
+	});
+
 	it("does not ask for old versions where nothing is left to learn", () => {
 		const run = open("new");
 		for (const id of run.record.order) run.setTask(id, "learnt", 1);

@@ -6,7 +6,6 @@ import { usableDevice } from "../devices.ts";
 import { fail } from "../errors.ts";
 import { formatComparison } from "../reports/tables.ts";
 import { cellsOf, ordersOf, studyDir } from "../study/cells.ts";
-import { runCells } from "../study/ledger.ts";
 import { localPool } from "../study/local.ts";
 import { parsePublished, summarise } from "../study/summary.ts";
 import {
@@ -17,16 +16,15 @@ import {
 	withConfigFlags,
 	withProgressFlags,
 } from "./flags.ts";
-import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
 import {
 	backboneReady,
 	cellLines,
 	named,
 	outcomes,
+	runStudy,
 	spelledOut,
 	startCells,
-	studyHint,
 	writeComparison,
 } from "./study.ts";
 
@@ -105,16 +103,14 @@ async function compare(flags: CompareFlags): Promise<void> {
 		undefined,
 		cellLines(cells),
 	);
-	for (const text of notices) progress.onEvent({ type: "notice", text });
-	const ledger = await interruptible(studyHint, (signal) =>
-		runCells(cells, {
-			dir,
-			dispatch: localPool(startCells(device), flags.jobs),
-			onEvent: (event, cell) =>
-				progress.onEvent(flags.jobs > 1 ? named(event, cell) : event),
-			signal,
-		}),
-	).finally(progress.close);
+	const notice = (text: string) => progress.onEvent({ type: "notice", text });
+	notices.forEach(notice);
+	const ledger = await runStudy(cells, notice, {
+		dir,
+		dispatch: localPool(startCells(device), flags.jobs),
+		onEvent: (event, cell) =>
+			progress.onEvent(flags.jobs > 1 ? named(event, cell) : event),
+	}).finally(progress.close);
 	const comparison = summarise(...outcomes(cells, ledger), { published });
 	await writeComparison(dir, comparison);
 	console.log(

@@ -108,6 +108,8 @@ export function createProgress(
 				case "epoch":
 					if (flags.verbose && !flags.quiet) print(epochLine(event));
 					break;
+				case "opened":
+					break;
 				case "prediction":
 					break; // a result, which the command prints
 				case "cell":

@@ -8,16 +8,20 @@ import { launch } from "../launch.ts";
 import { comparisonCsv, comparisonMarkdown } from "../reports/tables.ts";
 import { stableJson, writeAtomic } from "../storage.ts";
 import { type Cell, type FinishedCell, readCell } from "../study/cells.ts";
-import type { LedgerEntry } from "../study/ledger.ts";
+import {
+	type LedgerEntry,
+	runCells,
+	type StudyOptions,
+} from "../study/ledger.ts";
 import type { StartCells } from "../study/local.ts";
 import type { Comparison, FailedCell } from "../study/summary.ts";
 import { pullHint, withBackbone } from "./backbone.ts";
 import type { ProgressFlags } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
+import { createTracking } from "./tracking.ts";
 
-/** Said where a study is stopped. */
-export const studyHint =
+const studyHint =
 	"What is finished is kept; the same command goes on where this one stopped.";
 
 /** Before cells are made: their keys hold the commit of a hub's backbone. */
@@ -69,6 +73,32 @@ export function cellLines(
 			.filter((line) => line !== undefined)
 			.join("\n");
 	};
+}
+
+/** Runs cells until they end or are interrupted; MLflow is told of them where their configuration names a server. */
+export function runStudy(
+	cells: readonly Cell[],
+	notice: (text: string) => void,
+	options: Omit<StudyOptions, "signal">,
+): Promise<Readonly<Record<string, LedgerEntry>>> {
+	const tracking = createTracking(notice);
+	return interruptible(studyHint, async (signal) => {
+		let done: readonly RunConfig[] = []; // also by earlier processes
+		try {
+			const entries = await runCells(cells, {
+				...options,
+				onEvent(event, cell) {
+					if (cell) tracking.onEvent(event, cell.config);
+					options.onEvent(event, cell);
+				},
+				signal,
+			});
+			done = cells.map(({ config }) => config);
+			return entries;
+		} finally {
+			await tracking.close(done);
+		}
+	});
 }
 
 /** Finished cells, and those that failed with why. */

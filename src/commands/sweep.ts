@@ -4,11 +4,12 @@ import { type Command, Option } from "commander";
 import type { GridPoint, RunConfig, TaskEntry } from "../config.ts";
 import { usableDevice } from "../devices.ts";
 import { fail } from "../errors.ts";
+import type { RunEvent } from "../events.ts";
 import { matricesCsv, runsCsv } from "../reports/runs.ts";
 import { formatComparison } from "../reports/tables.ts";
 import { stableJson, writeAtomic } from "../storage.ts";
 import { type Cell, gridCells, ordersOf, studyDir } from "../study/cells.ts";
-import { type Dispatch, runCells } from "../study/ledger.ts";
+import type { Dispatch } from "../study/ledger.ts";
 import { localPool } from "../study/local.ts";
 import { summarise } from "../study/summary.ts";
 import {
@@ -22,18 +23,17 @@ import {
 	withProgressFlags,
 	withQueueFlags,
 } from "./flags.ts";
-import { interruptible } from "./interrupt.ts";
-import { createLiveTable } from "./live.ts";
-import { createProgress, type Progress } from "./progress.ts";
+import { createLiveTable, type LiveTable } from "./live.ts";
+import { createProgress } from "./progress.ts";
 import {
 	backboneReady,
 	cellLines,
 	named,
 	nameOf,
 	outcomes,
+	runStudy,
 	spelledOut,
 	startCells,
-	studyHint,
 	writeComparison,
 } from "./study.ts";
 
@@ -117,7 +117,16 @@ async function sweep(flags: SweepFlags): Promise<void> {
 		undefined,
 		cellLines(cells),
 	);
-	const notice = (text: string) => progress.onEvent({ type: "notice", text });
+	/** On a terminal, while runs go on. */
+	let table: LiveTable | null = null;
+	const show = (event: RunEvent, cell: Cell | null) => {
+		if (table) table.onEvent(event, cell);
+		else
+			progress.onEvent(
+				redis === null && flags.jobs === 1 ? event : named(event, cell),
+			);
+	};
+	const notice = (text: string) => show({ type: "notice", text }, null);
 	notices.forEach(notice);
 	const { dispatch, close } =
 		redis === null
@@ -129,18 +138,23 @@ async function sweep(flags: SweepFlags): Promise<void> {
 					close: () => {},
 				}
 			: await overRedis(redis, flags, notice);
-	const ledger = await interruptible(studyHint, (signal) =>
-		runCells(cells, {
-			dir,
-			dispatch: shown(dispatch, flags, progress),
-			retries: flags.retries ?? loaded.sweep.retries,
-			onEvent: (event, cell) =>
-				progress.onEvent(
-					redis === null && flags.jobs === 1 ? event : named(event, cell),
-				),
-			signal,
-		}),
-	).finally(() => {
+	const ledger = await runStudy(cells, notice, {
+		dir,
+		dispatch: async (open, study) => {
+			if (process.stderr.isTTY && !flags.quiet)
+				table = createLiveTable(open, nameOf, process.stderr, {
+					color: flags.color && !process.env.NO_COLOR,
+				});
+			try {
+				await dispatch(open, study);
+			} finally {
+				table?.close();
+				table = null;
+			}
+		},
+		retries: flags.retries ?? loaded.sweep.retries,
+		onEvent: show,
+	}).finally(() => {
 		progress.close();
 		close();
 	});
@@ -220,19 +234,3 @@ async function overRedis(
 		close: () => connection.redis.disconnect(),
 	};
 }
-
-/** On a terminal, as a table of what runs; else by lines. */
-const shown =
-	(dispatch: Dispatch, flags: SweepFlags, progress: Progress): Dispatch =>
-	async (open, study) => {
-		if (!process.stderr.isTTY || flags.quiet) return dispatch(open, study);
-		progress.close();
-		const table = createLiveTable(open, nameOf, process.stderr, {
-			color: flags.color && !process.env.NO_COLOR,
-		});
-		try {
-			await dispatch(open, { ...study, onEvent: table.onEvent });
-		} finally {
-			table.close();
-		}
-	};

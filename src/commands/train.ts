@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { runDir } from "../config.ts";
 import { usableDevice } from "../devices.ts";
+import type { RunEvent } from "../events.ts";
 import { launch } from "../launch.ts";
 import { withBackbone } from "./backbone.ts";
 import {
@@ -14,6 +15,7 @@ import {
 import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
 import { writeReport } from "./report.ts";
+import { createTracking } from "./tracking.ts";
 
 interface TrainFlags extends ConfigFlags, ProgressFlags {
 	readonly out?: string;
@@ -58,21 +60,31 @@ async function train(flags: TrainFlags): Promise<void> {
 	const config = { ...wanted, device };
 	const mode = flags.resume ? "resume" : flags.fresh ? "fresh" : "new";
 	const hint = "The state is saved; the same command with --resume goes on.";
-	const { results, text } = await interruptible(hint, async (signal) =>
-		launch(
-			{
-				kind: "train",
-				config: await withBackbone(config, mode === "resume" ? dir : null, {
-					progress,
-					signal,
-				}),
-				dir,
-				mode,
-				force: flags.force === true,
-			},
-			{ onEvent: progress.onEvent, signal, device },
-		),
-	).finally(progress.close);
+	const tracking = createTracking(notice);
+	const { results, text } = await interruptible(hint, async (signal) => {
+		const ready = await withBackbone(config, mode === "resume" ? dir : null, {
+			progress,
+			signal,
+		});
+		const onEvent = (event: RunEvent) => {
+			progress.onEvent(event);
+			tracking.onEvent(event, ready);
+		};
+		try {
+			return await launch(
+				{
+					kind: "train",
+					config: ready,
+					dir,
+					mode,
+					force: flags.force === true,
+				},
+				{ onEvent, signal, device },
+			);
+		} finally {
+			await tracking.close();
+		}
+	}).finally(progress.close);
 	console.log(
 		flags.json
 			? JSON.stringify(results, null, 2)

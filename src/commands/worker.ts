@@ -73,6 +73,7 @@ export function addWorker(program: Command): void {
 
 async function start(flags: WorkerFlags): Promise<void> {
 	const { connect } = await import("../study/queue/redis.ts"); // .1 s that other commands need not wait
+	const { imagesOf } = await import("../study/queue/jobs.ts");
 	const { openStore } = await import("../study/queue/store.ts");
 	const { work } = await import("../study/queue/worker.ts");
 	const url = redisUrl({ redis: true, ...flags }, called) as string;
@@ -110,6 +111,7 @@ async function start(flags: WorkerFlags): Promise<void> {
 				anyVersion: flags.anyVersion === true,
 				leaseMs: 1000 * flags.lease,
 				start: startCells(device),
+				readImages: imagesOf,
 				predict: (job, options) =>
 					launch({ kind: "predict", ...job }, { ...options, device }),
 				onEvent: (event) => {

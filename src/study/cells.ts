@@ -1,7 +1,7 @@
 /**
  * A comparison is made of cells: one run for every strategy, seed and order; a sweep of one for every combination of its grid. A cell's key is the hash of its resolved configuration and
  * the program's version, so that a finished one is found again whatever else the comparison has grown to. Not in it: where the run
- * lies, threads (they change last digits), and the content of images and of a backbone's folder.
+ * lies, who is told of it, threads (they change last digits), and the content of images and of a backbone's folder.
  */
 import { join } from "node:path";
 import {
@@ -223,6 +223,10 @@ function cellOf(
 		values,
 		config: {
 			...cell,
+			tracking: {
+				...config.tracking,
+				experiment: config.tracking.experiment ?? config.name,
+			},
 			out: dir,
 			name: `${strategy.name}-seed${seed}-order${order}-${key.slice(0, 8)}`,
 		},
@@ -231,7 +235,13 @@ function cellOf(
 
 /** The first 16 hex digits of the hash of what decides a run's numbers. */
 export function keyOf(config: RunConfig): string {
-	const { out: _out, name: _name, threads: _threads, ...decisive } = config;
+	const {
+		out: _out,
+		name: _name,
+		threads: _threads,
+		tracking: _tracking,
+		...decisive
+	} = config;
 	return sha256(Buffer.from(stableJson({ ...decisive, version }))).slice(0, 16);
 }
 

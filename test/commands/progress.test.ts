@@ -93,8 +93,10 @@ describe("flags", () => {
 	const epoch: RunEvent = {
 		type: "epoch",
 		task: "a",
+		taskIndex: 0,
 		epoch: 1,
 		epochs: 2,
+		steps: 4,
 		loss: 0.5,
 		accuracy: 0.75,
 		seconds: 2,

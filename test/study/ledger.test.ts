@@ -52,6 +52,15 @@ describe("cells", () => {
 			orders,
 		);
 		expect(other[0]?.key).not.toBe(a[0]?.key);
+		const told = (experiment: string | null) =>
+			cellsOf(
+				{ ...config, tracking: { mlflow: "http://tracker", experiment } },
+				{ strategies, seeds: [0], orders: [1] },
+				orders,
+			)[0];
+		expect(told(null)?.key).toBe(a[0]?.key); // who is told of a run decides nothing
+		expect(told(null)?.config.tracking.experiment).toBe("n"); // the study's, not the cell's
+		expect(told("ours")?.config.tracking.experiment).toBe("ours");
 		expect(a.map((c) => c.label)).toEqual([
 			"finetune",
 			"ewc lambda=1",

@@ -1,6 +1,7 @@
 /** Runs cells on the workers of a queue; the ledger stays here, with who started the sweep. */
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
+import { runDir } from "../../config.ts";
 import { fail } from "../../errors.ts";
 import { readJsonObject, stableJson, writeAtomic } from "../../storage.ts";
 import { type Cell, digestOf } from "../cells.ts";
@@ -9,6 +10,7 @@ import { drive, type DriveOptions, type Item } from "./drive.ts";
 import {
 	type CellJob,
 	cellResult,
+	imagesOf,
 	isPlain,
 	jobBase,
 	markerPath,
@@ -34,7 +36,7 @@ export const redisPool =
 	(
 		{ connection, queue }: Pick<DriveOptions, "connection" | "queue">,
 		store: Store,
-		seenMs = SEEN_MS,
+		{ seenMs = SEEN_MS, readImages = imagesOf } = {},
 	): Dispatch =>
 	async (open, { ledger, retries, onEvent, signal }) => {
 		for (const { config } of open)
@@ -42,6 +44,7 @@ export const redisPool =
 				if (!isPlain(path)) throw fail("PATH_NOT_SHARED", { where, path });
 		const dir = (open[0] as Cell).config.out;
 		const study = await identityOf(dir, store);
+		const images = await imagesOfAll(open, readImages);
 		const items = open.map((cell): Item => {
 			let began = performance.now();
 			let unseen = Number.NaN;
@@ -75,6 +78,7 @@ export const redisPool =
 						label: cell.label,
 						config: cell.config,
 						fresh: ledger.mustRestart(cell.key),
+						images: images.get(stableJson(cell.config.data)) ?? {},
 					}) satisfies CellJob,
 				started() {
 					began = performance.now();
@@ -100,6 +104,7 @@ export const redisPool =
 						);
 					}
 					ledger.end(cell, { state: "finished", seconds, worker });
+					onEvent({ type: "opened", dir: runDir(cell.config) }, cell); // whole, and nobody writes there any more
 					return end("finished");
 				},
 				failed,
@@ -113,6 +118,19 @@ export const redisPool =
 			signal,
 		});
 	};
+
+/** By the JSON of `data`, which many cells share. */
+async function imagesOfAll(
+	cells: readonly Cell[],
+	read: typeof imagesOf,
+): Promise<ReadonlyMap<string, Record<string, string>>> {
+	const found = new Map<string, Record<string, string>>();
+	for (const { config } of cells) {
+		const key = stableJson(config.data);
+		if (!found.has(key)) found.set(key, await read(config));
+	}
+	return found;
+}
 
 /** The same for every sweep on a folder, so that one which was stopped finds its jobs again. */
 async function identityOf(dir: string, store: Store): Promise<string> {

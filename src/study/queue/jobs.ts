@@ -6,6 +6,8 @@ import { lstatSync, realpathSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { z } from "zod";
 import { checkedConfig, type RunConfig, runDir } from "../../config.ts";
+import { fingerprint } from "../../data/fingerprint.ts";
+import { readLearnTasks } from "../../data/index.ts";
 import { runtimeVersion } from "../../engine/runtime.ts";
 import { fail } from "../../errors.ts";
 import { verdicts } from "../../events.ts";
@@ -40,6 +42,8 @@ const cellSchema = z.strictObject({
 	/** A RunConfig; `out` is the folder of the study. */
 	config: z.record(z.string(), z.unknown()),
 	fresh: z.boolean(),
+	/** Task id -> fingerprint of its images, as the sweep sees them. */
+	images: z.record(z.string(), z.string()),
 });
 const shardSchema = z.strictObject({
 	format: z.literal(format),
@@ -154,7 +158,22 @@ export function readJob(data: unknown, confines: Confines): QueuedJob {
 		throw refused(
 			`it asks for ${config.threads} threads, and this machine allows ${confines.threads}; give the sweep --set threads=${confines.threads} or fewer`,
 		);
-	return { ...job, config };
+	const tracking = { mlflow: null, experiment: null }; // whom to tell is the sweep's affair: no address comes out of a queue
+	return { ...job, config: { ...config, tracking } };
+}
+
+/** Fingerprints of the images that a run learns from, by task. */
+export async function imagesOf({
+	data: { root, tasks, followLinks, limit, roi },
+}: RunConfig): Promise<Record<string, string>> {
+	const found = await readLearnTasks(root, tasks, {
+		followLinks,
+		limit,
+		roi: Object.fromEntries(roi.map(({ category, mask }) => [category, mask])),
+	});
+	const images: Record<string, string> = {};
+	for (const task of found) images[task.id] = await fingerprint(task);
+	return images;
 }
 
 /** Every path of a configuration, with its key. */

@@ -22,6 +22,7 @@ import {
 	type CellJob,
 	type CellResult,
 	type Confines,
+	type imagesOf,
 	ownVersions,
 	readJob,
 	type ShardJob,
@@ -59,6 +60,8 @@ export interface WorkerOptions {
 	readonly leaseMs: number;
 	readonly start: StartCells;
 	readonly predict: StartPredict;
+	/** Fingerprints of what is on the disk (jobs.ts). */
+	readonly readImages: typeof imagesOf;
 	readonly onEvent: (event: RunEvent) => void;
 	readonly log: (text: string) => void;
 	/** Hands back what is under way, and ends. */
@@ -174,9 +177,10 @@ function done(
 async function train(
 	queued: Job,
 	job: CellJob,
-	{ store, start, jobs, onEvent, log }: WorkerOptions,
+	options: WorkerOptions,
 	signal: AbortSignal,
 ): Promise<CellResult> {
+	const { store, start, jobs, onEvent, log } = options;
 	const { config, study, label, key } = job;
 	if (job.store !== store.name)
 		throw fail("WORKER_UNFIT", {
@@ -189,6 +193,16 @@ async function train(
 			problem,
 			remedy:
 				"Start the worker in the folder that the sweep was started in, as this machine sees it, or with --root.",
+		});
+	const images = await options.readImages(config);
+	const other = Object.keys(job.images).find(
+		(task) => images[task] !== job.images[task],
+	);
+	if (other !== undefined)
+		throw fail("WORKER_UNFIT", {
+			problem: `the images of ${other} below ${config.data.root} are not those that the sweep sees (${images[other] ?? "none"} instead of ${job.images[other]})`,
+			remedy:
+				"Copy the data set anew, or start the worker in the shared folder.",
 		});
 	const what = `${label}  seed ${config.seed}`;
 	log(`${what}: begun`);

@@ -136,6 +136,7 @@ async function working(
 		leaseMs: 2000,
 		start,
 		predict: () => Promise.resolve(),
+		readImages: () => Promise.resolve({ "a/x": "1 images" }),
 		onEvent: () => undefined,
 		log: (text) => logged.push(text),
 		signal: stop.signal,
@@ -178,7 +179,7 @@ async function swept(
 		dispatch: redisPool(
 			{ connection: await connected(url), queue: "work" },
 			folderStore,
-			500,
+			{ seenMs: 500, readImages: () => Promise.resolve({ "a/x": "1 images" }) },
 		),
 		retries,
 		onEvent(event) {
@@ -286,7 +287,7 @@ describe.skipIf(noRedis)(`cells over Redis${skipped}`, () => {
 				connection: await connect("${url}", () => {}),
 				queue: "work", confines: { root: process.cwd(), followLinks: false, threads: 4 },
 				jobs: 1, store: folderStore, anyVersion: false, leaseMs: 600,
-				start: () => process.kill(process.pid, "SIGKILL"), predict: () => {}, onEvent: () => {}, log: () => {},
+				start: () => process.kill(process.pid, "SIGKILL"), readImages: () => ({ "a/x": "1 images" }), predict: () => {}, onEvent: () => {}, log: () => {},
 				signal: new AbortController().signal,
 			});`;
 		let deaths = 0;
@@ -472,6 +473,7 @@ describe.skipIf(noRedis)(`cells over Redis${skipped}`, () => {
 					}
 				},
 				state: () => queue.getJobState(job.id as string),
+				remove: () => job.remove(),
 				close: () => queue.close(),
 			};
 		}
@@ -585,6 +587,16 @@ describe.skipIf(noRedis)(`cells over Redis${skipped}`, () => {
 			await expect(second.ended).rejects.toMatchObject({
 				code: "WORKER_UNFIT",
 			});
+			await unknown.remove();
+			await other.remove();
+			const data = await put(url, good);
+			const third = await working(url, start, {
+				readImages: () => Promise.resolve({ "a/x": "2 images" }),
+			});
+			await expect(third.ended).rejects.toThrow(
+				/images of a\/x .* are not those that the sweep sees \(2 images instead of 1 images\)/,
+			);
+			await data.close();
 			expect(starts).toEqual([]);
 			await unknown.close();
 			await other.close();
