@@ -48,13 +48,25 @@ export interface QueueFlags {
 }
 
 /** For every command that fills or empties a queue. */
-export const withQueueFlags = (command: Command): Command =>
+export const withQueueFlags = (command: Command, called: string): Command =>
 	command
 		.option(
 			"--redis [url]",
 			"a Redis or Valkey, such as redis://127.0.0.1:6379; without an address the one in the environment variable KEEPSIGHT_REDIS, which keeps a password out of the list of processes",
 		)
-		.option("--queue <name>", "queues of other names do not mix", "work");
+		.option(
+			"--queue <name>",
+			"queues of other names do not mix",
+			(name: string) => {
+				if (!/^[\w.-]{1,100}$/.test(name))
+					throw fail("USAGE", {
+						problem: `--queue takes letters, digits and . _ - only, not ${JSON.stringify(name)}.`,
+						command: called,
+					});
+				return name;
+			},
+			"work",
+		);
 
 /** Address of the Redis that a command is to use; null: none. */
 export function redisUrl(

@@ -64,7 +64,7 @@ export function addPredict(program: Command): void {
 			"--watch <dir>",
 			"score what is in this folder and whatever appears in it, until interrupted",
 		);
-	withQueueFlags(command).option(
+	withQueueFlags(command, called).option(
 		"--shard <n>",
 		"with --redis: pictures that a worker takes at a time",
 		wholeNumber(1, called),

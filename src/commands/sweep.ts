@@ -80,7 +80,7 @@ export function addSweep(program: Command): void {
 			"how often a run that failed is tried again, instead of `sweep.retries`",
 			wholeNumber(0, called),
 		);
-	withQueueFlags(command).option(
+	withQueueFlags(command, called).option(
 		"--store <url>",
 		"with --redis: where run folders go, s3://BUCKET/PREFIX[?endpoint=URL], instead of the shared folder",
 	);

@@ -37,7 +37,7 @@ export function addWorker(program: Command): void {
 		.description(
 			"run what sweeps and bulk scoring put into a queue; SIGTERM or Ctrl-C hands back what is under way and ends it",
 		);
-	withQueueFlags(command)
+	withQueueFlags(command, called)
 		.option(
 			"--root <dir>",
 			"the shared folder: all paths of jobs are below it (default: the current one)",

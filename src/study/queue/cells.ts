@@ -98,7 +98,7 @@ export const redisPool =
 					await store.retrieve({ study, config: cell.config, attempt });
 					if (digestOf(cell) !== digest) {
 						unseen = Number.isNaN(unseen) ? performance.now() : unseen;
-						if (performance.now() - unseen < seenMs) return false;
+						if (store.late && performance.now() - unseen < seenMs) return false;
 						return failed(
 							`its run folder does not hold what the worker on ${worker.host} reported`,
 						);

@@ -80,9 +80,7 @@ export async function drive(
 	try {
 		await unlessStopped(
 			(async () => {
-				for (const job of await look(items))
-					if (job && !(await job.isActive()) && !(await job.isCompleted()))
-						await job.remove(); // of an earlier time, perhaps of an earlier version
+				for (const job of await look(items)) if (job) await takeOut(job); // of an earlier time, perhaps of an earlier version
 			})(),
 			signal,
 		);
@@ -117,12 +115,17 @@ export async function drive(
 	} catch (error) {
 		if (error instanceof Interrupted && connection.redis.status === "ready")
 			for (const job of await look([...open.keys()]))
-				if (job && !(await job.isActive()) && !(await job.isCompleted()))
-					await job.remove();
+				if (job) await takeOut(job);
 		throw error;
 	} finally {
 		if (connection.redis.status === "ready") await queue.close();
 	}
+}
+
+/** Removes a job that nobody is at and that has no result. */
+async function takeOut(job: Job): Promise<void> {
+	if ((await job.isActive()) || (await job.isCompleted())) return;
+	await job.remove().catch(() => undefined); // a worker has begun it just now
 }
 
 /** Tells an item what is new of its job; whether it has ended. */

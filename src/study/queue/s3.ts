@@ -26,6 +26,7 @@ const last = "run.json";
 
 export class S3Store implements Store {
 	readonly name: string;
+	readonly late = false;
 	readonly #client: S3Client;
 	readonly #bucket: string;
 	readonly #prefix: string;

@@ -81,13 +81,14 @@ export async function work(options: WorkerOptions): Promise<void> {
 	const { connection, leaseMs, signal, log } = options;
 	let unfit: KeepsightError | null = null;
 	const ended = new AbortController();
-	const stop = () => ended.abort();
-	signal.addEventListener("abort", stop);
-	if (signal.aborted) stop();
+	const stop = () => {
+		void worker.pause(true); // first: what is handed back must not be taken again
+		ended.abort();
+	};
 	/** Under way, with what breaks it off. */
 	const running = new Map<string, AbortController>();
 
-	const process = async (job: Job, token?: string): Promise<object> => {
+	const take = async (job: Job, token?: string): Promise<object> => {
 		const { id = "" } = job;
 		const breaking = new AbortController();
 		const halt = () => breaking.abort();
@@ -102,7 +103,7 @@ export async function work(options: WorkerOptions): Promise<void> {
 				stop();
 			}
 			if (ended.signal.aborted) {
-				await job.moveToWait(token);
+				if (connection.redis.status === "ready") await job.moveToWait(token); // else its lease ends
 				throw new WaitingError();
 			}
 			if (error instanceof KeepsightError && error.code === "LOCKED") {
@@ -121,7 +122,7 @@ export async function work(options: WorkerOptions): Promise<void> {
 		}
 	};
 
-	const worker = new Worker(options.queue, process, {
+	const worker = new Worker(options.queue, take, {
 		connection: connection.redis,
 		prefix,
 		name: `${own.host}-${own.pid}`,
@@ -143,7 +144,8 @@ export async function work(options: WorkerOptions): Promise<void> {
 	});
 	await new Promise<void>((resolve) => {
 		ended.signal.addEventListener("abort", () => resolve());
-		if (ended.signal.aborted) resolve();
+		signal.addEventListener("abort", stop);
+		if (signal.aborted) stop();
 	});
 	signal.removeEventListener("abort", stop);
 	while (running.size > 0)

@@ -343,16 +343,17 @@ describe.skipIf(noRedis)(`cells over Redis${skipped}`, () => {
 		const { url } = await redisUp();
 		const slow = pretending(60_000);
 		const first = await working(url, slow.start);
-		const cells = await studyOf("handed-back", 1);
+		const cells = await studyOf("handed-back", 2);
 		const sweep = swept(url, cells);
 		while (slow.starts.length === 0) await sleep(10);
 		await first.stop();
+		expect(slow.starts).toHaveLength(1); // and takes no other
 		const second = pretending(5);
 		await working(url, second.start);
 		const found = await sweep;
-		expect(states(found)).toEqual(["finished"]);
-		expect(second.modes).toEqual(["resume"]);
-		expect(finishes(found)).toBe(1);
+		expect(states(found)).toEqual(all(2, "finished"));
+		expect(second.modes).toEqual(["resume", "resume"]);
+		expect(finishes(found)).toBe(2);
 	});
 
 	it("a cell whose folder is in use is looked at again, and costs no attempt", async () => {
