@@ -20,6 +20,7 @@ import { runtimeVersion } from "../src/engine/runtime.ts";
 import { childEnvironment } from "../src/launch.ts";
 import type { StepJob } from "./network.ts";
 import type { StrategyJob } from "./strategy.ts";
+import { hasRedis, timeSweeps } from "./sweep.ts";
 
 const ROUNDS = 5;
 const threads = Math.min(2, availableParallelism());
@@ -558,6 +559,42 @@ async function serving(): Promise<Figure[]> {
 	}));
 }
 
+/** Workers of one thread each at one queue: two against one, and what the queue adds to a run. */
+async function sweeping(): Promise<Figure[]> {
+	if (!hasRedis()) {
+		console.log("sweeping: there is no redis-server: skipped");
+		return [];
+	}
+	const rounds = await timeSweeps(4, 3, 12);
+	const [one, two] = [
+		rounds.map(({ one }) => one.wall),
+		rounds.map(({ two }) => two.wall),
+	];
+	const gaps = rounds.flatMap(({ one, two }) => [...one.gaps, ...two.gaps]);
+	return [
+		{
+			name: "a sweep, two workers of one thread each",
+			unit: "s",
+			value: median(two),
+			peer: median(one),
+			peerName: "one worker of one thread",
+			ratio: median(two.map((v, i) => v / (one[i] as number))),
+			limit: 1 / 1.7,
+			spread: spread(two),
+		},
+		{
+			name: "the queue between two runs",
+			unit: "s",
+			value: median(gaps),
+			peer: null,
+			peerName: "limit",
+			ratio: null,
+			limit: 0.6, // 1 % of 60 s
+			spread: spread(gaps),
+		},
+	];
+}
+
 /**
  * 100 drawn products, 20 of them near-twins: which one is on a picture, and whether any is. Shares of images are those that go wrong, so that less is
  * better. Routing against the network; scoring among all products against scoring where the others' banks were not even read.
@@ -832,6 +869,7 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	product,
 	learning,
 	serving,
+	sweeping,
 	routing,
 	anomalib,
 	pixel,

@@ -13,7 +13,9 @@ import { addPredict } from "./commands/predict.ts";
 import { addQualify } from "./commands/qualify.ts";
 import { addReport } from "./commands/report.ts";
 import { addServe } from "./commands/serve.ts";
+import { addSweep } from "./commands/sweep.ts";
 import { addTrain } from "./commands/train.ts";
+import { addWorker } from "./commands/worker.ts";
 import { fail, KeepsightError } from "./errors.ts";
 import { version } from "./version.ts";
 
@@ -27,6 +29,8 @@ const commands = [
 	addReport,
 	addExport,
 	addCompare,
+	addSweep,
+	addWorker,
 	addBackbone,
 	addData,
 	addDoctor,

@@ -15,7 +15,7 @@ import { nameProblem } from "./models/cache.ts";
 import { type Precision, precisions } from "./models/quantise.ts";
 import { DEFAULT_BACKBONE } from "./models/shipped.ts";
 import { pretexts } from "./pretext/index.ts";
-import { stableJson } from "./storage.ts";
+import { isObject, stableJson } from "./storage.ts";
 import { strategies } from "./strategies/index.ts";
 import type { StrategyDefinition } from "./strategies/strategy.ts";
 
@@ -108,9 +108,29 @@ export interface CompareConfig {
 	readonly orders: readonly number[];
 }
 
+/** What `sweep` runs: the configuration once for every combination of the grid's values. */
+export interface SweepConfig {
+	/** A key of the file, or `order` -> the values it takes, as the file has them. */
+	readonly grid: Readonly<Record<string, readonly unknown[]>>;
+	/** How often a run that failed is tried again. */
+	readonly retries: number;
+}
+
+/** One combination of a grid. */
+export interface GridPoint {
+	/** What it sets, as the file has it. */
+	readonly values: Readonly<Record<string, unknown>>;
+	/** Number of the task order. */
+	readonly order: number;
+	readonly config: RunConfig;
+}
+
 export interface LoadedConfig {
 	readonly config: RunConfig;
 	readonly compare: CompareConfig;
+	readonly sweep: SweepConfig;
+	/** All combinations of `sweep.grid`, the last key changing first. */
+	points(): readonly GridPoint[];
 }
 
 /** `name: vit` without sides. */
@@ -439,6 +459,24 @@ const fields = z.strictObject({
 		})
 		.prefault({})
 		.describe("what `keepsight compare` runs; `train` does not read it"),
+	sweep: z
+		.strictObject({
+			grid: z
+				.record(z.string().min(1), z.array(z.unknown()).min(1), {
+					error: "expected keys with a list of values each",
+				})
+				.default({})
+				.describe(
+					"keys of this file, such as strategy, seed or train.optimizer.lr, or `order`, each with the values it takes; every combination is a run",
+				),
+			retries: z
+				.int()
+				.min(0)
+				.default(1)
+				.describe("how often a run that failed is tried again"),
+		})
+		.prefault({})
+		.describe("what `keepsight sweep` runs; `train` does not read it"),
 	seed: z.int().min(0).default(42),
 	tracking: z
 		.strictObject({
@@ -513,36 +551,133 @@ export function parseConfig(
 ): LoadedConfig {
 	const lines = new LineCounter();
 	const { document, value } = readYaml(text, file, lines);
-	let tree: unknown = value ?? {};
-	const replaced: string[] = [];
-	for (const assignment of sets) {
+	const given: Assigned[] = sets.map((assignment) => {
 		const [, key, yaml] = /^([^=\s]+)=(.*)$/s.exec(assignment) ?? [];
 		if (key === undefined || yaml === undefined)
 			throw fail("SET_SYNTAX", { text: assignment });
-		tree = assign(
-			tree,
-			key.split("."),
-			readYaml(yaml, `--set ${key}`).value,
-			key,
-		);
-		replaced.push(key);
-	}
-	const locate = (path: readonly PropertyKey[]): string => {
-		const names = path.map((p) => snake(String(p)));
-		const dotted = names.join(".");
-		const set = replaced.find(
-			(key) => dotted === key || dotted.startsWith(`${key}.`),
-		);
-		if (set !== undefined) return `${dotted || "the top level"} (--set ${set})`;
-		const line = lineOf(document, names, lines);
-		return `${dotted || "the top level"} in ${file}${line ? ` line ${line}` : ""}`;
+		const origin = `--set ${key}`;
+		return { key, value: readYaml(yaml, origin).value, origin };
+	});
+	const resolve = (assigned: readonly Assigned[]) => {
+		let tree: unknown = value ?? {};
+		for (const { key, value, origin } of assigned)
+			tree = assign(tree, partsOf(key), value, key, origin);
+		const locate = (path: readonly PropertyKey[]): string => {
+			const names = path.map((p) => snake(String(p)));
+			const dotted = names.join(".");
+			const set = assigned.findLast(
+				({ key }) => dotted === key || dotted.startsWith(`${key}.`),
+			);
+			if (set) return `${dotted || "the top level"} (${set.origin})`;
+			const line = lineOf(document, names, lines);
+			return `${dotted || "the top level"} in ${file}${line ? ` line ${line}` : ""}`;
+		};
+		return validate(camelKeys(tree, [], locate), file, locate);
 	};
-	const { compare, ...config } = validate(
-		camelKeys(tree, [], locate),
-		file,
-		locate,
+	const { compare, sweep, ...config } = resolve(given);
+	return {
+		config,
+		compare,
+		sweep,
+		points: () =>
+			combinations(sweep.grid, file).map((values) => {
+				const { order, ...keys } = values;
+				const { config } = withoutStudies(
+					resolve([
+						...given,
+						...Object.entries(keys).map(([key, value]) => ({
+							key,
+							value,
+							origin: "sweep.grid",
+						})),
+					]),
+				);
+				return { values, order: orderOf(order, file), config };
+			}),
+	};
+}
+
+/** A key of the grid is one name, whatever dots it has. */
+const partsOf = (key: string): string[] =>
+	key.startsWith("sweep.grid.")
+		? ["sweep", "grid", key.slice("sweep.grid.".length)]
+		: key.split(".");
+
+/** A value in place of the file's. */
+interface Assigned {
+	readonly key: string;
+	readonly value: unknown;
+	/** What errors call it. */
+	readonly origin: string;
+}
+
+const withoutStudies = ({
+	compare: _compare,
+	sweep: _sweep,
+	...config
+}: ReturnType<typeof validate>): { readonly config: RunConfig } => ({ config });
+
+/** These are no part of what a run is, so runs cannot differ in them. */
+const notVaried = [
+	"name",
+	"out",
+	"threads",
+	"device",
+	"compare",
+	"sweep",
+	"orders",
+];
+
+function combinations(
+	grid: SweepConfig["grid"],
+	file: string,
+): readonly Readonly<Record<string, unknown>>[] {
+	for (const key of Object.keys(grid))
+		if (notVaried.includes(key.split(".")[0] as string))
+			throw fail("CONFIG_VALUE", {
+				where: `sweep.grid in ${file}`,
+				problem: `runs cannot differ in "${key}"${key === "orders" ? "; use order, with their numbers" : ""}`,
+			});
+	return Object.entries(grid).reduce<readonly Record<string, unknown>[]>(
+		(points, [key, values]) =>
+			points.flatMap((point) =>
+				values.map((value) => ({ ...point, [key]: value })),
+			),
+		[{}],
 	);
-	return { config, compare };
+}
+
+function orderOf(order: unknown, file: string): number {
+	const parsed = count().default(1).safeParse(order);
+	if (!parsed.success)
+		throw fail("CONFIG_VALUE", {
+			where: `sweep.grid.order in ${file}`,
+			problem: `${JSON.stringify(order)} is no number of an order: 1 is data.tasks, others see \`orders\``,
+		});
+	return parsed.data;
+}
+
+/**
+ * A run's whole configuration that came as JSON from another machine: held against the schema as a file is. `where` is what errors call
+ * it. Studies are no part of it.
+ */
+export function checkedConfig(json: unknown, where: string): RunConfig {
+	const { backbone, ...rest } = isObject(json) ? json : {};
+	const { commit, ...named } = isObject(backbone) ? backbone : {};
+	const { config } = withoutStudies(
+		validate(
+			{ ...rest, backbone: named },
+			where,
+			(path) => `${path.map(String).join(".") || "the top level"} in ${where}`,
+		),
+	);
+	if (commit === undefined) return config;
+	if (typeof commit !== "string" || !/^[0-9a-f]{40}$/.test(commit))
+		throw fail("CONFIG_VALUE", {
+			where: `backbone.commit in ${where}`,
+			problem: "expected 40 hexadecimal digits",
+		});
+	return { ...config, backbone: { ...config.backbone, commit } };
 }
 
 /** The JSON Schema of the YAML file, for editors. */
@@ -584,6 +719,7 @@ function assign(
 	path: readonly string[],
 	value: unknown,
 	key: string,
+	origin: string,
 ): unknown {
 	const [head, ...rest] = path;
 	if (head === undefined) return value;
@@ -593,11 +729,11 @@ function assign(
 		const index = Number(head);
 		if (!Number.isInteger(index) || index < 0 || index >= tree.length)
 			throw fail("CONFIG_VALUE", {
-				where: `${key} (--set ${key})`,
+				where: `${key} (${origin})`,
 				problem: `"${head}" must be a position in a list of ${tree.length}, counted from 0`,
 			});
 		return tree.map((item, i) =>
-			i === index ? assign(item, rest, value, key) : item,
+			i === index ? assign(item, rest, value, key, origin) : item,
 		);
 	}
 	const object =
@@ -611,6 +747,7 @@ function assign(
 			rest,
 			value,
 			key,
+			origin,
 		),
 	};
 }
@@ -630,6 +767,7 @@ function camelKeys(
 	if (Array.isArray(tree))
 		return tree.map((item, i) => camelKeys(item, [...path, String(i)], locate));
 	if (typeof tree !== "object" || tree === null) return tree;
+	if (path.join(".") === "sweep.grid") return tree; // keys and values as the file would have them
 	return Object.fromEntries(
 		Object.entries(tree).map(([key, value]) => {
 			if (/[A-Z]/.test(key) || key === "__proto__")
@@ -696,7 +834,10 @@ function validate(
 	tree: unknown,
 	file: string,
 	locate: (path: readonly PropertyKey[]) => string,
-): RunConfig & { readonly compare: CompareConfig } {
+): RunConfig & {
+	readonly compare: CompareConfig;
+	readonly sweep: SweepConfig;
+} {
 	const knownAt = new Map<string, string[]>(); // keys of the objects and names of the registries that refused something
 	const parsed = schema.safeParse(tree, {
 		reportInput: true,

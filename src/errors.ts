@@ -40,6 +40,8 @@ const reasons: Readonly<Record<string, string>> = {
 	EMFILE:
 		"this process has too many open files (EMFILE). Raise the limit with `ulimit -n 4096`",
 	ENFILE: "the system has too many open files (ENFILE). Close other programs",
+	EFBIG:
+		"the file would be larger than the file system or `ulimit -f` allows (EFBIG). Raise the limit, or choose a folder on another disk",
 	ENOENT: "there is no such file or folder (ENOENT). Check the path",
 	ENOTDIR:
 		"a part of the path is a file, not a folder (ENOTDIR). Choose another path",
@@ -286,6 +288,19 @@ const wording = {
 		`${e.score} is no threshold. Give a score of at least 0, such as 2: what one good part in 100 exceeds.`,
 	FALSE_ALARMS_OUT_OF_RANGE: (e: { value: number }) =>
 		`A false-alarm rate of ${e.value} is impossible. Give a number between 0 and 1, such as 0.01 for one good part in 100.`,
+	// queue
+	REDIS_UNUSABLE: (e: { name: string; problem: string }) =>
+		`Cannot use the Redis at ${e.name}: ${e.problem}. Check --redis and that server.`,
+	JOB_REFUSED: (e: { problem: string }) =>
+		`A job of the queue was refused: ${e.problem}. Nothing was run for it.`,
+	WORKER_UNFIT: (e: { problem: string; remedy: string }) =>
+		`This worker cannot take the job that it was given, and handed it back: ${e.problem}. ${e.remedy}`,
+	STORE_UNUSABLE: (e: { store: string; problem: string }) =>
+		`Cannot use the store ${e.store}: ${e.problem}. Check --store, its address and the credentials in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY); what was computed stays in its run folder.`,
+	PATH_NOT_SHARED: (e: { where: string; path: string }) =>
+		`${e.where} is ${JSON.stringify(e.path)}, which other machines cannot find. With --redis, start here and there in the shared folder, and give paths that are relative to it and stay below it.`,
+	SHARD_FAILED: (e: { images: number; first: string; reason: string }) =>
+		`${e.images} images from ${e.first} on could not be scored by any worker: ${e.reason}`,
 	// server
 	TOKEN_NEEDED: (e: { host: string }) =>
 		`Listening on ${e.host} opens the server to other machines, so it needs a token: set the environment variable KEEPSIGHT_TOKEN to at least 16 characters, or listen on 127.0.0.1.`,
@@ -321,8 +336,13 @@ const wording = {
 		`Refused the file name ${JSON.stringify(e.path)} in ${e.where}: stored files have relative names of letters, digits and ._+%@=~-, parted by "/", without "..". The manifest may have been tampered with: use a copy from a source you trust.`,
 	FORMAT_VERSION: (e: { path: string; found: unknown; known: number }) =>
 		`${e.path} has format version ${JSON.stringify(e.found) ?? "none"}; this Keepsight reads version ${e.known}. Use the Keepsight version that wrote it, or learn again into a new folder.`,
-	DAMAGED: (e: { path: string; problem: string }) =>
-		`${e.path} is damaged: ${e.problem}. Restore it from a copy, or learn again with "keepsight train --config FILE --fresh".`,
+	DAMAGED: (e: {
+		path: string;
+		problem: string;
+		/** A version that was kept and does not need the file. */
+		earlier?: number | undefined;
+	}) =>
+		`${e.path} is damaged: ${e.problem}. Restore it from a copy, or ${e.earlier === undefined ? `learn again with "keepsight train --config FILE --fresh"` : `go back to version ${e.earlier}, which does not need it: keepsight rollback --mem_dir DIR --to ${e.earlier}`}.`,
 	FILE_CHANGED_IN_PLACE: (e: { path: string; dir: string }) =>
 		`${e.path} is already part of the stored version in ${e.dir} and has other bytes. Stored files are never changed in place: give the new content a new name (hashedName).`,
 	FOLDER_CHANGED: (e: { dir: string; opened: number; now: number }) =>

@@ -553,7 +553,9 @@ export async function evaluateRun(
 	job: EvaluateJob,
 	{ emit, stop }: Pick<Progress, "emit" | "stop">,
 ): Promise<{ results: Results; text: string }> {
-	const run = openRun(job.memDir, "update");
+	const run = openRun(job.memDir, "update", undefined, {
+		notice: (text) => emit({ type: "notice", text }),
+	});
 	try {
 		if (run.memory.version === 0)
 			throw fail("NOTHING_LEARNT", { dir: job.memDir });

@@ -82,6 +82,8 @@ export type RunEvent =
 			readonly cell: string;
 			readonly state: "started" | "finished" | "failed";
 			readonly message?: string;
+			/** Of an error of ours (errors.ts). */
+			readonly code?: string;
 			/** Where the failure is ours. */
 			readonly stack?: string;
 	  }

@@ -13,8 +13,8 @@ import { writeAtomic } from "./storage.ts";
 
 export interface PredictJob {
 	readonly memDir: string;
-	/** Files, folders and patterns; "-": names of files, one a line of the stream. */
-	readonly inputs: readonly string[];
+	/** Files, folders and patterns; "-": names of files, one a line of the stream; or pictures that were found before. */
+	readonly inputs: readonly (string | Found)[];
 	/** Instead of inputs: a folder that is looked into until the job is stopped. */
 	readonly watch?: string;
 	/** The product that all images show; absent: each is routed. */
@@ -103,7 +103,13 @@ async function sourceOf(
 	}
 	const parts: (readonly Found[] | typeof fromStream)[] = [];
 	for (const input of inputs)
-		parts.push(input === fromStream ? fromStream : await findImages(input));
+		parts.push(
+			typeof input !== "string"
+				? [input]
+				: input === fromStream
+					? fromStream
+					: await findImages(input),
+		);
 	async function* images() {
 		for (const part of parts)
 			if (part === fromStream) yield* named(stream, stop);
@@ -203,8 +209,7 @@ async function* watched(
 class Maps {
 	readonly #dir: string;
 	readonly #predictor: Predictor;
-	/** Name without its ending -> the picture that has it. */
-	readonly #taken = new Map<string, string>();
+	readonly #names = new MapNames();
 
 	constructor(dir: string, predictor: Predictor, { folders }: Source) {
 		this.#dir = dir;
@@ -223,7 +228,7 @@ class Maps {
 		const dir = this.#dir;
 		if (isInside(picture.path, dir))
 			throw fail("MAPS_AMONG_INPUTS", { dir, path: picture.path });
-		const name = this.#nameOf(picture.found);
+		const name = this.#names.of(picture.found);
 		const folder = path.dirname(path.join(dir, name));
 		if (!isInside(folder, dir))
 			throw fail("CANNOT_WRITE", { path: folder, code: "EEXIST" }); // a link that leads out
@@ -234,9 +239,14 @@ class Maps {
 			await this.#predictor.overlay(picture, cells, threshold),
 		);
 	}
+}
 
-	/** The picture's name below the folder, with a number where another picture has that already. */
-	#nameOf({ name, path: file }: Found): string {
+/** Names below one folder for pictures of several: with a number where another picture has that already. */
+export class MapNames {
+	/** Name without its ending -> the picture that has it. */
+	readonly #taken = new Map<string, string>();
+
+	of({ name, path: file }: Found): string {
 		const ending = path.extname(name);
 		const stem = name.slice(0, name.length - ending.length);
 		for (let n = 1; ; n++) {

@@ -12,14 +12,16 @@
  */
 import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { csvNumber, csvPlain, csvText, parseCsv } from "./csv.ts";
-import { fail } from "./errors.ts";
+import { fail, KeepsightError } from "./errors.ts";
 import type { ScoreRow as MetricRow } from "./metrics/index.ts";
 import {
 	append,
 	appendLine,
 	checkPath,
+	formats,
+	inPresentFormat,
 	isBookkeeping,
 	isObject,
 	type Lock,
@@ -34,7 +36,6 @@ import {
 	writeAtomic,
 } from "./storage.ts";
 
-const format = 1;
 const names = {
 	run: "run.json",
 	metricsJson: "metrics.json",
@@ -80,6 +81,8 @@ export interface RunStart {
 	readonly machine: Machine;
 	/** Task ids in the order they are learnt. */
 	readonly order: readonly string[];
+	/** Task id -> fingerprint of the images it is learnt from; a run of an earlier version, and one of `learn`, has none. */
+	readonly images?: Readonly<Record<string, string>>;
 }
 
 /** run.json. `forced`: what differed, each time it was resumed with --force. */
@@ -101,29 +104,40 @@ export type OpenMode =
 	/** An existing run, without a lock: nothing can be written. */
 	| "read";
 
+export interface OpenOptions {
+	readonly force?: boolean;
+	/** What the user should know: that it waits for an owner's sign of life (without a listener it does not), or that a state was dropped. */
+	readonly notice?: (text: string) => void;
+}
+
 /** Opens a run folder. All modes but "read" hold its lock until `close`. */
-export function openRun(dir: string, mode: "update" | "read"): Run;
+export function openRun(
+	dir: string,
+	mode: "update" | "read",
+	start?: undefined,
+	options?: Pick<OpenOptions, "notice">,
+): Run;
 export function openRun(
 	dir: string,
 	mode: "new" | "resume" | "fresh",
 	start: RunStart,
-	options?: { readonly force?: boolean },
+	options?: OpenOptions,
 ): Run;
 export function openRun(
 	dir: string,
 	mode: OpenMode,
 	start?: RunStart,
-	{ force = false }: { readonly force?: boolean } = {},
+	{ force = false, notice }: OpenOptions = {},
 ): Run {
 	if (mode === "read") return new Run(dir, existingRecord(dir), null);
 	if (mode === "update") existingRecord(dir); // before a lock is left in a folder that is none of ours
 	if (mode === "new" && existsSync(join(dir, names.run)))
 		throw fail("RUN_EXISTS", { dir });
-	const lock = lockFolder(dir);
+	const lock = lockFolder(dir, { onWait: notice });
 	try {
 		if (mode === "update") {
 			removeTemporaries(dir);
-			return new Run(dir, existingRecord(dir), lock);
+			return goneOnWith(dir, existingRecord(dir), lock, notice);
 		}
 		if (!start) throw new Error(`openRun: mode "${mode}" needs what to start`);
 		if (mode === "fresh") removeRun(dir);
@@ -132,7 +146,7 @@ export function openRun(
 			if (mode === "new") throw fail("RUN_EXISTS", { dir });
 			removeTemporaries(dir);
 			const record = continued(dir, earlier, start, force);
-			const run = new Run(dir, record, lock);
+			const run = goneOnWith(dir, record, lock, notice);
 			if (record !== earlier) run.save({}); // forced: on record before anything is learnt with it
 			run.memory.tidy();
 			run.checkpoint.tidy();
@@ -143,11 +157,12 @@ export function openRun(
 		);
 		if (others.length > 0 && mode !== "fresh")
 			throw fail("RUN_FOREIGN", { dir, names: others, fresh: false });
+		removeTemporaries(dir);
 		const run = new Run(
 			dir,
 			{
 				...start,
-				format,
+				format: formats.run.present,
 				tasks: start.order.map((id) => ({
 					id,
 					state: "pending",
@@ -185,8 +200,7 @@ export class Run {
 	readonly dir: string;
 	/** What was learnt. */
 	readonly memory: VersionedFolder;
-	/** The state within a task, so that --resume need not start it again; `clear()` once the task is learnt. */
-	readonly checkpoint: VersionedFolder;
+	#checkpoint: VersionedFolder | null = null;
 	#record: RunRecord;
 	readonly #lock: Lock | null;
 
@@ -195,8 +209,16 @@ export class Run {
 		this.dir = dir;
 		this.#record = record;
 		this.#lock = lock;
-		this.memory = VersionedFolder.open(join(dir, names.memory));
-		this.checkpoint = VersionedFolder.open(join(dir, names.checkpoint));
+		this.memory = VersionedFolder.open(join(dir, names.memory), this.#guard);
+	}
+
+	/** The state within a task, so that --resume need not start it again; `clear()` once the task is learnt. Who reads a run needs none. */
+	get checkpoint(): VersionedFolder {
+		this.#checkpoint ??= VersionedFolder.open(
+			join(this.dir, names.checkpoint),
+			this.#guard,
+		);
+		return this.#checkpoint;
 	}
 
 	get record(): RunRecord {
@@ -237,7 +259,8 @@ export class Run {
 			this.save({ tasks: tasks.map((t) => (t.id === id ? task : t)) });
 		else this.save({ tasks: [...tasks, task], order: [...order, id] });
 	}
-	/** Throws if another process took this folder over. Call before commits to `memory` and `checkpoint`. */
+	readonly #guard = (): void => this.checkLock();
+	/** Throws if another process took this folder over. Every write asks by itself; to be called before work that would be in vain. */
 	checkLock(): void {
 		if (!this.#lock)
 			throw new Error(
@@ -279,9 +302,18 @@ export class Run {
 	readMetrics(): Record<string, unknown> | null {
 		const path = join(this.dir, names.metricsJson);
 		const json = readJsonObject(path);
-		if (json && json.format !== format)
-			throw fail("FORMAT_VERSION", { path, found: json.format, known: format });
-		return json;
+		return json && inPresentFormat("metrics", path, json);
+	}
+	/** SHA-256 over the results: the manifest of memory/, all scores and metrics.json. None of them knows of times and places. */
+	digest(): string {
+		const texts = [this.memory.digest(), stableJson(this.readMetrics())];
+		const stages = existsSync(join(this.dir, names.scores))
+			? this.readAllScores()
+			: [];
+		for (const { after, categories } of stages)
+			for (const { file, rows } of categories)
+				texts.push(`${after} ${basename(file)}\n${formatScores(rows)}`);
+		return sha256(Buffer.from(texts.join("\0")));
 	}
 	/** Full path of what `writeVisualization` writes. */
 	visualization(name: string): string {
@@ -293,12 +325,10 @@ export class Run {
 	}
 	/** `name` may have folders: "mvtec.bottle/bad/001.png". */
 	writeVisualization(name: string, content: Uint8Array | string): void {
-		this.checkLock();
-		writeAtomic(this.visualization(name), content);
+		writeAtomic(this.visualization(name), content, this.#guard);
 	}
 	removeVisualization(name: string): void {
-		this.checkLock();
-		removeTree(this.visualization(name));
+		removeTree(this.visualization(name), this.#guard);
 	}
 	/** Where odd images of a task wait for a person. */
 	reviewTable(task: string): string {
@@ -316,17 +346,15 @@ export class Run {
 	): void {
 		this.removeReview(task);
 		for (const [name, png] of pictures)
-			writeAtomic(join(this.reviewPictures(task), name), png);
-		writeAtomic(this.reviewTable(task), table);
+			writeAtomic(join(this.reviewPictures(task), name), png, this.#guard);
+		writeAtomic(this.reviewTable(task), table, this.#guard);
 	}
 	removeReview(task: string): void {
-		this.checkLock();
-		removeTree(this.reviewTable(task));
-		removeTree(this.reviewPictures(task));
+		removeTree(this.reviewTable(task), this.#guard);
+		removeTree(this.reviewPictures(task), this.#guard);
 	}
 	/** Drops scores, metrics, pictures and the report: they tell of products that are no longer those of memory/. */
 	clearResults(): void {
-		this.checkLock();
 		for (const name of [
 			names.report,
 			names.metricsJson,
@@ -334,7 +362,7 @@ export class Run {
 			names.scores,
 			names.visualizations,
 		])
-			removeTree(join(this.dir, name));
+			removeTree(join(this.dir, name), this.#guard);
 	}
 	writeReport(html: string): string {
 		return this.#write(names.report, html);
@@ -364,19 +392,17 @@ export class Run {
 	}
 
 	#write(path: string, content: Uint8Array | string): string {
-		this.checkLock();
 		const full = join(this.dir, path);
-		writeAtomic(full, content);
+		writeAtomic(full, content, this.#guard);
 		return full;
 	}
 }
 
 function readRecord(dir: string): RunRecord | null {
 	const path = join(dir, names.run);
-	const json = readJsonObject(path);
-	if (!json) return null;
-	if (json.format !== format)
-		throw fail("FORMAT_VERSION", { path, found: json.format, known: format });
+	const stored = readJsonObject(path);
+	if (!stored) return null;
+	const json = inPresentFormat("run", path, stored);
 	const { config, order, tasks, seed, versions } = json;
 	const wellFormed =
 		isObject(config) &&
@@ -410,7 +436,7 @@ function existingRecord(dir: string): RunRecord {
 const isStrings = (value: unknown): value is string[] =>
 	Array.isArray(value) && value.every((x) => typeof x === "string");
 
-/** The record to go on with, if nothing that changes results differs. Versions no longer matter to a finished run. */
+/** The record to go on with, if nothing that changes results differs. Versions and images no longer matter to a finished run. */
 function continued(
 	dir: string,
 	earlier: RunRecord,
@@ -418,7 +444,7 @@ function continued(
 	force: boolean,
 ): RunRecord {
 	const finished = earlier.tasks.every((t) => t.state === "learnt");
-	const compared = ({ config, seed, order, versions }: RunStart) => ({
+	const compared = ({ config, seed, order, versions, images }: RunStart) => ({
 		...config,
 		tracking: undefined, // who is told of a run changes nothing in it
 		seed,
@@ -426,6 +452,7 @@ function continued(
 		...(finished
 			? {}
 			: {
+					...(earlier.images && start.images && { images }),
 					versions: {
 						keepsight: versions.keepsight,
 						onnxruntime: versions.onnxruntime,
@@ -445,6 +472,29 @@ function continued(
 		tasks,
 		forced: [...(earlier.forced ?? []), found],
 	};
+}
+
+/** An existing run, to be changed. What is saved within a task can be made again, to the same bytes: damaged, it is dropped. */
+function goneOnWith(
+	dir: string,
+	record: RunRecord,
+	lock: Lock,
+	notice: OpenOptions["notice"],
+): Run {
+	const run = new Run(dir, record, lock);
+	try {
+		run.checkpoint.verify();
+	} catch (error) {
+		if (!(error instanceof KeepsightError) || error.code === "CANNOT_READ")
+			throw error;
+		const folder = join(dir, names.checkpoint);
+		removeTree(folder);
+		const text = `What was saved within a task, in ${folder}, is damaged and was dropped: the task starts anew from what was learnt before it, with the same result.`;
+		run.log({ type: "notice", text, damage: error.message });
+		notice?.(text);
+		return new Run(dir, record, lock);
+	}
+	return run;
 }
 
 /** "train.epochs: 10 -> 20" for every value that differs; lists are compared as a whole. */

@@ -15,12 +15,14 @@ import {
 	existsSync,
 	fstatSync,
 	fsyncSync,
+	futimesSync,
 	linkSync,
 	lstatSync,
 	mkdirSync,
 	openSync,
 	readdirSync,
 	readFileSync,
+	readlinkSync,
 	readSync,
 	renameSync,
 	rmdirSync,
@@ -30,6 +32,7 @@ import {
 } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { Worker } from "node:worker_threads";
 import { fail, KeepsightError } from "./errors.ts";
 
 /** Every call that changes the disk. Tests replace its members to fail or kill the n-th call; nobody else does. */
@@ -38,6 +41,7 @@ export const files = {
 		openSync(path, flags),
 	write: (fd: number, bytes: Uint8Array): number => writeSync(fd, bytes), // may write less than asked
 	fsync: (fd: number): void => fsyncSync(fd),
+	touch: (fd: number): void => futimesSync(fd, new Date(), new Date()),
 	close: (fd: number): void => closeSync(fd),
 	rename: (from: string, to: string): void => renameSync(from, to),
 	link: (from: string, to: string): void => linkSync(from, to),
@@ -59,17 +63,27 @@ export const isBookkeeping = (name: string): boolean =>
 
 // ---- single files ----
 
-/** Replaces the file as a whole, or leaves the old one. Missing parents are made. */
-export function writeAtomic(path: string, content: Uint8Array | string): void {
+/** Throws where this process may no longer write: a lock's `check`. */
+export type Guard = () => void;
+
+/** Replaces the file as a whole, or leaves the old one. Missing parents are made. `guard` is asked before anything, and last before the new one gets its name. */
+export function writeAtomic(
+	path: string,
+	content: Uint8Array | string,
+	guard?: Guard,
+): void {
+	guard?.();
 	const bytes = typeof content === "string" ? Buffer.from(content) : content;
 	const folder = dirname(path);
 	ensureFolder(folder);
 	const temporary = join(folder, temporaryPrefix + randomUUID());
 	try {
-		writeSynced(temporary, bytes);
+		files.close(writeSynced(temporary, bytes));
+		guard?.();
 		files.rename(temporary, path);
 	} catch (error) {
 		attempt(() => files.unlink(temporary)); // the first error is the one to tell
+		guard?.(); // but who took the folder over has deleted the temporary file
 		throw cannotWrite(path, error);
 	}
 	syncFolder(folder);
@@ -178,21 +192,26 @@ export function ensureFolder(dir: string): void {
 	syncFolder(parent);
 }
 
-/** Deletes a file or a folder with all it holds. Links are deleted, never followed; a missing path is fine. */
-export function removeTree(path: string): void {
+/** Deletes a file or a folder with all it holds. Links are deleted, never followed; a missing path is fine. `guard` is asked before each. */
+export function removeTree(path: string, guard?: Guard): void {
 	guarded(path, () => {
 		const stat = lstatSync(path, { throwIfNoEntry: false });
 		if (!stat) return;
 		if (!stat.isDirectory()) {
+			guard?.();
 			files.unlink(path);
 			return;
 		}
-		for (const name of readdirSync(path)) removeTree(join(path, name));
+		for (const name of readdirSync(path)) removeTree(join(path, name), guard);
+		guard?.();
 		files.rmdir(path);
 	});
 }
 
-/** Deletes what earlier kills left behind, in all subfolders. Only for who holds the folder's lock: others' writes use such names too. */
+/**
+ * Deletes what earlier kills left behind, in all subfolders. Only for who holds the folder's lock: others' writes use such names too.
+ * Of an owner that was taken for dead it takes what was to be renamed next; whatever it writes later, its guard refuses.
+ */
 export function removeTemporaries(dir: string): void {
 	for (const item of readdirSync(dir, { withFileTypes: true })) {
 		if (item.isDirectory()) removeTemporaries(join(dir, item.name));
@@ -312,10 +331,39 @@ export function checkPath(path: string, where: string): string {
 	return path;
 }
 
+// ---- formats ----
+
+/** What lifts a file of one format version to the next; tests add an older one. */
+type Lift = (json: Record<string, unknown>) => Record<string, unknown>;
+
+/** The present format version of each kind of stored file, and how files of earlier versions (the key) become files of the next. */
+export const formats = {
+	run: { present: 1, lifts: {} as Record<number, Lift> },
+	metrics: { present: 1, lifts: {} as Record<number, Lift> },
+	manifest: { present: 1, lifts: {} as Record<number, Lift> },
+};
+
+/** A stored object in the present format, lifted step by step if it is older. What is newer, or says no version, is refused. */
+export function inPresentFormat(
+	kind: keyof typeof formats,
+	path: string,
+	json: Record<string, unknown>,
+): Record<string, unknown> {
+	const { present, lifts } = formats[kind];
+	const found = json.format;
+	let lifted = json;
+	for (let version = found; version !== present; version++) {
+		const lift = typeof version === "number" ? lifts[version] : undefined;
+		if (typeof version !== "number" || !lift)
+			throw fail("FORMAT_VERSION", { path, found, known: present });
+		lifted = { ...lift(lifted), format: version + 1 };
+	}
+	return lifted;
+}
+
 // ---- folders of several files that change together ----
 
 const manifestName = "manifest.json";
-const manifestFormat = 1;
 /** Manifests of earlier versions that are kept, one a file. */
 const earlierFolder = "@versions"; // no task's folder has such a name (run.ts)
 const earlierFile = (version: number) =>
@@ -350,15 +398,20 @@ export interface Commit {
 export class VersionedFolder {
 	readonly dir: string;
 	#manifest: Manifest;
+	readonly #guard: Guard;
 
-	private constructor(dir: string, manifest: Manifest) {
+	private constructor(dir: string, manifest: Manifest, guard: Guard) {
 		this.dir = dir;
 		this.#manifest = manifest;
+		this.#guard = guard;
 	}
 
-	/** A folder without a manifest, or no folder, is version 0 and empty. Takes no lock: who commits holds one (lockFolder). */
-	static open(dir: string): VersionedFolder {
-		return new VersionedFolder(dir, readManifest(dir));
+	/**
+	 * A folder without a manifest, or no folder, is version 0 and empty. Takes no lock: who commits holds one (lockFolder), whose check is
+	 * the `guard` of every change.
+	 */
+	static open(dir: string, guard: Guard = () => undefined): VersionedFolder {
+		return new VersionedFolder(dir, readManifest(dir), guard);
 	}
 
 	/** An earlier version that was kept, to be read. */
@@ -372,7 +425,7 @@ export class VersionedFolder {
 				version,
 				known: this.earlier.map((kept) => kept.version),
 			});
-		return new VersionedFolder(this.dir, manifest);
+		return new VersionedFolder(this.dir, manifest, this.#guard);
 	}
 
 	/** Versions kept beside this one, the newest first. */
@@ -431,11 +484,15 @@ export class VersionedFolder {
 	read(path: string): Uint8Array {
 		const entry = this.#manifest.files.get(path);
 		const full = join(this.dir, path);
-		if (!entry)
-			throw fail("DAMAGED", {
+		const damaged = (problem: string) =>
+			fail("DAMAGED", {
 				path: full,
-				problem: `version ${this.version} of ${this.dir} has no such file`,
+				problem,
+				earlier: this.#earlier().manifests.find((kept) => !kept.files.has(path))
+					?.version,
 			});
+		if (!entry)
+			throw damaged(`version ${this.version} of ${this.dir} has no such file`);
 		this.#refuseLinks(path);
 		const stat = lstatSync(full, { throwIfNoEntry: false });
 		if (!stat) {
@@ -446,22 +503,23 @@ export class VersionedFolder {
 					opened: this.version,
 					now,
 				});
-			throw fail("DAMAGED", { path: full, problem: "the file is missing" });
+			throw damaged("the file is missing");
 		}
-		if (!stat.isFile())
-			throw fail("DAMAGED", { path: full, problem: "it is not a plain file" });
+		if (!stat.isFile()) throw damaged("it is not a plain file");
 		if (stat.size !== entry.bytes)
-			throw fail("DAMAGED", {
-				path: full,
-				problem: `${stat.size} bytes instead of ${entry.bytes}`,
-			});
+			throw damaged(`${stat.size} bytes instead of ${entry.bytes}`);
 		const bytes = readBytes(full);
 		if (sha256(bytes) !== entry.sha256)
-			throw fail("DAMAGED", {
-				path: full,
-				problem: "its content does not match its SHA-256",
-			});
+			throw damaged("its content does not match its SHA-256");
 		return bytes;
+	}
+
+	/** SHA-256 over the hashes of all files and the further entries. */
+	digest(): string {
+		const { files: entries, meta } = this.#manifest;
+		return sha256(
+			Buffer.from(stableJson({ files: Object.fromEntries(entries), meta })),
+		);
 	}
 
 	/** Reads and checks every file: what `doctor` and `eval` call before they trust a copied folder. */
@@ -511,6 +569,7 @@ export class VersionedFolder {
 		meta: Readonly<Record<string, unknown>>,
 		history: number | undefined,
 	): void {
+		this.#guard();
 		const before = this.#manifest;
 		const onDisk = readManifest(this.dir).version;
 		if (onDisk !== before.version)
@@ -531,17 +590,18 @@ export class VersionedFolder {
 
 		for (const [path, bytes] of fresh) {
 			this.#refuseLinks(path);
-			writeAtomic(join(this.dir, path), bytes);
+			writeAtomic(join(this.dir, path), bytes, this.#guard);
 		}
 		if (history !== undefined && before.version > 0) {
 			this.#refuseLinks(earlierFile(before.version));
 			writeAtomic(
 				join(this.dir, earlierFile(before.version)),
 				manifestText(before.version, before.files, before.meta),
+				this.#guard,
 			);
 		}
 		try {
-			writeAtomic(join(this.dir, manifestName), next);
+			writeAtomic(join(this.dir, manifestName), next, this.#guard);
 		} finally {
 			this.#manifest = readManifest(this.dir); // whatever happened: what the disk says is what we hold
 		}
@@ -552,7 +612,10 @@ export class VersionedFolder {
 	#prune(history: number | undefined): void {
 		if (history === undefined) return;
 		for (const { version } of this.earlier.slice(1 + history))
-			attempt(() => files.unlink(join(this.dir, earlierFile(version))));
+			attempt(() => {
+				this.#guard();
+				files.unlink(join(this.dir, earlierFile(version)));
+			});
 	}
 
 	/** Clears what a kill left behind: files of a version that was replaced, or was not finished. For who holds the lock. */
@@ -564,10 +627,13 @@ export class VersionedFolder {
 	clear(): void {
 		const manifest = join(this.dir, manifestName);
 		if (existsSync(manifest)) {
-			guarded(manifest, () => files.unlink(manifest));
+			guarded(manifest, () => {
+				this.#guard();
+				files.unlink(manifest);
+			});
 			syncFolder(this.dir);
 		}
-		removeTree(this.dir);
+		removeTree(this.dir, this.#guard);
 		this.#manifest = readManifest(this.dir);
 	}
 
@@ -588,6 +654,7 @@ export class VersionedFolder {
 					isTemporary(item.name) ||
 					(everything && !isLock(path) && !kept.has(path))
 				) {
+					this.#guard();
 					files.unlink(full);
 				}
 			}
@@ -621,27 +688,37 @@ function manifestText(
 	entries: ReadonlyMap<string, Entry>,
 	meta: Readonly<Record<string, unknown>>,
 ): string {
-	for (const key of ["format", "version", "files"])
+	for (const key of ["format", "version", "files", "sha256"])
 		if (key in meta) throw new Error(`manifest: "${key}" is reserved`);
-	return stableJson({
+	const content = {
 		...meta,
-		format: manifestFormat,
+		format: formats.manifest.present,
 		version,
 		files: Object.fromEntries(entries),
-	});
+	};
+	return stableJson({ ...content, sha256: ownHash(content) });
 }
+
+/** What a manifest says of itself: a flipped bit of a number in it would otherwise go unseen. */
+const ownHash = (content: object): string =>
+	sha256(Buffer.from(stableJson(content)));
 
 function readManifest(dir: string, name = manifestName): Manifest {
 	const path = join(dir, name);
 	const json = readJsonObject(path);
 	if (!json) return { version: 0, files: new Map(), meta: {} };
-	const { format, version, files: listed, ...meta } = json;
-	if (format !== manifestFormat)
-		throw fail("FORMAT_VERSION", {
+	const { sha256: stated, ...content } = json;
+	if (stated !== undefined && stated !== ownHash(content))
+		throw fail("DAMAGED", {
 			path,
-			found: format,
-			known: manifestFormat,
+			problem: "its content does not match its SHA-256",
 		});
+	const {
+		format: _,
+		version,
+		files: listed,
+		...meta
+	} = inPresentFormat("manifest", path, content);
 	if (!isCount(version) || version === 0)
 		throw fail("DAMAGED", {
 			path,
@@ -676,90 +753,156 @@ const isCount = (n: unknown): n is number =>
 // ---- locks ----
 
 export interface Lock {
-	/** Throws if another process took the lock over; called before what must not be written twice. */
+	/** Throws if another process took the lock over: the `guard` of every write. */
 	check(): void;
 	/** Gives the folder back, if it is still ours. */
 	release(): void;
 }
 
+export interface LockOptions {
+	/** Is told before it waits to see whether an owner lives that cannot be asked after. Without it nobody waits: the folder is in use. */
+	readonly onWait?: ((text: string) => void) | undefined;
+	/** ms without a sign of life after which another may take our lock. Default 30 s. */
+	readonly lease?: number;
+	/** ms from one sign of life to the next. Default 5 s. */
+	readonly beat?: number;
+}
+
 interface Owner {
 	readonly host: string;
+	/** Where `pid` means something (`systemOf`); null where the system does not say. */
+	readonly system: string | null;
 	readonly pid: number;
 	/** Boot and start time of the process, so that a reused pid is told apart; null where the system does not say. */
 	readonly started: string | null;
 	readonly token: string;
+	/** As in LockOptions; null: it gives no signs of life. */
+	readonly lease: number | null;
 }
 
+/** What the thread of storage.worker.ts starts with. */
+export interface Heart {
+	/** The lock, open; the thread closes it. */
+	readonly fd: number;
+	readonly beat: number;
+	/** 1: the lock was released. */
+	readonly ended: Int32Array<SharedArrayBuffer>;
+}
+
+/** Sources run as they are (tests) have no thread to show that they live. */
+const heartFile = import.meta.url.endsWith(".ts")
+	? null
+	: new URL("./storage.worker.js", import.meta.url);
+/** How often the lock of a silent owner is looked at before it counts as given up. */
+const LOOKS = 15;
+const LONGEST_LEASE = 3_600_000;
+
 /**
- * One writer a folder. The lock is linked into place with its content, so that it always names its owner.
- * It is taken over only from a provably dead one: same host, and that pid gone or started at another time.
+ * One writer a folder. The lock is linked into place with its content, so that it always names its owner. It is taken over at once from
+ * a provably dead one (its process number is gone from this very system), and from one that cannot be asked after (another machine,
+ * or stopped) when it has given no sign of life for its lease. A lock that promises no signs of life is never taken that way.
+ * Time is counted by waiting, so no clock that jumps matters.
  */
-export function lockFolder(dir: string): Lock {
+export function lockFolder(
+	dir: string,
+	{ onWait, lease = 30_000, beat = 5_000 }: LockOptions = {},
+): Lock {
 	ensureFolder(dir);
 	const path = join(dir, lockName);
 	const mine: Owner = {
 		host: hostname(),
+		system: systemOf(),
 		pid: process.pid,
 		started: startOf(process.pid),
 		token: randomUUID(),
+		lease: heartFile && lease,
 	};
-	for (let tries = 0; !linkLock(path, mine); tries++) {
-		const text = readLock(path);
-		if (text === null) continue; // released just now
-		const owner = parseOwner(text);
-		if (tries >= 5 || !owner || !isDead(owner))
-			throw fail("LOCKED", { dir, owner: describe(owner), lock: path });
-		takeAway(path, text);
+	let fd = linkLock(path, mine);
+	for (let tries = 0; fd === null; tries++) {
+		const seen = readLock(path);
+		if (seen !== null) {
+			if (tries >= 5 || !isGone(path, seen, onWait))
+				throw fail("LOCKED", { dir, owner: ownerNow(path), lock: path });
+			takeAway(path, seen);
+		} // else: released just now
+		fd = linkLock(path, mine);
 	}
-	const ours = () => parseOwner(readLock(path) ?? "")?.token === mine.token;
+	const stop = startHeart(fd, beat);
+	const ours = () => parseOwner(readLock(path)?.text)?.token === mine.token;
 	return {
 		check() {
-			if (!ours())
-				throw fail("LOCK_LOST", {
-					dir,
-					owner: describe(parseOwner(readLock(path) ?? "")),
-				});
+			if (!ours()) throw fail("LOCK_LOST", { dir, owner: ownerNow(path) });
 		},
 		release() {
+			stop();
 			if (ours()) guarded(path, () => files.unlink(path));
 		},
 	};
 }
 
-/** False if a lock is there already. */
-function linkLock(path: string, owner: Owner): boolean {
-	const text = Buffer.from(`${JSON.stringify(owner)}\n`);
+/** Returns what ends it. */
+function startHeart(fd: number, beat: number): () => void {
+	if (!heartFile) {
+		closeSync(fd);
+		return () => undefined;
+	}
+	const ended = new Int32Array(new SharedArrayBuffer(4));
+	const thread = new Worker(heartFile, {
+		workerData: { fd, beat, ended } satisfies Heart,
+		execArgv: [],
+		trackUnmanagedFds: false, // the descriptor is the main thread's
+	});
+	thread.on("error", () => undefined); // without it the lock may be taken over, which every write asks after
+	thread.unref();
+	return () => {
+		Atomics.store(ended, 0, 1);
+		Atomics.notify(ended, 0);
+	};
+}
+
+/** Its open descriptor; null if a lock is there already. */
+function linkLock(path: string, owner: Owner): number | null {
 	const temporary = join(dirname(path), `${lockName}-${randomUUID()}`); // not a temporary that an owner's sweep may delete
+	let fd: number | null = null;
 	try {
-		writeSynced(temporary, text);
-		try {
-			files.link(temporary, path);
-		} catch (error) {
-			if (codeOf(error) === "EEXIST") return false;
-			if (!["EPERM", "ENOTSUP", "ENOSYS", "EOPNOTSUPP"].includes(codeOf(error)))
-				throw error;
-			return createLock(path, text); // a file system without hard links
-		}
-		return true;
+		fd = writeLock(temporary, owner);
+		files.link(temporary, path);
+		return fd;
 	} catch (error) {
+		if (fd !== null) closeSync(fd);
+		if (fd !== null && codeOf(error) === "EEXIST") return null;
+		if (["EPERM", "ENOTSUP", "ENOSYS", "EOPNOTSUPP"].includes(codeOf(error)))
+			return createLock(path, owner); // a file system without hard links
 		throw cannotWrite(path, error);
 	} finally {
 		attempt(() => files.unlink(temporary));
 	}
 }
 
-function createLock(path: string, text: Uint8Array): boolean {
+function createLock(path: string, owner: Owner): number | null {
 	try {
-		writeSynced(path, text);
-		return true;
+		return writeLock(path, owner);
 	} catch (error) {
-		if (codeOf(error) === "EEXIST") return false;
-		throw error;
+		if (codeOf(error) === "EEXIST") return null;
+		throw cannotWrite(path, error);
 	}
 }
 
-/** Moves a dead owner's lock aside. If a third process replaced it meanwhile, that one gets it back. */
-function takeAway(path: string, expected: string): void {
+/** A new lock file, left open. Where the file system lets nobody touch it, it promises no signs of life. */
+function writeLock(path: string, owner: Owner): number {
+	return writeSynced(path, (fd) => {
+		let { lease } = owner;
+		try {
+			files.touch(fd);
+		} catch {
+			lease = null;
+		}
+		return Buffer.from(`${JSON.stringify({ ...owner, lease })}\n`);
+	});
+}
+
+/** Moves a dead owner's lock aside. If a third process replaced it meanwhile, or its owner lives after all, it goes back. */
+function takeAway(path: string, expected: Seen): void {
 	const aside = join(dirname(path), `${lockName}-${randomUUID()}`);
 	guarded(path, () => {
 		try {
@@ -768,21 +911,41 @@ function takeAway(path: string, expected: string): void {
 			if (codeOf(error) === "ENOENT") return; // someone else took it away
 			throw error;
 		}
-		if (readLock(aside) !== expected) attempt(() => files.link(aside, path));
+		if (!isSame(readLock(aside), expected))
+			attempt(() => files.link(aside, path));
 		files.unlink(aside);
 	});
 }
 
-function readLock(path: string): string | null {
+/** A lock as it was found. */
+interface Seen {
+	readonly text: string;
+	/** Time of the owner's last sign of life, by the clock of whoever keeps the file: only ever compared with itself. */
+	readonly touched: number;
+}
+
+const isSame = (now: Seen | null, then: Seen): boolean =>
+	now?.text === then.text && now.touched === then.touched;
+
+/** Opens the file every time: so a network file system asks its server, and does not answer from what it remembers. */
+function readLock(path: string): Seen | null {
 	try {
-		return readFileSync(path, "utf8");
+		const fd = openSync(path, constants.O_RDONLY);
+		try {
+			return {
+				text: readFileSync(fd, "utf8"),
+				touched: fstatSync(fd).mtimeMs,
+			};
+		} finally {
+			closeSync(fd);
+		}
 	} catch (error) {
-		if (codeOf(error) === "ENOENT") return null;
+		if (["ENOENT", "ESTALE"].includes(codeOf(error))) return null; // gone; so a network file system says it of what it still knew
 		throw fail("CANNOT_READ", { path, code: codeOf(error) });
 	}
 }
 
-function parseOwner(text: string): Owner | null {
+function parseOwner(text = ""): Owner | null {
 	try {
 		const o: unknown = JSON.parse(text);
 		if (
@@ -793,11 +956,14 @@ function parseOwner(text: string): Owner | null {
 			typeof o.token !== "string"
 		)
 			return null;
+		const known = isCount(o.lease) && o.lease > 0 && o.lease <= LONGEST_LEASE;
 		return {
 			host: o.host,
+			system: typeof o.system === "string" ? o.system : null,
 			pid: o.pid,
 			started: typeof o.started === "string" ? o.started : null,
 			token: o.token,
+			lease: known ? (o.lease as number) : null,
 		};
 	} catch {
 		return null;
@@ -809,6 +975,33 @@ const describe = (owner: Owner | null): string =>
 		? `process ${owner.pid} on ${JSON.stringify(owner.host)}`
 		: "an unknown process";
 
+const ownerNow = (path: string): string =>
+	describe(parseOwner(readLock(path)?.text));
+
+/** Whether a lock's owner has ended, or has shown no sign of life for its lease. */
+function isGone(
+	path: string,
+	seen: Seen,
+	onWait: LockOptions["onWait"],
+): boolean {
+	const owner = parseOwner(seen.text);
+	if (!owner) return false;
+	const state = stateOf(owner);
+	if (state !== "unknown") return state === "dead";
+	if (owner.lease === null || !onWait) return false;
+	onWait(
+		`${path} belongs to ${describe(owner)}, which cannot be asked from here. Waiting up to ${Math.ceil(owner.lease / 1000)} s for a sign of life.`,
+	);
+	const clock = new Int32Array(new SharedArrayBuffer(4));
+	for (let look = 0; look < LOOKS; look++) {
+		Atomics.wait(clock, 0, 0, owner.lease / LOOKS);
+		const now = readLock(path);
+		if (now === null) return true; // released
+		if (!isSame(now, seen)) return false;
+	}
+	return true;
+}
+
 /** Whether a process of this number exists on this machine. */
 export function isAlive(pid: number): boolean {
 	try {
@@ -819,38 +1012,78 @@ export function isAlive(pid: number): boolean {
 	}
 }
 
-function isDead(owner: Owner): boolean {
-	if (owner.host !== hostname()) return false;
-	if (!isAlive(owner.pid)) return true;
+/** "unknown": it runs elsewhere, or is stopped (SIGSTOP) and may go on or not. */
+function stateOf(owner: Owner): "dead" | "running" | "unknown" {
+	if (owner.host !== hostname()) return "unknown";
+	const here = systemOf();
+	if (owner.system !== null && owner.system !== here) {
+		const [machine, boot] = owner.system.split(" ");
+		const [ourMachine, ourBoot] = here?.split(" ") ?? [];
+		const rebooted =
+			machine !== "" && machine === ourMachine && boot !== ourBoot;
+		return rebooted ? "dead" : "unknown";
+	}
+	if (!isAlive(owner.pid)) return "dead";
 	const started = startOf(owner.pid);
-	return (
+	if (
 		started === "exited" ||
 		(started !== null && owner.started !== null && started !== owner.started)
-	);
+	)
+		return "dead";
+	return /^[Tt]$/.test(statOf(owner.pid)?.[0] ?? "") ? "unknown" : "running";
 }
 
-/** "<boot id>:<clock ticks since boot>" of a process; "exited" if only its parent's waiting for it keeps its number. */
-function startOf(pid: number): string | null {
+/** "<machine> <boot> <namespace of processes>": where a process number means one process. A container has a namespace of its own. */
+function systemOf(): string | null {
 	try {
-		const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-		const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // the name before it may hold spaces; state is field 3, start time field 22
-		if (fields[0] === "Z" || fields[0] === "X") return "exited";
-		return `${readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()}:${fields[19]}`;
+		const machine = existsSync("/etc/machine-id")
+			? sha256(Buffer.from(`keepsight ${read("/etc/machine-id")}`)) // the number itself is to be told to nobody
+			: "";
+		return [
+			machine.slice(0, 16),
+			read("/proc/sys/kernel/random/boot_id"),
+			readlinkSync("/proc/self/ns/pid"),
+		].join(" ");
 	} catch {
 		return null;
 	}
 }
 
+/** "<boot id>:<clock ticks since boot>" of a process; "exited" if only its parent's waiting for it keeps its number. */
+function startOf(pid: number): string | null {
+	const fields = statOf(pid);
+	if (!fields) return null;
+	if (fields[0] === "Z" || fields[0] === "X") return "exited";
+	return `${read("/proc/sys/kernel/random/boot_id")}:${fields[19]}`;
+}
+
+/** What the system says of a process, from its state on (field 3; the start time is field 22); null where it does not say. */
+function statOf(pid: number): readonly string[] | null {
+	try {
+		const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+		return stat.slice(stat.lastIndexOf(")") + 2).split(" "); // the name before it may hold spaces
+	} catch {
+		return null;
+	}
+}
+
+const read = (path: string): string => readFileSync(path, "utf8").trim();
+
 // ---- below everything ----
 
-/** A new file with all its bytes on the disk. */
-function writeSynced(path: string, bytes: Uint8Array): void {
+/** A new file with all its bytes on the disk, still open. */
+function writeSynced(
+	path: string,
+	bytes: Uint8Array | ((fd: number) => Uint8Array),
+): number {
 	const fd = files.open(path, "wx");
 	try {
-		writeAll(fd, bytes);
+		writeAll(fd, typeof bytes === "function" ? bytes(fd) : bytes);
 		files.fsync(fd);
-	} finally {
-		files.close(fd);
+		return fd;
+	} catch (error) {
+		attempt(() => files.close(fd));
+		throw error;
 	}
 }
 

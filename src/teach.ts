@@ -107,7 +107,7 @@ export async function teach(
 			: null;
 	// before a folder is made that nothing could be learnt in
 	const blank = job.config && !holdsRun(job.memDir) ? empty(job.config) : null;
-	const run = opened(job);
+	const run = opened(job, watcher);
 	try {
 		checkFinished(run);
 		align(run);
@@ -187,8 +187,13 @@ function empty(config: RunConfig): Knowledge {
 }
 
 /** The run folder, made where there is none. */
-function opened({ memDir, config, change }: TeachJob): Run {
-	if (config === null) return openRun(memDir, "update");
+function opened(
+	{ memDir, config, change }: TeachJob,
+	{ emit }: Pick<Watcher, "emit">,
+): Run {
+	const notice = (text: string) => emit({ type: "notice", text });
+	const known = () => openRun(memDir, "update", undefined, { notice });
+	if (config === null) return known();
 	if (change.kind !== "learn") throw fail("RUN_MISSING", { dir: memDir });
 	const chosen: RunConfig = {
 		...config,
@@ -197,11 +202,11 @@ function opened({ memDir, config, change }: TeachJob): Run {
 	};
 	if (holdsRun(memDir)) {
 		// of a review, or of a run that learnt nothing
-		const run = openRun(memDir, "update");
+		const run = known();
 		if (run.memory.version === 0) run.save({ config: { ...chosen } });
 		return run;
 	}
-	return openRun(memDir, "new", startOf(chosen, []));
+	return openRun(memDir, "new", startOf(chosen, []), { notice });
 }
 
 /** run.json says what memory/ holds: a kill may have come between the two. What was forgotten is remembered there, to be found after a rollback. */

@@ -4,6 +4,7 @@
  */
 import { createAugmenter } from "./augment.ts";
 import { memoriesOf, optionsOf, type RunConfig } from "./config.ts";
+import { fingerprint } from "./data/fingerprint.ts";
 import { readLearnTasks, readTasks } from "./data/index.ts";
 import type { Category, Image, LearnTask, Sample, Task } from "./data/task.ts";
 import { readMask } from "./data/image.ts";
@@ -137,14 +138,19 @@ export async function train(
 		tasks,
 		setup.memories.map((memory) => patchesRead(backbone.config, [memory]).grid),
 	);
+	const images: Record<string, string> = {};
+	for (const task of tasks) images[task.id] = await fingerprint(task);
 	const run = openRun(
 		job.dir,
 		job.mode,
-		startOf(
-			config,
-			tasks.map((t) => t.id),
-		),
-		{ force: job.force },
+		{
+			...startOf(
+				config,
+				tasks.map((t) => t.id),
+			),
+			images,
+		},
+		{ force: job.force, notice: (text) => emit({ type: "notice", text }) },
 	);
 	emit({ type: "opened", dir: job.dir });
 	const tracker = new Tracker(run);
@@ -205,6 +211,7 @@ export async function train(
 					definition.weightsPerTask === true,
 				);
 				if (!goesOn) seconds = Math.round(performance.now() - began) / 1000;
+				await reportChanged(run, stage.remember, images, emit);
 			}
 			if (!stage.remember.every((t) => run.tasksLearnt.includes(t.id)))
 				await evaluateStage(context, stage, knowledge, testTasks, seconds);
@@ -219,6 +226,22 @@ export async function train(
 		run.close();
 		await eyes?.release();
 		await knowledge?.release();
+	}
+}
+
+/** Says so where the pictures of a task changed while it was learnt. */
+async function reportChanged(
+	run: Run,
+	tasks: readonly LearnTask[],
+	images: Readonly<Record<string, string>>,
+	emit: Watcher["emit"],
+): Promise<void> {
+	for (const task of tasks) {
+		const now = await fingerprint(task);
+		if (now === images[task.id]) continue;
+		const text = `The images of ${task.id} changed while it was learnt (${images[task.id]} -> ${now}), so nobody can tell from which it was. Let them be as they should, then start over with --fresh.`;
+		run.log({ type: "notice", text });
+		emit({ type: "notice", text });
 	}
 }
 
@@ -244,6 +267,7 @@ export async function trainAll(
 				cell,
 				state: "failed",
 				message,
+				...(error instanceof KeepsightError && { code: error.code }),
 				...(stack !== undefined && { stack }),
 			});
 		}

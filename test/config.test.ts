@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
+	checkedConfig,
 	configJsonSchema,
 	loadConfig,
 	memoriesOf,
@@ -409,6 +410,93 @@ describe("errors name file, key and what is near", () => {
 		await expect(loadConfig("nowhere.yaml")).rejects.toThrow(
 			"Cannot read the configuration nowhere.yaml: no such file.",
 		);
+	});
+});
+
+describe("a grid", () => {
+	const points = (grid: string, ...sets: string[]) =>
+		parseConfig(`${minimal}sweep: { grid: ${grid} }`, "t.yaml", sets).points();
+
+	it("is every combination, the last key changing first, each a whole configuration", () => {
+		const found = points(
+			"{ train.batch_size: [8, 16], image_size: [64, [64, 128]], order: [1, 3] }",
+		);
+		expect(found).toHaveLength(8);
+		expect(found[1]?.values).toEqual({
+			"train.batch_size": 8,
+			image_size: 64,
+			order: 3,
+		});
+		expect(found[1]).toMatchObject({
+			order: 3,
+			config: { imageSize: [64, 64], train: { batchSize: 8, epochs: 10 } },
+		});
+		expect(found[7]?.config.imageSize).toEqual([64, 128]);
+	});
+	it("is one point without keys; --set comes below the grid, and may fill it", () => {
+		expect(points("{}")).toMatchObject([{ order: 1, values: {} }]);
+		const [point] = points(
+			"{}",
+			"train.epochs=3",
+			"sweep.grid.train.epochs=[4]",
+			"sweep.grid.seed=[7]",
+		);
+		expect(point?.config).toMatchObject({ train: { epochs: 4 }, seed: 7 });
+	});
+	it.each([
+		["{ train.epochs: [0] }", /train\.epochs \(sweep\.grid\)/],
+		["{ train.epoch: [1] }", /"epoch".*train.*"epochs"/s],
+		["{ name: [a, b] }", /runs cannot differ in "name"/],
+		["{ threads: [1, 2] }", /runs cannot differ in "threads"/],
+		["{ orders: [1, 2] }", /use order, with their numbers/],
+		["{ order: [0] }", /sweep\.grid\.order.*0 is no number of an order/],
+		["{ seed: 3 }", /sweep\.grid/],
+		["{ seed: [] }", /sweep\.grid/],
+		["{ strategy: [{ name: nothing }] }", /nothing/],
+		["{ __proto__.x: [1] }", /__proto__/],
+	])("%s is refused", (grid, message) => {
+		expect(() => points(grid)).toThrow(message);
+	});
+});
+
+describe("a configuration from another machine", () => {
+	it("is what it was, after it went over as JSON", () => {
+		const config = parse(
+			minimal,
+			"train.optimizer={ name: sgd, momentum: 0.9 }",
+			"data.roi=[{ category: a/x, mask: m.png }]",
+			"trainable=all",
+		);
+		const sent = JSON.parse(JSON.stringify(config)) as unknown;
+		expect(checkedConfig(sent, "the job")).toEqual(config);
+		const backbone = {
+			name: "hub:facebook/dinov2-small",
+			precision: "float32",
+			commit: "0123456789abcdef0123456789abcdef01234567",
+		} as const;
+		expect(checkedConfig({ ...config, backbone }, "the job")).toEqual({
+			...config,
+			backbone,
+		});
+	});
+	it.each([
+		[null, /the job/],
+		[[], /the job/],
+		[{ nothing: 1 }, /the job/],
+		[{ ...parse(minimal), evil: 1 }, /"evil".*the job/],
+		[
+			{ ...parse(minimal), train: { epochs: "many" } },
+			/train\.epochs in the job/,
+		],
+		[
+			{
+				...parse(minimal),
+				backbone: { name: "hub:a/b", commit: "../../etc" },
+			},
+			/backbone\.commit/,
+		],
+	])("is refused where it is none: %#", (json, message) => {
+		expect(() => checkedConfig(json, "the job")).toThrow(message);
 	});
 });
 

@@ -1,5 +1,5 @@
 /** The built program on tiny drawn images: from a config to the saved memory, stopped, killed, resumed, copied, damaged. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import {
 	cpSync,
 	existsSync,
@@ -9,16 +9,22 @@ import {
 	readFileSync,
 	renameSync,
 	rmSync,
-	statSync,
 	truncateSync,
 	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Random } from "../src/random.ts";
 import { drawCategory, size } from "./drawn.ts";
 import { cli, keepsight } from "./program.ts";
+import {
+	childrenOf,
+	ended,
+	expectSameBytes,
+	killAll,
+	start,
+	wait,
+} from "./runs.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-e2e-"));
 const data = join(work, "data");
@@ -49,28 +55,6 @@ threads: 1
 const dirOf = (name: string) => join(work, "out", name, "Anomaly");
 const train = (name: string, ...args: string[]) =>
 	keepsight("train", "--config", config, "--set", `name=${name}`, ...args);
-
-/** Path -> bytes of everything that must not depend on time: memory/, scores/, metrics. */
-function bytesOf(
-	run: string,
-	parts = ["memory", "scores", "metrics.json", "metrics.csv"],
-): Record<string, string> {
-	const out: Record<string, string> = {};
-	const walk = (path: string) => {
-		if (statSync(path).isDirectory())
-			for (const name of readdirSync(path).sort()) walk(join(path, name));
-		else out[relative(run, path)] = readFileSync(path).toString("base64");
-	};
-	for (const part of parts)
-		if (existsSync(join(run, part))) walk(join(run, part));
-	return out;
-}
-const expectSameBytes = (a: string, b: string, parts?: string[]) => {
-	const [x, y] = [bytesOf(a, parts), bytesOf(b, parts)];
-	expect(Object.keys(y)).toEqual(Object.keys(x));
-	for (const [path, bytes] of Object.entries(x))
-		expect(y[path] === bytes, `${path} differs`).toBe(true);
-};
 
 describe("train and eval", () => {
 	it("learns the tasks in order and writes the run folder", () => {
@@ -226,88 +210,32 @@ describe("train and eval", () => {
 });
 
 describe("stopped runs", () => {
-	/** Starts a run in the background; its process group is its own. */
-	const start = (name: string, ...args: string[]): ChildProcess =>
-		spawn(
-			process.execPath,
-			[cli, "train", "--config", config, "--set", `name=${name}`, ...args],
-			{ stdio: ["ignore", "ignore", "pipe"], detached: true },
-		);
-	const ended = (child: ChildProcess) =>
-		new Promise<number | null>((done) =>
-			child.once("exit", (code) => done(code)),
-		);
-	const wait = (ms: number) => new Promise((done) => setTimeout(done, ms));
-	const childrenOf = (pid: number) =>
-		readdirSync("/proc").filter((name) => {
-			if (!/^\d+$/.test(name)) return false;
-			try {
-				return (
-					readFileSync(`/proc/${name}/stat`, "utf8")
-						.replace(/^.*\) /, "")
-						.split(" ")[1] === String(pid)
-				);
-			} catch {
-				return false;
-			}
-		});
+	const begin = (name: string, ...args: string[]) =>
+		start("train", "--config", config, "--set", `name=${name}`, ...args);
 	const alive = (pid: string) =>
 		existsSync(`/proc/${pid}`) &&
 		!/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
-
-	const kills = process.env.KEEPSIGHT_SOAK ? 10 : 4;
-	it(`killed ${kills} times at random moments and resumed, a run ends in the same bytes`, async () => {
-		const random = new Random(
-			"kills",
-			process.env.KEEPSIGHT_SOAK ? Date.now() : 1,
-		);
-		let killed = 0;
-		for (let i = 0; i < kills; i++) {
-			const child = start("killed", "--resume");
-			const exit = ended(child);
-			await wait(300 + random.uniform(0, 1800));
-			const workers = childrenOf(child.pid as number);
-			for (const pid of [...workers, String(child.pid)]) {
-				try {
-					process.kill(Number(pid), "SIGKILL");
-					killed++;
-				} catch {
-					// it had already ended
-				}
-			}
-			await exit;
-		}
-		expect(killed).toBeGreaterThan(0);
-		expect(train("killed", "--resume").status).toBe(0);
-		expectSameBytes(dirOf("whole"), dirOf("killed"));
-	}, 120_000);
 
 	it("joint training of every row, killed before it evaluates a row, ends in the same bytes", async () => {
 		const joint = ["--set", "strategy={ name: joint, cumulative: true }"];
 		const whole = dirOf("cumulative");
 		if (!existsSync(whole))
 			expect(train("cumulative", ...joint).status).toBe(0);
-		const child = start("cumulative-killed", ...joint);
+		const child = begin("cumulative-killed", ...joint);
 		const exit = ended(child);
 		const manifest = join(dirOf("cumulative-killed"), "memory/manifest.json");
 		const saved = () =>
 			existsSync(manifest) &&
 			JSON.parse(readFileSync(manifest, "utf8")).version === 2;
 		for (let i = 0; i < 3000 && !saved(); i++) await wait(5);
-		for (const pid of [...childrenOf(child.pid as number), String(child.pid)]) {
-			try {
-				process.kill(Number(pid), "SIGKILL");
-			} catch {
-				// it had already ended
-			}
-		}
+		killAll(child);
 		await exit;
 		expect(train("cumulative-killed", "--resume", ...joint).status).toBe(0);
 		expectSameBytes(whole, dirOf("cumulative-killed"));
 	}, 60_000);
 
 	it("Ctrl-C finishes the step, saves, exits 130, and --resume goes on to the same bytes", async () => {
-		const child = start("interrupted");
+		const child = begin("interrupted");
 		let text = "";
 		child.stderr?.on("data", (chunk) => {
 			text += chunk;
@@ -328,7 +256,7 @@ describe("stopped runs", () => {
 	}, 60_000);
 
 	it("a child whose parent is gone stops within a second", async () => {
-		const child = start("orphan", "--set", "train.epochs=400");
+		const child = begin("orphan", "--set", "train.epochs=400");
 		let workers: string[] = [];
 		for (let i = 0; i < 100 && workers.length === 0; i++) {
 			await wait(100);

@@ -14,6 +14,7 @@ import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { KeepsightError } from "../src/errors.ts";
+import { formats } from "../src/storage.ts";
 import {
 	describeMachine,
 	differences,
@@ -184,6 +185,32 @@ describe("opening", () => {
 		open("resume", told("http://tracker")).close();
 	});
 
+	describe("case 13: with other images of a task", () => {
+		const images = { "mvtec/bottle": "9 images, aa", "mvtec/zipper": "8, bb" };
+		const changed = start({ images: { ...images, "mvtec/zipper": "7, cc" } });
+
+		it("refuses to resume, names the task, and goes on with --force", () => {
+			open("new", start({ images })).close();
+			open("resume", start({ images })).close();
+			expect(() => open("resume", changed)).toThrow(
+				/\n {2}images\.mvtec\/zipper: "8, bb" -> "7, cc"\n.*--force/,
+			);
+			const forced = open("resume", changed, true);
+			expect(forced.record.forced).toEqual([
+				['images.mvtec/zipper: "8, bb" -> "7, cc"'],
+			]);
+			expect(forced.record.images).toEqual(changed.images);
+		});
+		it("goes on where the run is of a version that did not look, or has nothing left to learn", () => {
+			open("new").close();
+			open("resume", changed).close();
+			const run = open("fresh", start({ images }));
+			for (const id of run.record.order) run.setTask(id, "learnt", 1);
+			run.close();
+			expect(open("resume", changed).finished).toBe(true);
+		});
+	});
+
 	it("does not ask for old versions where nothing is left to learn", () => {
 		const run = open("new");
 		for (const id of run.record.order) run.setTask(id, "learnt", 1);
@@ -247,6 +274,98 @@ describe("opening", () => {
 		expect(existsSync(join(dir, ".lock"))).toBe(false);
 	});
 
+	it("lifts run.json and metrics.json of an older format, and writes the present one", () => {
+		const { order: _, ...rest } = start();
+		put(
+			join(dir, "run.json"),
+			JSON.stringify({ ...rest, format: 0, sequence: ["a"], tasks: [] }),
+		);
+		put(join(dir, "metrics.json"), '{"format": -1, "auc": 1}');
+		formats.run.lifts[0] = ({ sequence, ...json }) => ({
+			...json,
+			order: sequence,
+		});
+		formats.metrics.lifts[-1] = ({ auc, ...json }) => ({ ...json, auroc: auc });
+		formats.metrics.lifts[0] = (json) => ({ ...json, summary: {} });
+		try {
+			const run = openRun(dir, "update");
+			opened.push(run);
+			expect(run.record.order).toEqual(["a"]);
+			expect(run.readMetrics()).toEqual({ format: 1, auroc: 1, summary: {} });
+			run.save({});
+		} finally {
+			formats.run.lifts = {};
+			formats.metrics.lifts = {};
+		}
+		expect(openRun(dir, "read").record).toMatchObject({
+			format: 1,
+			order: ["a"],
+		});
+		expect(() => openRun(dir, "read").readMetrics()).toThrow(
+			/format version -1/,
+		);
+	});
+
+	describe("case 4, 5: a damaged state within a task", () => {
+		const state = "checkpoint/state.1.safetensors";
+		it.each([
+			["torn", state, (b: Buffer) => b.subarray(0, 3)],
+			["bit-flipped", state, (b: Buffer) => (b.writeUInt8(b[2]! ^ 4, 2), b)],
+			["empty", state, () => Buffer.alloc(0)],
+			["missing", state, null],
+			[
+				"torn manifest",
+				"checkpoint/manifest.json",
+				(b: Buffer) => b.subarray(0, 40),
+			],
+			["empty manifest", "checkpoint/manifest.json", () => Buffer.alloc(0)],
+			[
+				"bit-flipped manifest",
+				"checkpoint/manifest.json",
+				(b: Buffer) => Buffer.from(String(b).replace("7", "6")),
+			],
+		])(
+			"is dropped, said, and logged: %s",
+			(kind, file, damage: ((b: Buffer) => Buffer) | null) => {
+				const run = open("new");
+				const add = new Map([[state.slice(11), Buffer.from("abcdef")]]);
+				run.checkpoint.commit({ add, meta: { epoch: 7 } });
+				run.close();
+				const path = join(dir, file);
+				if (damage) writeFileSync(path, damage(readFileSync(path)));
+				else rmSync(path);
+				openRun(dir, "read"); // needs none
+				const told: string[] = [];
+				const notice = (text: string) => told.push(text);
+				const again =
+					kind === "empty"
+						? openRun(dir, "update", undefined, { notice })
+						: openRun(dir, "resume", start(), { notice });
+				opened.push(again);
+				expect(again.checkpoint.version).toBe(0);
+				expect(told).toEqual([
+					expect.stringMatching(/checkpoint, is damaged and was dropped/),
+				]);
+				expect(
+					JSON.parse(readFileSync(join(dir, "log.jsonl"), "utf8")),
+				).toMatchObject({
+					type: "notice",
+					text: told[0],
+					damage: expect.stringContaining(path),
+				});
+			},
+		);
+		it("whole, is kept without a word", () => {
+			const run = open("new");
+			const add = new Map([["a", Buffer.from("abcdef")]]);
+			run.checkpoint.commit({ add });
+			run.close();
+			const again = open("resume");
+			expect(again.checkpoint.version).toBe(1);
+			expect(existsSync(join(dir, "log.jsonl"))).toBe(false);
+		});
+	});
+
 	it("says where a run is missing, and makes no folder", () => {
 		for (const mode of ["read", "update"] as const)
 			expect(() => openRun(dir, mode)).toThrow(/holds no run.*--mem_dir/);
@@ -301,6 +420,39 @@ describe("what a run writes", () => {
 		expect(() => run.readMetrics()).toThrow(
 			/metrics\.json has format version 9/,
 		);
+	});
+
+	it("case 7: every write stops once the folder was taken over", () => {
+		const run = open("new");
+		run.memory.commit({ add: new Map([["a", Buffer.from("a")]]) });
+		run.writeScores(1, "mvtec/bottle", [row()]);
+		run.writeVisualization("x.png", "x");
+		run.writeReview("a", "table", new Map([["1.png", Buffer.from("1")]]));
+		const owner = { host: "elsewhere", pid: 7, started: null, token: "x" };
+		writeFileSync(join(dir, ".lock"), JSON.stringify(owner));
+		const files = () => readdirSync(dir, { recursive: true }).sort();
+		const before = files();
+		for (const write of [
+			() => run.save({}),
+			() => run.setTask("mvtec/bottle", "learnt"),
+			() => run.memory.commit({ keep: () => false }),
+			() => run.memory.clear(),
+			() => run.checkpoint.commit({ meta: { epoch: 1 } }),
+			() => run.writeScores(2, "mvtec/bottle", [row()]),
+			() => run.writeMetrics({ format: 1 }, ""),
+			() => run.writeVisualization("y.png", "x"),
+			() => run.removeVisualization("x.png"),
+			() => run.writeReview("a", "other", new Map()),
+			() => run.removeReview("a"),
+			() => run.clearResults(),
+			() => run.writeReport(""),
+			() => run.log({}),
+		]) {
+			expect(write).toThrow(/taken over by process 7 on "elsewhere"/);
+			expect(files(), String(write)).toEqual(before);
+		}
+		run.memory.tidy(); // clears nothing, either
+		expect(files()).toEqual(before);
 	});
 
 	it("stops writing once the folder was taken over", () => {

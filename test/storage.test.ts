@@ -1,27 +1,34 @@
 /** Storage under faults: every filesystem call fails once, and is once the last before a kill or a power cut. */
 import { execFileSync, spawn } from "node:child_process";
 import {
+	closeSync,
 	existsSync,
 	mkdirSync,
 	mkdtempSync,
+	openSync,
 	readdirSync,
 	readFileSync,
 	rmSync,
 	symlinkSync,
 	truncateSync,
+	utimesSync,
 	writeFileSync,
+	writeSync,
 } from "node:fs";
 import { hostname, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { dirname, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { KeepsightError } from "../src/errors.ts";
 import {
 	appendLine,
 	ensureFolder,
 	files,
+	formats,
 	hashedName,
 	lockFolder,
 	PartFile,
+	removeTemporaries,
 	removeTree,
 	sha256,
 	stableJson,
@@ -50,9 +57,9 @@ const leftovers = (at: string) =>
 		.map(String)
 		.filter((n) => n.includes(".tmp-") || n.includes(".lock"));
 
-type Fault = "error" | "short" | "kill" | "power";
+type Fault = "error" | "short" | "kill" | "power" | `E${string}`;
 /**
- * Makes the n-th call (from 1) fail. "error": that call alone, as EIO. "short": it writes half, then ENOSPC for good.
+ * Makes the n-th call (from 1) fail. "error": that call alone, as EIO; a code: that call alone, as that. "short": it writes half, then ENOSPC for good.
  * "kill": it and every later call do nothing. "power": a kill, and what was not synced is lost in the worst order: files
  * lose their unsynced content, folders other than `dir` their unsynced new names, while renames in `dir` survive.
  * Returns whether the fault came.
@@ -77,6 +84,7 @@ function inject(
 					: systemError("KILLED");
 			if (++calls === n) {
 				if (fault === "error") throw systemError("EIO");
+				if (fault.startsWith("E")) throw systemError(fault);
 				dead = true;
 				if (fault === "short" && name === "write")
 					real.write(
@@ -353,6 +361,7 @@ describe("VersionedFolder", () => {
 			},
 			y: { c: 2, d: 1 },
 			z: 1,
+			sha256: expect.stringMatching(/^[0-9a-f]{64}$/), // of all the rest
 		});
 		rmSync(at(), { recursive: true });
 		open().commit({
@@ -584,6 +593,110 @@ describe("VersionedFolder", () => {
 		expect(() => open().verify()).toThrow(wording);
 	});
 
+	it("finds a flipped bit of a number in the manifest", () => {
+		open().commit({ add: add({ a: "1" }), meta: { threshold: 2 } });
+		const path = join(at(), "manifest.json");
+		writeFileSync(
+			path,
+			readFileSync(path, "utf8").replace('"threshold": 2', '"threshold": 3'),
+		);
+		expect(open).toThrow(/manifest\.json.*does not match its SHA-256/);
+	});
+
+	it("names an earlier version that does not need the damaged file", () => {
+		const folder = open();
+		folder.commit({ add: add({ a: "1" }) });
+		folder.commit({ add: add({ b: "2" }), history: 3 });
+		writeFileSync(join(at(), "b"), "3");
+		expect(() => open().verify()).toThrow(/rollback --mem_dir DIR --to 1\./);
+		writeFileSync(join(at(), "a"), "3"); // both need it
+		expect(() => open().read("a")).toThrow(/or learn again/);
+	});
+
+	it("lifts a manifest of an older format, and writes the present one", () => {
+		writeAtomic(join(at(), "a"), "1");
+		writeAtomic(
+			join(at(), "manifest.json"),
+			JSON.stringify({
+				format: 0,
+				version: 4,
+				list: { a: { bytes: 1, sha256: sha256(bytes("1")) } },
+			}),
+		);
+		expect(open).toThrow(/format version 0; this Keepsight reads version 1/);
+		formats.manifest.lifts[0] = ({ list, ...rest }) => ({
+			...rest,
+			files: list,
+		});
+		try {
+			expect(contents(open())).toEqual({ a: "1" });
+			open().commit({ add: add({ b: "2" }) });
+		} finally {
+			delete formats.manifest.lifts[0];
+		}
+		expect(contents(open())).toEqual({ a: "1", b: "2" });
+		expect(open().version).toBe(5);
+	});
+
+	it("case 2, 3: on a disk that is full or fails, at any call, the earlier state is whole, nothing is left over, and the disk is named", () => {
+		const calls = { ENOSPC: 0, EIO: 0, EMFILE: 0, EACCES: 0, EROFS: 0 };
+		for (const code of Object.keys(calls) as (keyof typeof calls)[])
+			calls[code] = forEveryCall(
+				code,
+				() => open().commit({ add: add({ old: "1" }), meta: { n: 1 } }),
+				() =>
+					open().commit({
+						add: add({ "new/x": "1", "new/y": "2".repeat(1000) }),
+						keep: () => false,
+						meta: { n: 2 },
+					}),
+				(failed, n) => {
+					const at = `${code} at call ${n}`;
+					expect(leftovers(dir), at).toEqual([]);
+					const folder = open();
+					folder.verify();
+					if (failed === null) {
+						expect(folder.meta, at).toEqual({ n: 2 }); // only what nobody needs was not cleared
+						return;
+					}
+					expect(failed, at).toMatchObject({ code: "CANNOT_WRITE" });
+					const { message } = failed as Error;
+					expect(message, at).toContain(code);
+					expect(message, at).toContain(dir);
+					if (folder.version === 1)
+						expect(contents(folder), at).toEqual({ old: "1" });
+				},
+			);
+		for (const n of Object.values(calls)) expect(n).toBeGreaterThan(20);
+	});
+
+	it("case 7: nothing gets its name, and nothing is deleted, once the guard refuses", () => {
+		open().commit({ add: add({ a: "1" }), meta: { n: 1 } });
+		const before = onDisk();
+		let allowed = 0;
+		const guarded = () =>
+			VersionedFolder.open(at(), () => {
+				if (allowed-- <= 0) throw new Error("taken over");
+			});
+		for (const change of [
+			() =>
+				guarded().commit({
+					add: add({ b: "2" }),
+					keep: () => false,
+					meta: { n: 2 },
+				}),
+			() => guarded().clear(),
+		]) {
+			allowed = 0;
+			expect(change).toThrow("taken over");
+			expect(onDisk()).toEqual(before);
+		}
+		allowed = 4; // the new file is there, its manifest comes too late
+		expect(() => guarded().commit({ add: add({ b: "2" }) })).toThrow("taken");
+		expect([open().version, open().meta]).toEqual([1, { n: 1 }]);
+		expect(leftovers(dir)).toEqual([]);
+	});
+
 	it.each([
 		["{", /not valid JSON/],
 		["", /empty/],
@@ -650,10 +763,9 @@ describe("VersionedFolder", () => {
 		open().commit({ add: add({ a: "1" }) });
 		writeFileSync(
 			join(at(), "manifest.json"),
-			readFileSync(join(at(), "manifest.json"), "utf8").replace(
-				"{",
-				'{"__proto__": {"polluted": true},',
-			),
+			readFileSync(join(at(), "manifest.json"), "utf8")
+				.replace("{", '{"__proto__": {"polluted": true},')
+				.replace(/\t"sha256": "[0-9a-f]{64}",\n(\t"version")/, "$1"), // a manifest need not say its hash
 		);
 		expect((open().meta as { polluted?: boolean }).polluted).toBeUndefined();
 		expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
@@ -781,6 +893,226 @@ describe("lockFolder", () => {
 		leave(owner);
 		expect(() => lockFolder(dir)).toThrow(wording);
 		expect(existsSync(lockPath())).toBe(true);
+	});
+
+	const elsewhere = (lease: number) =>
+		leave({ host: "elsewhere", pid: 7, system: "other", lease });
+	/** Takes the lock with a listener that touches it after so many ms, as an owner who lives would. */
+	const waiting = (touched?: () => void) => {
+		const told: string[] = [];
+		const lock = lockFolder(dir, {
+			onWait: (text) => {
+				told.push(text);
+				touched?.();
+			},
+		});
+		return { lock, told };
+	};
+	/** What changes a file's mtime while this thread waits. */
+	const touchAfter = (ms: number) =>
+		spawn(process.execPath, [
+			"-e",
+			`setTimeout(() => require("fs").utimesSync(${JSON.stringify(lockPath())}, 1, 1), ${ms})`,
+		]);
+
+	it("case 7: takes over from another host that has given no sign of life for its lease, and says why it waits", () => {
+		elsewhere(300);
+		const began = performance.now();
+		const { lock, told } = waiting();
+		expect(performance.now() - began).toBeGreaterThan(290);
+		expect(told).toEqual([
+			expect.stringMatching(/process 7 on "elsewhere".*up to 1 s/),
+		]);
+		lock.check();
+		lock.release();
+	});
+
+	it("case 7, 8: leaves the lock to another host that gives one, whatever its clock says", () => {
+		elsewhere(10_000);
+		const began = performance.now();
+		// from now to 1970: only that it changed counts
+		expect(() => waiting(() => touchAfter(0))).toThrow(
+			/in use by process 7 on "elsewhere"/,
+		);
+		expect(performance.now() - began).toBeLessThan(8_000);
+	});
+
+	it("case 8: a clock that jumps makes nobody give up sooner", () => {
+		elsewhere(400);
+		const now = vi.spyOn(Date, "now");
+		let hours = 0;
+		now.mockImplementation(() => 3_600_000 * hours++);
+		const began = performance.now();
+		const { lock } = waiting();
+		expect(performance.now() - began).toBeGreaterThan(390);
+		lock.release();
+		now.mockRestore();
+	});
+
+	it.each([
+		["promises no signs of life", { lease: null }],
+		["is of an earlier version", {}],
+		["promises one in a year", { lease: 3.2e10 }],
+	])("never takes the lock of another host that %s", (_, owner) => {
+		leave({ host: "elsewhere", pid: 7, ...owner });
+		expect(() => waiting()).toThrow(/in use by process 7/);
+		expect(existsSync(lockPath())).toBe(true);
+	});
+
+	it("waits for nobody where it can tell no one why", () => {
+		elsewhere(60_000);
+		expect(() => lockFolder(dir)).toThrow(/in use by process 7/);
+	});
+
+	it("gives a lock back whose owner shows life at the last moment", () => {
+		elsewhere(100);
+		let beats = 0;
+		files.rename = (from, to) => {
+			beats++;
+			utimesSync(from, beats, beats);
+			real.rename(from, to);
+		};
+		expect(() => waiting()).toThrow(/in use by process 7/);
+		expect(JSON.parse(readFileSync(lockPath(), "utf8")).token).toBe("theirs");
+		expect(leftovers(dir)).toEqual([".lock"]);
+	});
+
+	it.runIf(existsSync("/proc/self/stat"))(
+		"asks after process numbers on its own system alone",
+		() => {
+			lockFolder(dir);
+			const { system } = JSON.parse(readFileSync(lockPath(), "utf8"));
+			const [machine, boot, processes] = system.split(" ");
+			rmSync(lockPath());
+			// the same machine, started anew
+			leave({ system: `${machine} other ${processes}`, lease: 60_000 });
+			if (machine !== "") lockFolder(dir).release();
+			// a container beside this one
+			leave({ system: `${machine} ${boot} pid:[1]`, lease: 60_000, pid: 2 });
+			expect(() => lockFolder(dir)).toThrow(/in use by process 2/);
+		},
+	);
+
+	describe("of the built program", () => {
+		const module = JSON.stringify(
+			pathToFileURL(resolve(import.meta.dirname, "../dist/storage.js")).href,
+		);
+		/** A process with the lock, whose main thread is busy; then it writes the file `late` if it may. */
+		const owner = async (lease: number, busyMs: number) => {
+			const child = spawn(
+				process.execPath,
+				[
+					"--input-type=module",
+					"-e",
+					`const { lockFolder, writeAtomic, VersionedFolder } = await import(${module});
+					const dir = ${JSON.stringify(dir)};
+					const lock = lockFolder(dir, { lease: ${lease}, beat: ${lease / 6} });
+					const memory = VersionedFolder.open(dir + "/memory", lock.check);
+					memory.commit({ add: new Map([["a", Buffer.from("1")]]) });
+					process.stdout.write("locked");
+					const until = performance.now() + ${busyMs};
+					while (performance.now() < until);
+					const codes = [];
+					for (const write of [
+						() => writeAtomic(dir + "/late", "late", lock.check),
+						() => memory.commit({ add: new Map([["late", Buffer.from("late")]]), keep: () => false }),
+						() => memory.clear(),
+					])
+						try { write(); codes.push("written"); } catch (e) { codes.push(e.code); }
+					lock.release();
+					process.stdout.write(JSON.stringify(codes));`,
+				],
+				{ stdio: ["ignore", "pipe", "inherit"] },
+			);
+			let text = "";
+			const ended = new Promise<unknown>((done) =>
+				child.once("close", () => done(JSON.parse(text.slice(6)))),
+			);
+			await new Promise<void>((done) =>
+				child.stdout.on("data", (data) => {
+					text += data;
+					done();
+				}),
+			);
+			return { child, ended };
+		};
+		/** As another machine finds the lock. */
+		const fromElsewhere = () => {
+			const text = readFileSync(lockPath(), "utf8");
+			const fd = openSync(lockPath(), "r+"); // in place: the owner's descriptor stays that of the lock
+			writeSync(
+				fd,
+				text.replace(
+					`"host":"${hostname()}"`,
+					`"host":"${"x".repeat(hostname().length)}"`,
+				),
+			);
+			closeSync(fd);
+		};
+
+		it("case 7: a busy owner shows that it lives", async () => {
+			const { ended } = await owner(1200, 2000);
+			fromElsewhere();
+			expect(() => waiting()).toThrow(/in use by process/);
+			expect(await ended).toEqual(["written", "written", "written"]);
+		});
+
+		it.runIf(existsSync("/proc/self/stat"))(
+			"case 7, 40: an owner that was stopped past its lease and goes on writes nothing",
+			async () => {
+				const { child, ended } = await owner(600, 400);
+				child.kill("SIGSTOP");
+				await expect
+					.poll(() => readFileSync(`/proc/${child.pid}/stat`, "utf8"))
+					.toMatch(/\) T /);
+				const { lock, told } = waiting();
+				expect(told).toHaveLength(1);
+				const memory = VersionedFolder.open(join(dir, "memory"), lock.check);
+				memory.commit({ add: add({ b: "2" }) });
+				child.kill("SIGCONT");
+				expect(await ended).toEqual(["LOCK_LOST", "LOCK_LOST", "LOCK_LOST"]);
+				lock.check();
+				const now = VersionedFolder.open(join(dir, "memory"));
+				now.verify();
+				expect([now.version, now.paths]).toEqual([2, ["a", "b"]]);
+				expect(existsSync(join(dir, "late"))).toBe(false);
+				lock.release();
+				expect(leftovers(dir)).toEqual([]);
+			},
+		);
+
+		it.runIf(existsSync("/proc/self/stat"))(
+			"case 6: a stopped owner that goes on in time keeps the lock",
+			async () => {
+				const { child, ended } = await owner(6000, 300);
+				child.kill("SIGSTOP");
+				await expect
+					.poll(() => readFileSync(`/proc/${child.pid}/stat`, "utf8"))
+					.toMatch(/\) T /);
+				expect(() =>
+					waiting(() => {
+						spawn("sh", ["-c", `sleep .2; kill -CONT ${child.pid}`]);
+					}),
+				).toThrow(/in use by process/);
+				expect(await ended).toEqual(["written", "written", "written"]);
+			},
+		);
+	});
+
+	it("case 7: what a late owner was about to rename is gone with the take-over", () => {
+		const stale = join(dir, ".tmp-late");
+		writeFileSync(stale, "late");
+		const guard = vi.fn(() => {
+			if (guard.mock.calls.length === 3) throw new Error("taken over");
+		});
+		files.rename = () => {
+			removeTemporaries(dir); // between the check and the rename, as openRun of the new owner does
+			real.rename(stale, join(dir, "file"));
+		};
+		expect(() => writeAtomic(join(dir, "file"), "x", guard)).toThrow(
+			"taken over",
+		);
+		expect(readdirSync(dir)).toEqual([]);
 	});
 
 	it("notices that it lost the lock, and leaves the new owner's alone", () => {

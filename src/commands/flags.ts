@@ -41,6 +41,37 @@ export const withDeviceFlag = (command: Command, called: string): Command =>
 		"cpu",
 	);
 
+export interface QueueFlags {
+	/** true: given without an address. */
+	readonly redis?: string | true;
+	readonly queue: string;
+}
+
+/** For every command that fills or empties a queue. */
+export const withQueueFlags = (command: Command): Command =>
+	command
+		.option(
+			"--redis [url]",
+			"a Redis or Valkey, such as redis://127.0.0.1:6379; without an address the one in the environment variable KEEPSIGHT_REDIS, which keeps a password out of the list of processes",
+		)
+		.option("--queue <name>", "queues of other names do not mix", "work");
+
+/** Address of the Redis that a command is to use; null: none. */
+export function redisUrl(
+	{ redis }: QueueFlags,
+	command: string,
+): string | null {
+	if (redis === undefined) return null;
+	const url = redis === true ? process.env.KEEPSIGHT_REDIS : redis;
+	if (!url)
+		throw fail("USAGE", {
+			problem:
+				"Give --redis an address such as redis://127.0.0.1:6379, or set the environment variable KEEPSIGHT_REDIS.",
+			command,
+		});
+	return url;
+}
+
 export interface ConfigFlags {
 	readonly config?: string;
 	readonly set: readonly string[];

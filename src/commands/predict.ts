@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import { plainName } from "../columns.ts";
 import { csvNumber, csvText } from "../csv.ts";
+import { findImages } from "../data/find.ts";
 import { usableDevice } from "../devices.ts";
 import { fail } from "../errors.ts";
 import { type Prediction, type Verdict, verdicts } from "../events.ts";
@@ -10,18 +11,23 @@ import { writeAtomic } from "../storage.ts";
 import {
 	type DeviceFlags,
 	type ProgressFlags,
+	type QueueFlags,
+	redisUrl,
+	wholeNumber,
 	withDeviceFlag,
 	withProgressFlags,
+	withQueueFlags,
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
 
-interface PredictFlags extends ProgressFlags, DeviceFlags {
+interface PredictFlags extends ProgressFlags, DeviceFlags, QueueFlags {
 	readonly memDir?: string;
 	readonly task?: string;
 	readonly csv?: string;
 	readonly maps?: string;
 	readonly watch?: string;
+	readonly shard: number;
 }
 
 const called = "keepsight predict";
@@ -58,6 +64,12 @@ export function addPredict(program: Command): void {
 			"--watch <dir>",
 			"score what is in this folder and whatever appears in it, until interrupted",
 		);
+	withQueueFlags(command).option(
+		"--shard <n>",
+		"with --redis: pictures that a worker takes at a time",
+		wholeNumber(1, called),
+		500,
+	);
 	withDeviceFlag(command, called);
 	withProgressFlags(command).action(predict);
 }
@@ -77,18 +89,15 @@ async function predict(
 			problem: "Give pictures to score, or a folder with --watch DIR.",
 			command: called,
 		});
-	const job = {
-		kind: "predict" as const,
-		memDir,
-		inputs,
-		...(watch !== undefined && { watch }),
-		...(task !== undefined && { task }),
-		...(maps !== undefined && { maps }),
-	};
+	const redis = redisUrl(flags, called);
+	if (redis !== null && (watch !== undefined || inputs.includes("-")))
+		throw fail("USAGE", {
+			problem:
+				"--redis takes files, folders and patterns; --watch and names on stdin are scored here alone.",
+			command: called,
+		});
 	const progress = createProgress(flags);
-	const device = await usableDevice(flags.device, (text) =>
-		progress.onEvent({ type: "notice", text }),
-	);
+	const notice = (text: string) => progress.onEvent({ type: "notice", text });
 	const counts = new Map<Verdict, number>();
 	const kept: Prediction[] = [];
 	const take = (prediction: Prediction) => {
@@ -98,18 +107,58 @@ async function predict(
 		if (csv !== undefined) kept.push(prediction);
 		console.log(json ? JSON.stringify(prediction) : lineOf(prediction));
 	};
+	/** Here, in a process of its own. */
+	const scoreHere = async (signal: AbortSignal): Promise<void> => {
+		await launch(
+			{
+				kind: "predict",
+				memDir,
+				inputs,
+				...(watch !== undefined && { watch }),
+				...(task !== undefined && { task }),
+				...(maps !== undefined && { maps }),
+			},
+			{
+				onEvent: (event) =>
+					event.type === "prediction"
+						? take(event.prediction)
+						: progress.onEvent(event),
+				signal,
+				device: await usableDevice(flags.device, notice),
+			},
+		);
+	};
+	/** On the workers of a queue. */
+	const scoreOver = async (url: string, signal: AbortSignal) => {
+		const { connect } = await import("../study/queue/redis.ts"); // .1 s that other commands need not wait
+		const { scoreShards } = await import("../study/queue/shards.ts");
+		const images = (await Promise.all(inputs.map(findImages))).flat();
+		const connection = await connect(url, notice);
+		await scoreShards({
+			connection,
+			queue: flags.queue,
+			retries: 2,
+			notice,
+			signal,
+			memDir,
+			images,
+			task: task ?? null,
+			maps: maps ?? null,
+			size: flags.shard,
+			onPrediction: take,
+			onScored: (done) =>
+				progress.count("scoring", {
+					done,
+					total: images.length,
+					unit: "images",
+				}),
+		}).finally(() => connection.redis.disconnect());
+	};
 	try {
 		await interruptible(
 			`What is printed was scored${csv === undefined ? "" : `; ${csv} was not written`}.`,
 			(signal) =>
-				launch(job, {
-					onEvent: (event) =>
-						event.type === "prediction"
-							? take(event.prediction)
-							: progress.onEvent(event),
-					signal,
-					device,
-				}),
+				redis === null ? scoreHere(signal) : scoreOver(redis, signal),
 		);
 		if (csv !== undefined) writeAtomic(csv, csvOf(kept));
 	} finally {

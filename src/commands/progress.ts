@@ -103,10 +103,7 @@ export function createProgress(
 					if (!flags.quiet) print(`${tint(33, "note:")} ${event.text}`);
 					break;
 				case "progress":
-					count(
-						`[${event.taskIndex + 1}/${event.taskCount}] ${event.task}  ${verbs[event.phase]}`,
-						event,
-					);
+					count(headOf(event), event);
 					break;
 				case "epoch":
 					if (flags.verbose && !flags.quiet) print(epochLine(event));
@@ -132,6 +129,16 @@ export function createProgress(
 		},
 	};
 }
+
+type ProgressEvent = Extract<RunEvent, { type: "progress" }>;
+
+/** "[2/5] mvtec/bottle  training" */
+const headOf = ({ taskIndex, taskCount, task, phase }: ProgressEvent) =>
+	`[${taskIndex + 1}/${taskCount}] ${task}  ${verbs[phase]}`;
+
+/** "[2/5] mvtec/bottle  training  34/100 steps" */
+export const phaseText = (event: ProgressEvent): string =>
+	`${headOf(event)}  ${event.done}/${event.total} ${event.unit}`;
 
 const progressBar = (share: number, width: number): string => {
 	const full = Math.round(Math.min(1, Math.max(0, share)) * width);

@@ -1,9 +1,10 @@
 /** Tells MLflow of the runs of a command, where their configuration names a server. */
 import { type RunConfig, runDir } from "../config.ts";
 import type { RunEvent } from "../events.ts";
+import type { Cell } from "../study/cells.ts";
 import { type Shipper, shipperOf } from "../tracking/mlflow.ts";
 
-/** For what is left when a command has done its work, of all its runs together. */
+/** For what cannot be sent when a command has done its work, of all its runs together. */
 const PATIENCE_MS = 10_000;
 
 export interface Tracking {
@@ -31,15 +32,15 @@ export function createTracking(notice: (text: string) => void): Tracking {
 		},
 		async close(others = []) {
 			for (const config of others) follow(config);
-			const until = performance.now() + PATIENCE_MS;
+			let patience = PATIENCE_MS;
 			let lines = 0;
 			const behind: string[] = [];
 			let problem = "";
 			for (const [dir, shipper] of shippers) {
-				const unsent = await shipper.close(
-					Math.max(0, until - performance.now()),
-				);
+				const began = performance.now();
+				const unsent = await shipper.close(patience);
 				if (!unsent) continue;
+				patience = Math.max(0, patience - (performance.now() - began));
 				lines += unsent.lines;
 				behind.push(dir);
 				problem ||= unsent.problem;
@@ -50,4 +51,26 @@ export function createTracking(notice: (text: string) => void): Tracking {
 				);
 		},
 	};
+}
+
+/** An event, with the cell that is at it. */
+export type Told = (event: RunEvent, cell: Cell | null) => void;
+
+/** Runs cells and tells of each as it goes; in the end also of those that ran elsewhere or before. */
+export async function trackCells<T>(
+	cells: readonly Cell[],
+	notice: (text: string) => void,
+	run: (told: Told) => Promise<T>,
+): Promise<T> {
+	const tracking = createTracking(notice);
+	let done: readonly RunConfig[] = [];
+	try {
+		const result = await run((event, cell) => {
+			if (cell) tracking.onEvent(event, cell.config);
+		});
+		done = cells.map(({ config }) => config);
+		return result;
+	} finally {
+		await tracking.close(done);
+	}
 }

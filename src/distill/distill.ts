@@ -113,7 +113,8 @@ export async function distill(
 		if (why !== null) throw fail("STUDENT_NO_PART", { why });
 	}
 	const pictures = await picturesIn(settings.images);
-	const lock = lockFolder(out);
+	const onWait = (text: string) => emit({ type: "notice", text });
+	const lock = lockFolder(out, { onWait });
 	try {
 		begin(job);
 		const pool = Pool.open(job.pool, {
@@ -299,7 +300,9 @@ async function fill(
 	},
 ): Promise<void> {
 	const wanted = { train: settings.crops, validation: VALIDATION };
-	const lock = lockFolder(pool.dir);
+	const lock = lockFolder(pool.dir, {
+		onWait: (text) => emit({ type: "notice", text }),
+	});
 	try {
 		const missing = (["validation", "train"] as const).filter(
 			(split) => total(pool.counts(split)) < wanted[split],

@@ -111,7 +111,9 @@ export async function exportDetector(
 	};
 	for (const [name, path] of Object.entries(examples))
 		files.set(name, readBytes(path));
-	const lock = lockFolder(out);
+	const lock = lockFolder(out, {
+		onWait: (text) => emit({ type: "notice", text }),
+	});
 	try {
 		checkFolder(out);
 		VersionedFolder.open(out).commit({

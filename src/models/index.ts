@@ -75,6 +75,12 @@ export function loadBackbone(
 	return { ...readBackbone(folderOf(choice), imageSize), precision };
 }
 
+/** Whether a configuration names a backbone by the folder it lies in. */
+export const isFolderName = (name: string): boolean =>
+	!Object.hasOwn(backbones, name) &&
+	shippedFolder(name) === null &&
+	!isCacheName(name);
+
 /** The folder of pretrained weights: in the package, in the cache, or the name itself. */
 export function folderOf(choice: BackboneChoice): string {
 	const shipped = shippedFolder(choice.name);

@@ -1,14 +1,12 @@
 /**
- * Runs cells and keeps a ledger of them on the disk: what is finished is not run again, what was cut off goes on where it was, what
- * failed is noted and tried again next time. It is given the function that starts a child process.
+ * The ledger of a study, on the disk beside its runs: what is finished is not run again, what was cut off goes on where it was, what
+ * failed is noted and tried again next time. Who runs the cells, and where, is given (`Dispatch`).
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { runDir } from "../config.ts";
-import { fail, Interrupted, KeepsightError } from "../errors.ts";
+import { fail } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
-import { holdsRun, openRun } from "../run.ts";
 import {
 	ensureFolder,
 	lockFolder,
@@ -16,19 +14,18 @@ import {
 	stableJson,
 	writeAtomic,
 } from "../storage.ts";
-import type { TrainJob } from "../train.ts";
-import { type Cell, isFinished } from "./cells.ts";
+import { type Cell, digestOf } from "./cells.ts";
 
-/** Starts a process that runs these cells one after the other and tells of each by "cell" events. */
-export type StartCells = (
-	jobs: readonly { readonly cell: string; readonly job: TrainJob }[],
-	options: {
-		/** How many such processes share the machine. */
-		readonly processes: number;
-		readonly onEvent: (event: RunEvent) => void;
-		readonly signal?: AbortSignal;
-	},
-) => Promise<unknown>;
+/** Who ran a cell on another machine. */
+const workerSchema = z.strictObject({
+	host: z.string(),
+	pid: z.int(),
+	keepsight: z.string(),
+	onnxruntime: z.string(),
+	node: z.string(),
+	cpu: z.string(),
+});
+export type WorkerName = z.output<typeof workerSchema>;
 
 const entrySchema = z.strictObject({
 	label: z.string(),
@@ -40,7 +37,14 @@ const entrySchema = z.strictObject({
 	state: z.enum(["running", "finished", "failed"]),
 	/** How long it ran, all attempts that ended together. */
 	seconds: z.number().min(0),
+	/** How often it was begun. */
+	attempts: z.int().min(0).default(0),
+	/** Why it failed, or what is odd about it. */
 	message: z.string().nullable(),
+	/** Of its results (`digestOf`); null: not finished, or by a version that kept none. */
+	digest: z.string().nullable().default(null),
+	/** null: this machine. */
+	worker: workerSchema.nullable().default(null),
 });
 const ledgerSchema = z.strictObject({
 	format: z.literal(1),
@@ -48,154 +52,72 @@ const ledgerSchema = z.strictObject({
 });
 export type LedgerEntry = z.output<typeof entrySchema>;
 
-export interface StudyOptions {
-	/** Folder of the ledger. */
-	readonly dir: string;
-	readonly start: StartCells;
-	/** Processes at a time; each gets an equal share of the threads. */
-	readonly jobs: number;
+/** What cells are run with. */
+export interface Study {
+	readonly ledger: Ledger;
+	/** How often a cell that failed is tried again. */
+	readonly retries: number;
 	/** With the cell that is at it, if one is. */
 	readonly onEvent: (event: RunEvent, cell: Cell | null) => void;
+	readonly signal: AbortSignal | undefined;
+}
+
+/** Runs cells and tells the ledger what becomes of each; rejects with `Interrupted` where it was asked to stop. */
+export type Dispatch = (open: readonly Cell[], study: Study) => Promise<void>;
+
+export interface StudyOptions
+	extends Pick<Study, "onEvent">,
+		Partial<Pick<Study, "retries">> {
+	/** Folder of the ledger. */
+	readonly dir: string;
+	readonly dispatch: Dispatch;
 	readonly signal?: AbortSignal;
 }
 
-/** Threads of the run that was begun there, which it must go on with; null: none was. */
-function threadsOf(dir: string): number | null {
-	if (!holdsRun(dir)) return null;
-	try {
-		const { threads } = openRun(dir, "read").record.config;
-		return typeof threads === "number" ? threads : null;
-	} catch (error) {
-		if (error instanceof KeepsightError) return null; // the run itself will say what is wrong
-		throw error;
-	}
-}
-
-/** Runs what the ledger does not know as finished. Returns its entry of every cell, by key. */
+/** Runs what the ledger does not know as finished. Returns its entry of every cell, by key. One at a time on a folder. */
 export async function runCells(
 	cells: readonly Cell[],
-	{ dir, start, jobs, onEvent, signal }: StudyOptions,
+	{ dir, dispatch, onEvent, signal, retries = 0 }: StudyOptions,
 ): Promise<Readonly<Record<string, LedgerEntry>>> {
 	ensureFolder(dir);
-	const lock = lockFolder(dir);
+	const lock = lockFolder(dir, {
+		onWait: (text) => onEvent({ type: "notice", text }, null),
+	});
 	try {
-		const ledger = new Ledger(dir);
-		const open = cells.filter(
-			(cell) =>
-				ledger.entries[cell.key]?.state !== "finished" || !isFinished(cell),
-		);
+		const ledger = new Ledger(dir, lock.check);
+		const notice = (text: string) => onEvent({ type: "notice", text }, null);
+		const open = cells.filter((cell) => !ledger.holds(cell, notice));
 		const skipped = cells.length - open.length;
 		if (skipped > 0)
-			onEvent(
-				{
-					type: "notice",
-					text: `${skipped} of ${cells.length} runs are finished and not run again.`,
-				},
-				null,
+			notice(
+				`${skipped} of ${cells.length} runs are finished and not run again.`,
 			);
-		const groups = new Map<string, Cell[]>();
-		for (const cell of open) {
-			const key = `${cell.seed} ${cell.order}`;
-			groups.set(key, [...(groups.get(key) ?? []), cell]);
-		}
-		const waiting = [...groups.values()];
-		const processes = Math.min(jobs, waiting.length);
-		const worker = async () => {
-			for (let group = waiting.shift(); group; group = waiting.shift())
-				await runGroup(group, ledger, { start, processes, onEvent, signal });
-		};
-		const workers = Array.from({ length: processes }, worker);
-		const outcomes = await Promise.allSettled(workers); // a child that was asked to stop finishes its step first
-		for (const outcome of outcomes)
-			if (outcome.status === "rejected") throw outcome.reason;
+		if (open.length > 0)
+			await dispatch(open, { ledger, retries, onEvent, signal });
 		return ledger.entries;
 	} finally {
 		lock.release();
 	}
 }
 
-/** One process for all cells of a group; if it dies, the cell it was at has failed and the rest starts anew. */
-async function runGroup(
-	group: readonly Cell[],
-	ledger: Ledger,
-	{
-		start,
-		processes,
-		onEvent,
-		signal,
-	}: Pick<StudyOptions, "start" | "onEvent"> & {
-		readonly processes: number;
-		readonly signal: AbortSignal | undefined;
-	},
-): Promise<void> {
-	const byKey = new Map(group.map((cell) => [cell.key, cell]));
-	const left = new Set(byKey.keys());
-	let running: { cell: Cell; began: number } | null = null;
-	const end = (state: LedgerEntry["state"], message: string | null) => {
-		if (!running) return;
-		const { cell, began } = running;
-		ledger.note(cell, state, (performance.now() - began) / 1000, message);
-		if (state !== "running") left.delete(cell.key);
-		running = null;
-	};
-	while (left.size > 0) {
-		const before = left.size;
-		try {
-			await start(
-				[...left].map((key) => {
-					const { config } = byKey.get(key) as Cell;
-					const dir = runDir(config);
-					const fresh = ledger.mustRestart(key);
-					const threads =
-						(fresh ? null : threadsOf(dir)) ??
-						Math.max(1, Math.floor(config.threads / processes));
-					return {
-						cell: key,
-						job: {
-							config: { ...config, threads },
-							dir,
-							mode: fresh ? "fresh" : "resume",
-							force: false,
-						},
-					};
-				}),
-				{
-					processes,
-					...(signal && { signal }),
-					onEvent(event) {
-						if (event.type === "cell") {
-							const cell = byKey.get(event.cell) as Cell;
-							if (event.state === "started") {
-								running = { cell, began: performance.now() };
-								ledger.note(cell, "running", 0, null);
-							} else end(event.state, event.message ?? null);
-						}
-						onEvent(event, running?.cell ?? null);
-					},
-				},
-			);
-		} catch (error) {
-			if (error instanceof Interrupted || signal?.aborted) {
-				end("running", null);
-				throw error;
-			}
-			if (!running) throw error; // it could not even begin
-			const { cell } = running as { cell: Cell };
-			const message = (error as Error).message;
-			end("failed", message);
-			onEvent({ type: "cell", cell: cell.key, state: "failed", message }, cell);
-		}
-		if (left.size === before)
-			throw new Error("a process for cells ended without having run any");
-	}
+/** How a cell ended. */
+export interface Ending {
+	/** running: it was cut off. */
+	readonly state: LedgerEntry["state"];
+	readonly seconds: number;
+	readonly message?: string | null;
+	readonly worker?: WorkerName;
 }
 
-class Ledger {
+export class Ledger {
 	readonly #path: string;
+	readonly #check: () => void;
 	readonly #entries: Record<string, LedgerEntry>;
 
-	constructor(dir: string) {
+	/** `check` throws where the folder is no longer ours. */
+	constructor(dir: string, check: () => void) {
 		this.#path = join(dir, "ledger.json");
+		this.#check = check;
 		this.#entries = existsSync(this.#path) ? read(this.#path) : {};
 	}
 
@@ -203,26 +125,72 @@ class Ledger {
 		return this.#entries;
 	}
 
+	/** Whether the cell is finished, and its folder holds what the ledger says; where it does not, the cell is to be run anew. */
+	holds(cell: Cell, notice: (text: string) => void): boolean {
+		const entry = this.#entries[cell.key];
+		if (entry?.state !== "finished") return false;
+		const digest = digestOf(cell);
+		if (digest === null) return false;
+		if (entry.digest === null || entry.digest === digest) return true;
+		const message = "its folder held other results than those recorded";
+		notice(`${cell.config.name} is run again: ${message}.`);
+		this.#note(cell, { ...entry, state: "failed", digest: null, message });
+		return false;
+	}
+
 	/** A cell that failed starts anew: what it left may be why. */
 	mustRestart = (key: string): boolean =>
 		this.#entries[key]?.state === "failed";
 
-	note(
-		{ key, label, seed, order, config }: Cell,
-		state: LedgerEntry["state"],
-		seconds: number,
-		message: string | null,
-	): void {
-		this.#entries[key] = {
+	begin(cell: Cell): void {
+		const entry = this.#entryOf(cell);
+		this.#note(cell, {
+			...entry,
+			state: "running",
+			attempts: entry.attempts + 1,
+			message: null,
+		});
+	}
+
+	/** Returns how it ended indeed: a cell whose folder does not hold a finished run is not finished. */
+	end(
+		cell: Cell,
+		{ state, seconds, message = null, worker }: Ending,
+	): LedgerEntry["state"] {
+		const digest = state === "finished" ? digestOf(cell) : null;
+		const lacks = state === "finished" && digest === null;
+		const entry = this.#entryOf(cell);
+		const noted = lacks ? "failed" : state;
+		this.#note(cell, {
+			...entry,
+			state: noted,
+			seconds: Math.round(10 * (seconds + entry.seconds)) / 10,
+			message: lacks ? "its run folder holds no finished run" : message,
+			digest,
+			worker: worker ?? null,
+		});
+		return noted;
+	}
+
+	#entryOf({ key, label, seed, order, config }: Cell): LedgerEntry {
+		return {
+			state: "running",
+			seconds: 0,
+			attempts: 0,
+			message: null,
+			digest: null,
+			worker: null,
+			...this.#entries[key],
 			label,
 			seed,
 			order,
 			folder: config.name,
-			state,
-			seconds:
-				Math.round(10 * (seconds + (this.#entries[key]?.seconds ?? 0))) / 10,
-			message,
 		};
+	}
+
+	#note({ key }: Cell, entry: LedgerEntry): void {
+		this.#check();
+		this.#entries[key] = entry;
 		writeAtomic(this.#path, stableJson({ format: 1, cells: this.#entries }));
 	}
 }

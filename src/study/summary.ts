@@ -17,7 +17,7 @@ import {
 	undefinedBecause,
 } from "../metrics/measured.ts";
 import { Random } from "../random.ts";
-import type { FinishedCell } from "./cells.ts";
+import { type FinishedCell, groupBy, labelled } from "./cells.ts";
 import {
 	averageOn,
 	imagesOf,
@@ -95,6 +95,8 @@ export interface OrderMatrix {
 export interface ComparisonRow {
 	readonly label: string;
 	readonly strategy: string;
+	/** What it differs in beside the strategy; references are taken from rows with the same. */
+	readonly setting: string;
 	readonly cells: number;
 	readonly seeds: readonly number[];
 	readonly orders: readonly number[];
@@ -217,15 +219,17 @@ function rowOf(
 	all: readonly FinishedCell[],
 	draws: number,
 ): ComparisonRow {
-	const { label, strategy } = own[0] as FinishedCell;
-	const alone = all.filter((cell) => cell.strategy === references.alone);
-	const baseline = all.filter((cell) => cell.label === references.baseline);
+	const { label, strategy, setting } = own[0] as FinishedCell;
+	const alike = all.filter((cell) => cell.setting === setting);
+	const alone = alike.filter((cell) => cell.strategy === references.alone);
+	const baseline = alike.filter(isBaseline);
 	const figure = (measure: (cell: FinishedCell) => Measured) =>
 		figureOf(own, measure);
 	const ofSummary = (key: SummaryKey) => figure((cell) => summaryOf(cell, key));
 	return {
 		label,
 		strategy,
+		setting,
 		cells: own.length,
 		seeds: ascending(own.map((cell) => cell.seed)),
 		orders: ascending(own.map((cell) => cell.order)),
@@ -281,6 +285,13 @@ function figureOf(
 		reason: null,
 	};
 }
+
+/** Finetuning with its usual options. */
+const isBaseline = ({
+	label,
+	setting,
+}: Pick<ComparisonRow, "label" | "setting">): boolean =>
+	label === labelled(references.baseline, setting);
 
 const matrixOf = ({ results }: FinishedCell): continual.Matrix =>
 	results.matrices[metric] ?? [];
@@ -415,8 +426,7 @@ function differenceOf(
 		draws: 0,
 		reason,
 	});
-	if (own.some((cell) => cell.label === references.baseline))
-		return none("it is the baseline");
+	if (own.some(isBaseline)) return none("it is the baseline");
 	if (pairs.length === 0)
 		return none(`no ${references.baseline} run of the same seed and order`);
 	const images = imagesOf(pairs.flat());
@@ -460,58 +470,44 @@ function minus(a: Measured, b: Measured): Measured {
 	return b.value === null ? b : measured(a.value - b.value);
 }
 
+/** Every row is held against those of its own setting. */
 function exceptionsOf(rows: readonly ComparisonRow[]): Exceptions {
 	const value = (row: ComparisonRow | undefined, name: FigureName) =>
 		row?.figures[name].mean ?? null;
-	const frozen = value(
-		rows.find(({ strategy }) => strategy === references.frozen),
-		"average",
-	);
-	const baseline = rows.find(({ label }) => label === references.baseline);
-	const forgetting = value(baseline, "forgetting");
-	const average = value(baseline, "average");
-	const isTrained = (row: ComparisonRow) => row.strategy !== references.frozen;
-	/** Labels of the rows whose figure stands so to a number; none if either is unknown. */
+	const isFrozen = ({ strategy }: ComparisonRow) =>
+		strategy === references.frozen;
+	/** Labels of rows whose figure stands so to that of a reference of the same setting; none if either is unknown. */
 	const labels = (
 		name: FigureName,
-		than: number | null,
-		holds: (a: number, b: number) => boolean,
-		among: (row: ComparisonRow) => boolean = () => true,
+		isReference: (row: ComparisonRow) => boolean,
+		holds: (own: number, reference: number) => boolean,
+		among: (row: ComparisonRow) => boolean = (row) => !isReference(row),
 	) =>
 		rows
 			.filter((row) => {
-				const own = value(row, name);
+				const reference = rows.find(
+					(other) => other.setting === row.setting && isReference(other),
+				);
+				const [own, than] = [value(row, name), value(reference, name)];
 				return among(row) && own !== null && than !== null && holds(own, than);
 			})
 			.map((row) => row.label);
+	const comparable = rows.some(
+		(row) => isFrozen(row) && value(row, "average") !== null,
+	);
 	return {
 		belowFrozen:
-			frozen === null || !rows.some(isTrained)
-				? null
-				: labels("average", frozen, (a, b) => a < b, isTrained),
-		forgetsLikeFinetune: labels(
-			"forgetting",
-			forgetting,
-			(a, b) => a >= b,
-			(row) => row !== baseline,
-		),
+			comparable && !rows.every(isFrozen)
+				? labels("average", isFrozen, (a, b) => a < b)
+				: null,
+		forgetsLikeFinetune: labels("forgetting", isBaseline, (a, b) => a >= b),
 		jointBelowFinetune: labels(
 			"average",
-			average,
+			isBaseline,
 			(a, b) => a < b,
 			({ strategy }) => strategy === references.together,
 		),
 	};
-}
-
-function groupBy<T, K>(items: readonly T[], key: (item: T) => K): T[][] {
-	const groups = new Map<K, T[]>();
-	for (const item of items) {
-		const group = groups.get(key(item));
-		if (group) group.push(item);
-		else groups.set(key(item), [item]);
-	}
-	return [...groups.values()];
 }
 
 /** The cells of each order, in the order of its number. */

@@ -5,8 +5,14 @@ import { afterAll, describe, expect, it } from "vitest";
 import { parseConfig, runDir, type TaskEntry } from "../../src/config.ts";
 import { fail, Interrupted } from "../../src/errors.ts";
 import type { RunEvent } from "../../src/events.ts";
-import { cellsOf, ordersOf, studyDir } from "../../src/study/cells.ts";
-import { runCells, type StartCells } from "../../src/study/ledger.ts";
+import {
+	cellsOf,
+	gridCells,
+	ordersOf,
+	studyDir,
+} from "../../src/study/cells.ts";
+import { runCells } from "../../src/study/ledger.ts";
+import { localPool, type StartCells } from "../../src/study/local.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-ledger-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
@@ -246,8 +252,7 @@ describe("ledger", () => {
 		const list = cells(name);
 		const entries = await runCells(list, {
 			dir: studyDir({ ...config, name }),
-			start,
-			jobs: 1,
+			dispatch: localPool(start, 1),
 			onEvent: (e) => events.push(e),
 		});
 		return { states: list.map((c) => entries[c.key]?.state), events, list };
@@ -318,5 +323,173 @@ describe("ledger", () => {
 		await expect(run("e", fake(() => "finish").start)).rejects.toThrow(
 			/ledger\.json.*no ledger/s,
 		);
+	});
+});
+
+describe("a pool of this machine", () => {
+	const pooled = async (
+		name: string,
+		start: StartCells,
+		{ jobs = 1, retries = 0, seeds = [0] } = {},
+	) => {
+		const list = cells(name, seeds);
+		const entries = await runCells(list, {
+			dir: studyDir({ ...config, name }),
+			dispatch: localPool(start, jobs),
+			retries,
+			onEvent: () => undefined,
+		});
+		return { entries: list.map((c) => entries[c.key]), list };
+	};
+
+	it("tries a failed cell again, anew, so often and no more", async () => {
+		const tried: string[] = [];
+		const usual = fake(() => "finish");
+		const start: StartCells = async (jobs, options) => {
+			for (const one of jobs) {
+				tried.push(one.cell);
+				if (one.cell !== tried[0]) await usual.start([one], options);
+				else {
+					options.onEvent({ type: "cell", cell: one.cell, state: "started" });
+					options.onEvent({
+						type: "cell",
+						cell: one.cell,
+						state: "failed",
+						message: "poison",
+					});
+				}
+			}
+		};
+		const { entries } = await pooled("r", start, { retries: 2 });
+		expect(entries.map((e) => [e?.state, e?.attempts])).toEqual([
+			["failed", 3],
+			["finished", 1],
+			["finished", 1],
+		]);
+	});
+
+	it("does not try again what comes again the same way", async () => {
+		const start: StartCells = async (jobs, { onEvent }) => {
+			for (const { cell } of jobs) {
+				onEvent({ type: "cell", cell, state: "started" });
+				onEvent({
+					type: "cell",
+					cell,
+					state: "failed",
+					code: "NOT_FINITE",
+					message: "NaN",
+				});
+			}
+		};
+		const { entries } = await pooled("s", start, { retries: 5 });
+		expect(entries.map((e) => e?.attempts)).toEqual([1, 1, 1]);
+	});
+
+	it("keeps what shares together, but leaves no process idle for it, and shares the threads out", async () => {
+		const groups = async (name: string, jobs: number, seeds: number[]) => {
+			const threads: number[] = [];
+			const { start, calls } = fake(() => "finish");
+			await pooled(
+				name,
+				(jobs, options) => {
+					threads.push(jobs[0]?.job.config.threads ?? 0);
+					return start(jobs, options);
+				},
+				{ jobs, seeds },
+			);
+			return { sizes: calls.map((c) => c.cells.length).sort(), threads };
+		};
+		expect((await groups("t1", 2, [0, 1])).sizes).toEqual([3, 3]);
+		const one = await groups("t2", 2, [0]);
+		expect(one.sizes).toEqual([1, 2]);
+		const share = Math.max(1, Math.floor(config.threads / 2));
+		expect(one.threads).toEqual([share, share]);
+		expect((await groups("t3", 9, [0])).sizes).toEqual([1, 1, 1]);
+	});
+});
+
+describe("the cells of a grid", () => {
+	const grid = async (text: string) => {
+		const { points } = parseConfig(
+			`name: n
+data: { tasks: [a/x, a/y, a/z] }
+pretext: { name: cutpaste }
+strategy: { name: ewc }
+memory: [{ name: dne }]
+orders: { 3: [a/z, a/y, a/x] }
+sweep: { grid: ${text} }
+out: ${work}
+`,
+			"test",
+		);
+		return gridCells("dir", points(), async ({ config, order }) => {
+			const all = await ordersOf(config, [order], spell);
+			return all.get(order) as readonly TaskEntry[];
+		});
+	};
+	const labels = async (text: string) => [
+		...new Set((await grid(text)).map(({ label }) => label)),
+	];
+
+	it("are those of a comparison where it asks for the same", async () => {
+		const found = await grid(
+			"{ strategy: [{ name: finetune }, { name: ewc, lambda: 1 }], seed: [0, 1], order: [1, 3] }",
+		);
+		const compared = cellsOf(
+			{ ...config, name: "n" },
+			{
+				strategies: [
+					{ name: "finetune" },
+					found.find(({ strategy }) => strategy === "ewc")?.config.strategy as {
+						name: string;
+					},
+				],
+				seeds: [0, 1],
+				orders: [1, 3],
+			},
+			orders,
+		);
+		expect(found).toHaveLength(8);
+		const told = ({ key, seed, order }: (typeof found)[number]) =>
+			`${key} ${seed} ${order}`;
+		const ewc = (list: typeof found) =>
+			list.filter(({ strategy }) => strategy === "ewc").map(told);
+		expect(ewc(found).sort()).toEqual(ewc(compared).sort());
+	});
+
+	it("are named by what their rows differ in", async () => {
+		expect(
+			await labels("{ strategy.lambda: [1, 2], image_size: [64] }"),
+		).toEqual(["ewc lambda=1", "ewc lambda=2"]);
+		expect(await labels("{ image_size: [64, [64, 128]] }")).toEqual([
+			"ewc image_size=64",
+			"ewc image_size=[64,128]",
+		]);
+		expect(
+			await labels(
+				"{ backbone: [{ name: keepsight-tiny }, { name: vit, width: 32, heads: 2 }, { name: vit, width: 64, heads: 2 }], train.epochs: [1, 2] }",
+			),
+		).toEqual([
+			"ewc backbone=keepsight-tiny train.epochs=1",
+			"ewc backbone=keepsight-tiny train.epochs=2",
+			"ewc backbone=vit width=32 train.epochs=1",
+			"ewc backbone=vit width=32 train.epochs=2",
+			"ewc backbone=vit width=64 train.epochs=1",
+			"ewc backbone=vit width=64 train.epochs=2",
+		]);
+		expect(
+			await labels(
+				"{ memory: [[{ name: dne }], [{ name: dne }, { name: patches }]] }",
+			),
+		).toEqual(["ewc memory=dne", "ewc memory=dne+patches"]);
+	});
+
+	it("that share draws lie side by side", async () => {
+		const seeds = (
+			await grid(
+				"{ strategy: [{ name: finetune }, { name: ewc }], seed: [0, 1] }",
+			)
+		).map(({ seed }) => seed);
+		expect(seeds).toEqual([0, 0, 1, 1]);
 	});
 });

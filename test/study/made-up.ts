@@ -8,6 +8,7 @@ import type { FinishedCell } from "../../src/study/cells.ts";
 export interface Plan {
 	readonly label: string;
 	readonly strategy?: string;
+	readonly setting?: string;
 	readonly seed?: number;
 	readonly order?: number;
 	/** In the order of learning: id and layout. */
@@ -24,6 +25,7 @@ export interface Plan {
 export function makeCell({
 	label,
 	strategy = label.split(" ")[0] as string,
+	setting = "",
 	seed = 1,
 	order = 1,
 	tasks,
@@ -79,6 +81,7 @@ export function makeCell({
 	return {
 		label,
 		strategy,
+		setting,
 		seed,
 		order,
 		key: `${label} ${seed} ${order}`,

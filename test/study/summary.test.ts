@@ -36,6 +36,7 @@ function cell(
 	return {
 		label,
 		strategy: label.split(" ")[0] as string,
+		setting: "",
 		seed,
 		order,
 		key: "",

@@ -1,0 +1,208 @@
+/**
+ * What goes through the queue, and what a worker lets in: another program may have put it there, so every job is held against a schema,
+ * and every path in it must stay below the folder that the worker was started in.
+ */
+import { lstatSync, realpathSync } from "node:fs";
+import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
+import { z } from "zod";
+import { checkedConfig, type RunConfig, runDir } from "../../config.ts";
+import { runtimeVersion } from "../../engine/runtime.ts";
+import { fail } from "../../errors.ts";
+import { verdicts } from "../../events.ts";
+import { isFolderName } from "../../models/index.ts";
+import { version } from "../../version.ts";
+
+/** Changed when a worker of an earlier version must not take a job. */
+const format = 1;
+
+const versionsSchema = z.strictObject({
+	keepsight: z.string(),
+	onnxruntime: z.string(),
+});
+export type Versions = z.output<typeof versionsSchema>;
+export const ownVersions: Versions = {
+	keepsight: version,
+	onnxruntime: runtimeVersion,
+};
+
+const path = z.string().min(1).max(4096);
+const study = z.uuid();
+
+const cellSchema = z.strictObject({
+	format: z.literal(format),
+	kind: z.literal("cell"),
+	study,
+	versions: versionsSchema,
+	/** Name of the store that the sweep uses. */
+	store: z.string().max(4096),
+	key: z.string().regex(/^[0-9a-f]{16}$/),
+	label: z.string().max(1000),
+	/** A RunConfig; `out` is the folder of the study. */
+	config: z.record(z.string(), z.unknown()),
+	fresh: z.boolean(),
+});
+const shardSchema = z.strictObject({
+	format: z.literal(format),
+	kind: z.literal("shard"),
+	study,
+	versions: versionsSchema,
+	memDir: path,
+	/** Of its memory/: all pictures are scored with the same. */
+	memoryVersion: z.int().min(1),
+	images: z
+		.array(
+			z.strictObject({
+				path,
+				name: path,
+				folder: path.nullable(),
+			}),
+		)
+		.min(1)
+		.max(100_000),
+	task: z.string().nullable(),
+	maps: path.nullable(),
+});
+const jobSchema = z.discriminatedUnion("kind", [cellSchema, shardSchema]);
+
+/** A run to be trained. */
+export type CellJob = Omit<z.output<typeof cellSchema>, "config"> & {
+	readonly config: RunConfig;
+};
+/** Pictures to be scored. */
+export type ShardJob = z.output<typeof shardSchema>;
+export type QueuedJob = CellJob | ShardJob;
+
+export const jobBase = { format: format as 1, versions: ownVersions };
+
+const workerSchema = z.strictObject({
+	host: z.string().max(255),
+	pid: z.int(),
+	...versionsSchema.shape,
+	node: z.string().max(100),
+	cpu: z.string().max(200),
+});
+
+/** What a worker says of a cell that it finished. */
+export const cellResult = z.strictObject({
+	digest: z.string().regex(/^[0-9a-f]{64}$/),
+	seconds: z.number().min(0),
+	worker: workerSchema,
+	/** Which attempt's artefacts these are, for stores that keep them apart. */
+	attempt: z.string().regex(/^[A-Za-z0-9-]{1,64}$/),
+});
+export type CellResult = z.output<typeof cellResult>;
+
+/** Predictions in the order of the shard's images. */
+export const shardResult = z.strictObject({
+	predictions: z.array(
+		z.strictObject({
+			path: z.string(),
+			score: z.number().nullable(),
+			threshold: z.number().nullable(),
+			verdict: z.enum(verdicts),
+			anomalous: z.boolean().nullable(),
+			task: z.string().nullable(),
+			memoryVersion: z.int(),
+			latencyMs: z.number(),
+			reason: z.string().nullable(),
+		}),
+	),
+});
+export type ShardResult = z.output<typeof shardResult>;
+
+/** What a worker may read and write. */
+export interface Confines {
+	/** It works in this folder; absolute. */
+	readonly root: string;
+	/** Whether links may lead out of it. */
+	readonly followLinks: boolean;
+	/** The most threads that a job may ask for. */
+	readonly threads: number;
+}
+
+/** The job, or the error that refuses it. */
+export function readJob(data: unknown, confines: Confines): QueuedJob {
+	const parsed = jobSchema.safeParse(data);
+	if (!parsed.success)
+		throw refused(
+			z.prettifyError(parsed.error).split("\n").slice(0, 2).join(" "),
+		);
+	const job = parsed.data;
+	if (job.kind === "shard") {
+		for (const [where, given] of [
+			["memDir", job.memDir],
+			["maps", job.maps],
+			...job.images.flatMap(({ path, folder }) => [
+				["images", path],
+				["images", folder],
+			]),
+		] as const)
+			if (given !== null && given !== undefined)
+				confine(given, String(where), confines);
+		if (job.images.some(({ name }) => !isPlain(name)))
+			throw refused("the name of an image leads out of its folder");
+		return job;
+	}
+	const config = checkedConfig(job.config, "the job");
+	for (const [where, given] of pathsOf(config)) confine(given, where, confines);
+	confine(runDir(config), "the run folder", confines);
+	if (config.data.followLinks && !confines.followLinks)
+		throw refused(
+			"data.follow_links is on; start the worker with --follow-links if you trust who fills the queue",
+		);
+	if (config.threads > confines.threads)
+		throw refused(
+			`it asks for ${config.threads} threads, and this machine allows ${confines.threads}; give the sweep --set threads=${confines.threads} or fewer`,
+		);
+	return { ...job, config };
+}
+
+/** Every path of a configuration, with its key. */
+export const pathsOf = (
+	config: RunConfig,
+): readonly (readonly [where: string, path: string])[] => [
+	["out", config.out],
+	["data.root", config.data.root],
+	...config.data.roi.map(({ mask }) => ["data.roi", mask] as const),
+	...(isFolderName(config.backbone.name)
+		? [["backbone.name", config.backbone.name] as const]
+		: []),
+];
+
+/** Whether a path stays below the folder it starts from, as it is written. */
+export function isPlain(path: string): boolean {
+	const inside = relative(".", path.replaceAll("\\", "/"));
+	return (
+		!isAbsolute(path) &&
+		!/^[A-Za-z]:|[\0\\]/.test(path) &&
+		inside.split(sep)[0] !== ".."
+	);
+}
+
+/** Refuses a path that leads out of the root, as it is written or by a link on its way. */
+function confine(
+	path: string,
+	where: string,
+	{ root, followLinks }: Confines,
+): void {
+	const outside = () =>
+		refused(
+			`${where} (${JSON.stringify(path)}) leads out of the folder that the worker was started in`,
+		);
+	if (!isPlain(path)) throw outside();
+	if (followLinks) return;
+	let there = resolve(root, path);
+	while (!lstatSync(there, { throwIfNoEntry: false })) there = dirname(there);
+	let inside: string;
+	try {
+		inside = relative(realpathSync(root), realpathSync(there));
+	} catch {
+		throw outside(); // a link that leads nowhere
+	}
+	if (inside.split(sep)[0] === ".." || isAbsolute(inside)) throw outside();
+}
+
+const refused = (problem: string) => fail("JOB_REFUSED", { problem });
+
+/** Where the marker of a study lies, by which a worker sees that it is in the same folder as the sweep. */
+export const markerPath = (dir: string): string => join(dir, "study.json");
