@@ -88,7 +88,12 @@ export async function timeSweeps(
 			await Promise.all(pool.map((w) => once(w.stderr as never, "data"))); // at the queue
 			const times = pool.map(timesOf);
 			const sweep = start(
-				...["sweep", "--config", "study.yaml", "--redis", "--out", name],
+				"sweep",
+				"--config",
+				"study.yaml",
+				"--redis",
+				"--out",
+				name,
 			);
 			let text = "";
 			sweep.stderr?.on("data", (said) => {

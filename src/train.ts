@@ -152,11 +152,12 @@ export async function train(
 		},
 		{ force: job.force, notice: (text) => emit({ type: "notice", text }) },
 	);
-	emit({ type: "opened", dir: job.dir });
-	const tracker = new Tracker(run);
+	let tracker: Tracker | null = null;
 	let knowledge: Knowledge | null = null;
 	let eyes: Eyes | null = null;
 	try {
+		emit({ type: "opened", dir: job.dir });
+		tracker = new Tracker(run);
 		tracker.start();
 		knowledge =
 			run.memory.version > 0
@@ -220,7 +221,7 @@ export async function train(
 		tracker.end(null);
 		return { results, text: formatResults(results) };
 	} catch (error) {
-		tracker.end(error);
+		tracker?.end(error);
 		throw error;
 	} finally {
 		run.close();

@@ -80,9 +80,14 @@ it("runs what can be run, lists what failed, exits 2; what is finished is not ru
 		"comparison.csv",
 		"comparison.json",
 		"comparison.md",
-		...["matrices.csv", "matrices.png", "matrices.svg"],
-		...["memory.png", "memory.svg", "runs.csv"],
-		...["sequence.png", "sequence.svg"],
+		"matrices.csv",
+		"matrices.png",
+		"matrices.svg",
+		"memory.png",
+		"memory.svg",
+		"runs.csv",
+		"sequence.png",
+		"sequence.svg",
 	]);
 
 	const second = sweep("--grid", "seed=[0,1]");

@@ -3,7 +3,7 @@ import { type RunConfig, runDir } from "../config.ts";
 import type { RunEvent } from "../events.ts";
 import { type Shipper, shipperOf } from "../tracking/mlflow.ts";
 
-/** For what is left when a command has done its work, of all its runs together. */
+/** For what cannot be sent when a command has done its work, of all its runs together. */
 const PATIENCE_MS = 10_000;
 
 export interface Tracking {
@@ -31,15 +31,15 @@ export function createTracking(notice: (text: string) => void): Tracking {
 		},
 		async close(others = []) {
 			for (const config of others) follow(config);
-			const until = performance.now() + PATIENCE_MS;
+			let patience = PATIENCE_MS;
 			let lines = 0;
 			const behind: string[] = [];
 			let problem = "";
 			for (const [dir, shipper] of shippers) {
-				const unsent = await shipper.close(
-					Math.max(0, until - performance.now()),
-				);
+				const began = performance.now();
+				const unsent = await shipper.close(patience);
 				if (!unsent) continue;
+				patience = Math.max(0, patience - (performance.now() - began));
 				lines += unsent.lines;
 				behind.push(dir);
 				problem ||= unsent.problem;

@@ -7,9 +7,10 @@ import type { Cell } from "../../src/study/cells.ts";
 function shown(text: string): string[] {
 	let lines = [""];
 	let row = 0;
-	for (const [, up, erase, ch] of text.matchAll(
-		/\x1b\[(\d+)A|(\x1b\[0J)|([\s\S])/g,
-	)) {
+	const parts = /<(\d+)A|(<0J)|([\s\S])/g;
+	for (const [, up, erase, ch] of text
+		.replaceAll("\x1b[", "<")
+		.matchAll(parts)) {
 		if (up !== undefined) row -= Number(up);
 		else if (erase !== undefined) lines = [...lines.slice(0, row), ""];
 		else if (ch === "\n") {

@@ -174,20 +174,29 @@ describe.skipIf(noRedis)(`workers${skipped}`, () => {
 			expect(await sweep.ended, sweep.said()).toBe(0);
 		}
 		const runs = join("here", "study", "compare");
-		const run = readdirSync(join(root, runs)).find((n) => /^gpm/.test(n));
+		const run = readdirSync(join(root, runs)).find((n) => n.startsWith("gpm"));
 		const memory = join(runs, run as string, "Anomaly");
 		const inputs = ["data/mvtec/a/test", "data/mvtec/b/test"];
 		const predict = ["predict", "--mem_dir", memory, ...inputs];
 		mkdirSync(join(root, "scored"), { recursive: true });
 		const one = start(
-			...[...predict, "--csv", "scored/one.csv"],
-			...["--maps", "scored/one"],
+			...predict,
+			"--csv",
+			"scored/one.csv",
+			"--maps",
+			"scored/one",
 		);
 		expect(await one.ended, one.said()).toBe(0);
 		const workers = [worker(), worker()];
 		const many = start(
-			...[...predict, "--redis", "--shard", "3"],
-			...["--csv", "scored/many.csv", "--maps", "scored/many"],
+			...predict,
+			"--redis",
+			"--shard",
+			"3",
+			"--csv",
+			"scored/many.csv",
+			"--maps",
+			"scored/many",
 		);
 		expect(await many.ended, many.said()).toBe(0);
 		const read = (name: string) => readFileSync(join(root, "scored", name));
@@ -215,8 +224,16 @@ describe.skipIf(noRedis)(`workers${skipped}`, () => {
 		cpSync(join(root, "data"), join(elsewhere, "data"), { recursive: true });
 		const at = worker("--root", elsewhere, "--store", store);
 		const sweep = start(
-			...["sweep", "--config", "study.yaml", "--redis", "--store", store],
-			...["--out", "stored", "--set", "sweep.grid={seed: [7]}"],
+			"sweep",
+			"--config",
+			"study.yaml",
+			"--redis",
+			"--store",
+			store,
+			"--out",
+			"stored",
+			"--set",
+			"sweep.grid={seed: [7]}",
 		);
 		expect(await sweep.ended, sweep.said()).toBe(0);
 		expect(sweep.said()).toMatch(/finetune/);
@@ -232,8 +249,12 @@ describe.skipIf(noRedis)(`workers${skipped}`, () => {
 
 	it("paths that other machines cannot find are refused before anything is queued", async () => {
 		const far = start(
-			...["sweep", "--config", "study.yaml", "--redis"],
-			...["--out", join(root, "absolute")],
+			"sweep",
+			"--config",
+			"study.yaml",
+			"--redis",
+			"--out",
+			join(root, "absolute"),
 		);
 		expect(await far.ended).toBe(2);
 		expect(far.said()).toMatch(

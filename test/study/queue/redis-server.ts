@@ -57,8 +57,14 @@ export class RedisServer {
 		this.#child = spawn(
 			"redis-server",
 			[
-				...["--port", String(this.#port), "--bind", "127.0.0.1"],
-				...["--dir", this.#dir, "--save", ""],
+				"--port",
+				String(this.#port),
+				"--bind",
+				"127.0.0.1",
+				"--dir",
+				this.#dir,
+				"--save",
+				"",
 				...this.#args,
 			],
 			{ stdio: "ignore" },
