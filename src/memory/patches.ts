@@ -198,8 +198,8 @@ interface Lesson {
 	readonly random: Random;
 }
 
-/** Banks that are ready for the search, the last ones: ready, one of 8 bits takes five times the room that it takes stored. */
-const READY = 64;
+/** Banks that are ready for the search, the last ones: ready, one of 8 bits takes twice the room that it takes stored. */
+const READY = 256;
 
 /** Of an image's patches, beyond which it is foreign; and times what any good part has. */
 const FOREIGN_SHARE = 0.5;
@@ -327,7 +327,7 @@ class Patches implements Memory {
 		);
 		const all: readonly View[] = earlier
 			? [
-					{ rows: this.#centres(earlier.stored).rows, cells: earlier.cells },
+					{ rows: this.#rowsOf(earlier.stored), cells: earlier.cells },
 					...learnt,
 				]
 			: learnt;
@@ -666,7 +666,12 @@ class Patches implements Memory {
 	}
 
 	#centres(stored: StoredBank): Centres {
-		const ready = this.#ready.get(stored) ?? new Centres(this.#rowsOf(stored));
+		const ready =
+			this.#ready.get(stored) ??
+			new Centres(
+				this.#rowsOf(stored),
+				(row) => this.#rowsOf(stored, row, row + 1).data,
+			);
 		this.#ready.delete(stored);
 		this.#ready.set(stored, ready);
 		for (const oldest of this.#ready.keys()) {
@@ -676,13 +681,19 @@ class Patches implements Memory {
 		return ready;
 	}
 
-	#rowsOf({ bank, scale }: StoredBank): Tensor {
-		const { data } = bank as AnyTensor;
-		const shape = [data.length / this.#d, this.#d];
+	/** All of them, or the half-open range. */
+	#rowsOf({ bank, scale }: StoredBank, from = 0, to?: number): Tensor {
+		const d = this.#d;
+		const all = (bank as AnyTensor).data;
+		const data = all.subarray(from * d, (to ?? all.length / d) * d);
+		const shape = [data.length / d, d];
 		return this.#options.store === "int8"
 			? fromBytes({
 					codes: uint8(shape, data as Uint8Array),
-					scale: scale as Tensor,
+					scale: float32(
+						shape.slice(0, 1),
+						(scale as Tensor).data.subarray(from, to),
+					),
 				})
 			: fromHalf({ dtype: "float16", shape, data: data as Uint16Array });
 	}
