@@ -92,8 +92,7 @@ describe("the Compose file", () => {
 
 	it("is one by the Compose specification's schema; a misspelt key would not be", () => {
 		expect($schema).toContain("json-schema.org");
-		validate(compose);
-		expect(validate.errors).toBeNull();
+		expect([validate(compose), validate.errors]).toEqual([true, null]);
 		const misspelt = composeText.replace("stop_grace_period", "stop_grace");
 		expect(validate(parse(misspelt, { merge: true }))).toBe(false);
 	});

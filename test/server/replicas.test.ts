@@ -8,7 +8,11 @@ import {
 	statSync,
 	writeFileSync,
 } from "node:fs";
-import { createServer } from "node:http";
+import {
+	createServer,
+	type IncomingMessage,
+	type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -194,7 +198,10 @@ it("what is held is refused where it is none", () => {
 /** Asks the next server of the list; where the connection fails or it has no time (503), the one after it: what deploy/nginx.conf does. */
 async function balancer(targets: string[]): Promise<string> {
 	let turn = 0;
-	const server = createServer(async (request, response) => {
+	const answer = async (
+		request: IncomingMessage,
+		response: ServerResponse,
+	): Promise<void> => {
 		const chunks: Buffer[] = [];
 		for await (const chunk of request) chunks.push(chunk as Buffer);
 		const first = turn++;
@@ -214,6 +221,9 @@ async function balancer(targets: string[]): Promise<string> {
 			}
 		}
 		response.writeHead(502).end();
+	};
+	const server = createServer((request, response) => {
+		void answer(request, response);
 	});
 	server.listen(0, "127.0.0.1");
 	await once(server, "listening");
@@ -237,8 +247,15 @@ it("behind a balancer: a product is learnt, a replica killed and one ended, and 
 		frozenRun({ root: data, tasks: ["mvtec/a"], out: join(work, "out") }),
 	);
 	const learnt = keepsight(
-		...["learn", "--mem_dir", run, "--task", "mvtec/a"],
-		...["--data", join(data, "mvtec/a"), "--config", config],
+		"learn",
+		"--mem_dir",
+		run,
+		"--task",
+		"mvtec/a",
+		"--data",
+		join(data, "mvtec/a"),
+		"--config",
+		config,
 	);
 	expect(learnt.status, learnt.stderr).toBe(0);
 	const files = ["mvtec/a", "mvtec/b"].flatMap((category) =>
