@@ -3,8 +3,8 @@
  * node scale.js '{"products":100,"threads":1}'
  * All products are copies of one of 84 drawn images, whose bank is full, with the memories of configs/flagship.yaml on keepsight-tiny; the manifest names its
  * files again and again, and all are read, checked and kept as if they were each product's own. "disk": bytes a product; "manifest": bytes of the manifest.
- * "load": ms from the start of the process until it is ready, each time a new one. "resident": its bytes, after a picture of each product. "same": ms a picture, one told product. "turns": ms a picture, each
- * told as the next product. "route": ms to route a picture.
+ * "load": ms from the start of the process until it is ready, each time a new one; "loaded": ms of processor time that it took. "resident": its bytes, after a picture of each product.
+ * "same": ms a picture, one told product; "turns": each told as the next product; "spent": ms of processor time a picture of these. "route": ms to route a picture.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -88,6 +88,12 @@ async function load(): Promise<number> {
 	scorer = await startScorer({ memDir, version }, "cpu");
 	return performance.now() - began;
 }
+/** Processor time of the process that scores, ms. */
+function spent(): number {
+	const stat = readFileSync(`/proc/${scorer?.pid}/stat`, "utf8");
+	const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // from field 3; user and system time are 14 and 15, in 1/100 s
+	return 10 * (Number(fields[11]) + Number(fields[12]));
+}
 async function scored(i: number, id: string): Promise<number> {
 	const bytes = pictures[i % pictures.length] as Uint8Array;
 	const began = performance.now();
@@ -96,15 +102,20 @@ async function scored(i: number, id: string): Promise<number> {
 }
 const middle = (x: readonly number[]) =>
 	[...x].sort((a, b) => a - b)[x.length >> 1] as number;
+let perPictureSpent = 0;
 async function perPicture(idOf: (i: number) => string): Promise<number> {
 	const times: number[] = [];
+	const before = spent();
 	for (let i = 0; i < 100; i++) times.push(await scored(i, idOf(i)));
+	perPictureSpent = (spent() - before) / times.length;
 	return middle(times);
 }
 const idAt = (i: number) => ids[i % ids.length] as string;
 
 await answerLines({
 	load,
+	loaded: async () => spent(),
+	spent: async () => perPictureSpent,
 	disk: async () => disk,
 	manifest: async () =>
 		readFileSync(join(memoryFolder(memDir), "manifest.json")).byteLength,
