@@ -281,7 +281,7 @@ it("behind a balancer: a product is learnt, a replica killed and one ended, and 
 		});
 		return running;
 	};
-	const writer = await started();
+	const writer = await started("--state", join(work, "state"));
 	const replicas = await Promise.all([
 		started("--replica", writer.url),
 		started("--replica", writer.url),
@@ -303,6 +303,7 @@ it("behind a balancer: a product is learnt, a replica killed and one ended, and 
 			if (reply.status === 200)
 				answers.push({ i, at, reply: (await reply.json()) as PredictedReply });
 			else failed.push(reply.status);
+			await sleep(50); // the cores are for the servers that start
 		}
 	};
 	const clients = [client(0), client(5)];
@@ -330,6 +331,10 @@ it("behind a balancer: a product is learnt, a replica killed and one ended, and 
 		await expect.poll(() => versionOf(one), { timeout: 60_000 }).toBe(2);
 	await more(12);
 
+	expect(await writer.stop()).toBe(0); // nobody needs it to score
+	expect(readdirSync(join(work, "state"))).toContain("history.sqlite");
+	expect(readdirSync(join(run, "serve"))).toEqual(["held.json"]);
+	const before = listing(run);
 	await replicas[0]?.stop("SIGKILL");
 	await more(12);
 	targets[0] = (await started("--replica", writer.url)).url;
@@ -338,6 +343,7 @@ it("behind a balancer: a product is learnt, a replica killed and one ended, and 
 	await more(12);
 	stop = true;
 	await Promise.all(clients);
+	expect(listing(run)).toEqual(before);
 
 	said.set(2, expected());
 	expect(failed).toEqual([]);
