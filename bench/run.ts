@@ -1,6 +1,6 @@
 /**
  * npm run bench -- [--json FILE] [NAME...]: every speed and memory figure with its peer, measured side by side in one run.
- * Each figure: median of 5 interleaved rounds (learning ten tasks, or anew: of 3; memory: measured once). The peer is timm in PyTorch, of the detector
+ * Each figure: median of 5 interleaved rounds (learning ten tasks, or anew, and many products: of 3; memory: measured once). The peer is timm in PyTorch, of the detector
  * anomalib 2.7; KEEPSIGHT_PYTHON names a Python that has them, else python3 is tried, and figures without their peer say so.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
