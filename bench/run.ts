@@ -1,6 +1,6 @@
 /**
  * npm run bench -- [--json FILE] [NAME...]: every speed and memory figure with its peer, measured side by side in one run.
- * Each figure: median of 5 interleaved rounds (learning ten tasks, or anew: of 3; memory: measured once). The peer is timm in PyTorch, of the detector
+ * Each figure: median of 5 interleaved rounds (learning ten tasks, or anew, and many products: of 3; memory: measured once). The peer is timm in PyTorch, of the detector
  * anomalib 2.7; KEEPSIGHT_PYTHON names a Python that has them, else python3 is tried, and figures without their peer say so.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
@@ -673,6 +673,42 @@ async function routing(): Promise<Figure[]> {
 	return figures;
 }
 
+/** A process that scores with so many products, in processor time: others at work on the machine hardly change it. */
+async function scale(): Promise<Figure[]> {
+	const figures: Figure[] = [];
+	for (const products of [1, 10, 100, 300]) {
+		const a = await talkerOf("scale.js", { products, threads: 1 });
+		const figure = (name: string, unit: string, values: number[]) =>
+			figures.push({
+				name: `${products} products: ${name}`,
+				unit,
+				value: median(values),
+				peer: null,
+				peerName: "",
+				ratio: null,
+				limit: Number.POSITIVE_INFINITY,
+				spread: spread(values),
+			});
+		const times = async (line: string, then: string) => {
+			const found: number[] = [];
+			for (let i = 0; i < 3; i++) {
+				await a.ask(line);
+				found.push(await a.ask(then));
+			}
+			return found;
+		};
+		figure("until it is ready", "ms", await times("load", "loaded"));
+		figure("memory, each asked for once", "MB", [
+			(await a.ask("resident")) / 1e6,
+		]);
+		figure("a picture", "ms", await times("turns", "spent"));
+		figure("routing a picture", "ms", [await a.warm("route")]);
+		await a.ask("end");
+		a.end();
+	}
+	return figures;
+}
+
 /**
  * The detector at 224 px against anomalib's AnomalyDINO with the same weights and files: at its defaults, which the limits are for (252 px,
  * 32 images at a time), and at our size, where its time and memory depend on how many images it takes at once. All memory is that of the
@@ -871,6 +907,7 @@ const figures: Readonly<Record<string, () => Promise<Figure[]>>> = {
 	serving,
 	sweeping,
 	routing,
+	scale,
 	anomalib,
 	pixel,
 	"memory-16": () => peak(16, 2.5),

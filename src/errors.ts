@@ -325,6 +325,8 @@ const wording = {
 		`This server wants ${e.given ? "another" : "a"} token: send it as Authorization: Bearer TOKEN.`,
 	ORIGIN_REFUSED: (e: { what: string }) =>
 		`Refused: ${e.what} is not this server. Pages of other sites may not use it; name further hosts with --allow-host.`,
+	REPLICA: (e: { writer: string | null }) =>
+		`This server only scores: it is a replica. Ask ${e.writer ?? "the server of this memory that was started without --replica"} for changes, feedback and jobs.`,
 	TOO_MANY_REQUESTS: (e: { seconds: number }) =>
 		`Too many requests from this address. Try again in ${e.seconds} s, or start the server with a higher --rate.`,
 	// storage, run folder, safetensors, score files

@@ -27,7 +27,9 @@ interface ServeFlags extends DeviceFlags {
 	readonly rate: number;
 	readonly keepImages?: true;
 	readonly historyDays: number;
-	readonly historyMb: number;
+	readonly historyMb?: number;
+	readonly replica?: true | string;
+	readonly state?: string;
 	readonly allowHost: readonly string[];
 	readonly runs?: string;
 	readonly quiet?: true;
@@ -67,7 +69,19 @@ export function addServe(program: Command): void {
 			"keep the pictures in the history: new versions are tried on them",
 		)
 		.option("--history-days <n>", "how long it is kept", number(1), 90)
-		.option("--history-mb <n>", "how large it may become", number(1), 2000)
+		.option(
+			"--history-mb <n>",
+			"how large it may become (default: 2000; in memory: 64)",
+			number(1),
+		)
+		.option(
+			"--replica [url]",
+			"only score, with the version that the run folder's other server lets answer; nothing is written there, changes are refused with the address of that server",
+		)
+		.option(
+			"--state <dir>",
+			"where history and uploads lie, on a disk of this machine (default: the run folder; of a replica: in memory)",
+		)
 		.option(
 			"--allow-host <name>",
 			"another name of this server, as a proxy calls it; may be repeated",
@@ -84,6 +98,11 @@ export function addServe(program: Command): void {
 
 async function start(flags: ServeFlags): Promise<void> {
 	const { host, port, quiet } = flags;
+	const replica =
+		flags.replica === undefined
+			? null
+			: { writer: flags.replica === true ? null : flags.replica };
+	const inMemory = replica !== null && flags.state === undefined;
 	const memDir = resolve(flags.memDir); // tables of a review name pictures by their whole path
 	const log = (text: string) => {
 		if (!quiet)
@@ -104,13 +123,16 @@ async function start(flags: ServeFlags): Promise<void> {
 	const device = await usableDevice(flags.device, log);
 	const progress = createProgress({ color: false, ...(quiet && { quiet }) });
 	const signal = new AbortController().signal; // a signal ends the program: nothing is served yet
-	const pinned = known
-		? config
-		: await withBackbone(config, null, { progress, signal });
+	const pinned =
+		known || replica
+			? config
+			: await withBackbone(config, null, { progress, signal });
 	progress.close();
 	const served = await serve({
 		memDir,
 		config: pinned,
+		replica,
+		state: flags.state === undefined ? null : resolve(flags.state),
 		host,
 		port,
 		token: process.env.KEEPSIGHT_TOKEN || null,
@@ -128,7 +150,7 @@ async function start(flags: ServeFlags): Promise<void> {
 		},
 		history: {
 			days: flags.historyDays,
-			bytes: 1e6 * flags.historyMb,
+			bytes: 1e6 * (flags.historyMb ?? (inMemory ? 64 : 2000)),
 			images: flags.keepImages === true,
 		},
 		runs: flags.runs ?? null,

@@ -1,5 +1,5 @@
 /** IEEE 754 binary16: sign 1, exponent 5 (bias 15), fraction 10. */
-import type { Tensor } from "./tensor.ts";
+import { float32, type Tensor } from "./tensor.ts";
 
 export function halfToNumber(bits: number): number {
 	const sign = bits & 0x8000 ? -1 : 1;
@@ -42,8 +42,21 @@ export const toHalf = ({ shape, data }: Tensor): Tensor<"float16"> => ({
 	data: Uint16Array.from(data, numberToHalf),
 });
 
-export const fromHalf = ({ shape, data }: Tensor<"float16">): Tensor => ({
-	dtype: "float32",
-	shape,
-	data: Float32Array.from(data, halfToNumber),
-});
+let numbers: Float32Array | null = null; // of all bits there are
+
+export function fromHalf({ shape, data }: Tensor<"float16">): Tensor {
+	numbers ??= Float32Array.from({ length: 1 << 16 }, (_, bits) =>
+		halfToNumber(bits),
+	);
+	const out = float32(shape);
+	for (let i = 0; i < data.length; i++)
+		out.data[i] = numbers[data[i] as number] as number;
+	return out;
+}
+
+/** Neither infinite nor NaN. */
+export function allFinite(bits: Uint16Array): boolean {
+	for (let i = 0; i < bits.length; i++)
+		if (((bits[i] as number) & 0x7c00) === 0x7c00) return false;
+	return true;
+}

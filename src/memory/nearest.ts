@@ -37,15 +37,17 @@ const ZERO = 64;
 
 /** A bank's centres [M, D], all rows at length 1, made ready for the search. */
 export class Centres {
-	readonly rows: Tensor; // [M, D]
 	readonly codes: Tensor<"int8">; // [D, M]
 	readonly scale: Tensor; // [M]
+	/** One of them [D]. */
+	readonly row: (i: number) => Float32Array;
 
-	constructor(rows: Tensor) {
+	/** `row`: reads it from where it is stored, so that `rows` need not stay. */
+	constructor(rows: Tensor, row = (i: number) => rowOf(rows, i)) {
 		const { codes, scale } = toInt8(rows);
-		this.rows = rows;
 		this.codes = codes;
 		this.scale = scale;
+		this.row = row;
 	}
 }
 
@@ -67,7 +69,7 @@ export class Nearest {
 	 */
 	async distances(
 		patches: Tensor,
-		{ rows, codes, scale }: Centres,
+		{ codes, scale, row }: Centres,
 		{
 			except = [0, 0],
 			window = null,
@@ -77,7 +79,7 @@ export class Nearest {
 		} = {},
 	): Promise<Float32Array> {
 		const [n, d] = patches.shape as [number, number];
-		const m = rows.shape[0] as number;
+		const m = codes.shape[1] as number;
 		const bias = float32([m]);
 		bias.data.fill(EXCLUDED, ...except);
 		const session = await this.#session(n, m, d, window !== null);
@@ -94,9 +96,10 @@ export class Nearest {
 		const width = found.length / n;
 		for (let i = 0; i < n; i++) {
 			const similarities: number[] = [];
+			const patch = rowOf(patches, i);
 			for (let k = i * width; k < (i + 1) * width; k++)
 				if ((values.data[k] as number) > EXCLUDED / 2)
-					similarities.push(product(patches, i, rows, Number(found[k])));
+					similarities.push(product(patch, row(Number(found[k]))));
 			out[i] = meanDistance(similarities, this.#neighbours);
 		}
 		return out;
@@ -196,11 +199,14 @@ function bytesOf(rows: Value): Value {
 	return cast(add(div(x, steps), ZERO + 0.5), "uint8"); // which rounds down
 }
 
-/** Of row i of a and row j of b; in four sums, which do not wait for each other. */
-function product(a: Tensor, i: number, b: Tensor, j: number): number {
-	const d = a.shape[1] as number;
-	const x = a.data.subarray(i * d, (i + 1) * d);
-	const y = b.data.subarray(j * d, (j + 1) * d);
+function rowOf({ shape, data }: Tensor, i: number): Float32Array {
+	const d = shape[1] as number;
+	return data.subarray(i * d, (i + 1) * d);
+}
+
+/** In four sums, which do not wait for each other. */
+function product(x: Float32Array, y: Float32Array): number {
+	const d = x.length;
 	let [s0, s1, s2, s3] = [0, 0, 0, 0];
 	let k = 0;
 	for (; k + 3 < d; k += 4) {

@@ -17,7 +17,7 @@
  */
 import { z } from "zod";
 import { augments } from "../data/turn.ts";
-import { fromHalf, toHalf } from "../engine/half.ts";
+import { allFinite, fromHalf, toHalf } from "../engine/half.ts";
 import { constant, scalar, type Value } from "../engine/graph.ts";
 import {
 	cast,
@@ -170,10 +170,10 @@ interface Usual {
 	readonly share: number;
 }
 
+type StoredBank = Readonly<Record<string, AnyTensor>>;
+
 interface Bank extends Choice {
-	readonly stored: Readonly<Record<string, AnyTensor>>;
-	/** The same, ready for the search. */
-	readonly centres: Centres;
+	readonly stored: StoredBank;
 	readonly cells: Uint16Array; // [M]
 	readonly roi: Uint8Array | null; // [N]
 	readonly crossFitted: Float64Array;
@@ -197,6 +197,9 @@ interface Lesson {
 	readonly earlier: Bank | null;
 	readonly random: Random;
 }
+
+/** Banks that are ready for the search, the last ones: ready, one of 8 bits takes twice the room that it takes stored. */
+const READY = 256;
 
 /** Of an image's patches, beyond which it is foreign; and times what any good part has. */
 const FOREIGN_SHARE = 0.5;
@@ -223,6 +226,8 @@ class Patches implements Memory {
 	readonly #grid: readonly [number, number];
 	readonly #nearest: Nearest;
 	readonly #kept = new Map<string, Bank>();
+	/** By what is stored; the last one that was asked for comes last. */
+	readonly #ready = new Map<StoredBank, Centres>();
 	#trials: readonly Trial[] = [];
 
 	constructor(chosen: Options, { embedDim, threads, grid }: MemoryContext) {
@@ -256,7 +261,7 @@ class Patches implements Memory {
 	}
 
 	remove(id: string): void {
-		known(this.#kept, id);
+		this.#ready.delete(known(this.#kept, id).stored);
 		this.#kept.delete(id);
 	}
 
@@ -321,7 +326,10 @@ class Patches implements Memory {
 			),
 		);
 		const all: readonly View[] = earlier
-			? [{ rows: earlier.centres.rows, cells: earlier.cells }, ...learnt]
+			? [
+					{ rows: this.#rowsOf(earlier.stored), cells: earlier.cells },
+					...learnt,
+				]
 			: learnt;
 		const rows = all.map((view) => view.rows);
 		const starts = startsOf(rows);
@@ -339,7 +347,6 @@ class Patches implements Memory {
 		const stored = this.#store(rowsAt(rows, starts, chosen, this.#d));
 		const bank: Bank = this.#complete({
 			stored,
-			centres: new Centres(this.#load(id, stored)),
 			cells,
 			roi,
 			augmented,
@@ -381,14 +388,18 @@ class Patches implements Memory {
 
 	/** Of the patches that are looked at; 0 behind the part. */
 	async #distances(
-		{ centres, bias, foreground }: Bank,
+		{ stored, bias, foreground }: Bank,
 		rows: Tensor,
 		except?: readonly [number, number],
 	): Promise<Float32Array> {
-		const distances = await this.#nearest.distances(rows, centres, {
-			...(except && { except }),
-			window: bias,
-		});
+		const distances = await this.#nearest.distances(
+			rows,
+			this.#centres(stored),
+			{
+				...(except && { except }),
+				window: bias,
+			},
+		);
 		if (!foreground) return distances;
 		const front = inFront(rows, foreground);
 		return distances.map((distance, i) => (front[i] === 1 ? distance : 0));
@@ -412,6 +423,7 @@ class Patches implements Memory {
 	graph(chosen: Chosen, { patches: image }: ImageValues): ScoreValues {
 		const { surround, neighbours, store } = this.#options;
 		const banks = chosen.ids.map((id) => known(this.#kept, id));
+		const centres = banks.map(({ stored }) => this.#centres(stored));
 		const counts = banks.map(({ cells }) => cells.length);
 		const most = Math.max(...counts);
 		const pick = (tensors: readonly AnyTensor[]) =>
@@ -424,10 +436,8 @@ class Patches implements Memory {
 		const rows =
 			surround > 0 ? lessSurroundOf(seen, this.#grid, surround) : seen;
 		const distances = distancesOf(rows, neighbours, {
-			codes: chosen.pick(
-				banks.map(({ centres }) => widened(centres.codes, most)),
-			),
-			scale: pick(banks.map(({ centres }) => centres.scale)),
+			codes: chosen.pick(centres.map(({ codes }) => widened(codes, most))),
+			scale: pick(centres.map(({ scale: steps }) => steps)),
 			beyond: padding(chosen, counts, EXCLUDED),
 			window: banks.some(({ window }) => window !== null)
 				? this.#windowOf(chosen, banks, most)
@@ -559,14 +569,12 @@ class Patches implements Memory {
 			names.map((name) => [name, copyOf(tensors[name])]),
 		);
 		const has = (name: string) => Object.hasOwn(tensors, name);
-		const centres = new Centres(this.#load(id, tensors));
-		const count = centres.rows.shape[0] as number;
+		const count = this.#count(id, tensors);
 		const windowed = has("window");
 		this.#kept.set(
 			id,
 			this.#complete({
 				stored,
-				centres,
 				cells: windowed
 					? this.#cells(id, tensors, count)
 					: new Uint16Array(count),
@@ -633,7 +641,8 @@ class Patches implements Memory {
 		return { bank: codes, scale };
 	}
 
-	#load(id: string, tensors: Stored): Tensor {
+	/** How many centres a stored bank has, all of them finite. */
+	#count(id: string, tensors: Stored): number {
 		const { store } = this.#options;
 		const data = restoreArray(
 			id,
@@ -641,32 +650,63 @@ class Patches implements Memory {
 			"bank",
 			store === "int8" ? "uint8" : "float16",
 		);
-		const shape = [data.length / this.#d, this.#d];
-		const scale =
-			store === "int8" ? this.#scale(id, tensors, shape[0] as number) : null;
-		const centres = scale
-			? fromBytes({ codes: uint8(shape, data as Uint8Array), scale })
-			: fromHalf({ dtype: "float16", shape, data: data as Uint16Array });
-		const [m] = centres.shape as [number, number];
-		if (!Number.isInteger(m) || m === 0 || !centres.data.every(Number.isFinite))
+		const m = data.length / this.#d;
+		if (store === "int8") this.#checkScale(id, tensors, m);
+		if (
+			!Number.isInteger(m) ||
+			m === 0 ||
+			(store === "float16" && !allFinite(data as Uint16Array))
+		)
 			throw fail("MEMORY_DAMAGED", {
 				id,
 				tensor: "bank",
 				problem: `is not a finite [M, ${this.#d}]`,
 			});
-		return centres;
+		return m;
 	}
 
-	#scale(id: string, tensors: Stored, rows: number): Tensor {
+	#centres(stored: StoredBank): Centres {
+		const ready =
+			this.#ready.get(stored) ??
+			new Centres(
+				this.#rowsOf(stored),
+				(row) => this.#rowsOf(stored, row, row + 1).data,
+			);
+		this.#ready.delete(stored);
+		this.#ready.set(stored, ready);
+		for (const oldest of this.#ready.keys()) {
+			if (this.#ready.size <= READY) break;
+			this.#ready.delete(oldest);
+		}
+		return ready;
+	}
+
+	/** All of them, or the half-open range. */
+	#rowsOf({ bank, scale }: StoredBank, from = 0, to?: number): Tensor {
+		const d = this.#d;
+		const all = (bank as AnyTensor).data;
+		const data = all.subarray(from * d, (to ?? all.length / d) * d);
+		const shape = [data.length / d, d];
+		return this.#options.store === "int8"
+			? fromBytes({
+					codes: uint8(shape, data as Uint8Array),
+					scale: float32(
+						shape.slice(0, 1),
+						(scale as Tensor).data.subarray(from, to),
+					),
+				})
+			: fromHalf({ dtype: "float16", shape, data: data as Uint16Array });
+	}
+
+	#checkScale(id: string, tensors: Stored, rows: number): void {
 		const scale = restoreArray(id, tensors, "scale", "float32");
 		const problem =
 			Number.isInteger(rows) && scale.length !== rows
 				? `has ${scale.length} values instead of ${rows}`
-				: scale.every(Number.isFinite)
+				: scale.every((step) => Number.isFinite(Math.fround(128 * step)))
 					? null
 					: "holds a value that is not finite";
 		if (problem) throw fail("MEMORY_DAMAGED", { id, tensor: "scale", problem });
-		return float32([scale.length], scale);
 	}
 
 	/** The patches of each image that are looked at. */

@@ -333,8 +333,12 @@ function distanceTo(a: Float64Array, v: Float64Array): number {
 		Math.max((dot(v, a) + lossCost) / (dot(a, a) + lossCost), 0),
 		1,
 	);
-	const rest = v.map((value, i) => value - rho * (a[i] as number));
-	return dot(rest, rest) + lossCost * (1 - rho) ** 2;
+	let rest = 0;
+	for (let i = 0; i < v.length; i++) {
+		const left = (v[i] as number) - rho * (a[i] as number);
+		rest += left * left;
+	}
+	return rest + lossCost * (1 - rho) ** 2;
 }
 
 /** Moments within categories: as if every category had been moved to a common mean. */

@@ -21,15 +21,16 @@ export function addAbout(app: Typed, plant: Plant, web: WebFiles): void {
 		},
 		async (_request, reply) => {
 			const status = statusOf(plant);
-			return reply
-				.code(status === "ok" || status === "empty" ? 200 : 503)
-				.send({
-					status,
-					memoryVersion: plant.pool.active?.version ?? null,
-					version,
-					queue: plant.pool.pictures,
-					workers: plant.pool.active?.workers ?? 0,
-				});
+			const able =
+				status === "ok" ||
+				(status === "empty" && plant.options.replica === null); // there is nobody to send a product to
+			return reply.code(able ? 200 : 503).send({
+				status,
+				memoryVersion: plant.pool.active?.version ?? null,
+				version,
+				queue: plant.pool.pictures,
+				workers: plant.pool.active?.workers ?? 0,
+			});
 		},
 	);
 

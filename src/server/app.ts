@@ -3,7 +3,7 @@ import helmet from "@fastify/helmet";
 import multipart from "@fastify/multipart";
 import rateLimit from "@fastify/rate-limit";
 import swagger from "@fastify/swagger";
-import Fastify, { type FastifyInstance } from "fastify";
+import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import {
 	jsonSchemaTransform,
 	serializerCompiler,
@@ -70,9 +70,12 @@ export async function createApp(
 		}),
 	);
 	const admit = guard({ token, self, hosts });
+	const { replica } = plant.options;
 	let arriving = 0;
 	app.addHook("onRequest", async (request, reply) => {
 		admit(request, isOpen(pathOf(request.url), web));
+		if (replica && !request.is404 && !changesNothing(request))
+			throw fail("REPLICA", replica);
 		const { headers } = request;
 		const bytes =
 			headers["transfer-encoding"] === undefined
@@ -153,5 +156,9 @@ export async function createApp(
 	app.addHook("preClose", async () => plant.hub.close()); // they would never end
 	return app;
 }
+
+/** A picture that is scored is noted in the server's own history alone. */
+const changesNothing = ({ method, routeOptions }: FastifyRequest): boolean =>
+	["GET", "HEAD"].includes(method) || routeOptions.url === "/v1/predict";
 
 const pathOf = (url: string): string => url.split("?")[0] ?? "";

@@ -43,7 +43,6 @@ create table feedback (
 	image blob
 ) strict;
 create table checks (version integer primary key, result text not null) strict;
-create table settings (name text primary key, value text not null) strict;
 `;
 
 /** A prediction that has no number yet. */
@@ -75,10 +74,11 @@ export class History {
 	readonly #limits: HistoryLimits;
 	readonly #prepared = new Map<string, Database.Statement>();
 
-	constructor(dir: string, limits: HistoryLimits) {
-		this.path = join(dir, "history.sqlite");
+	/** `dir`: null: in memory, until this process ends. */
+	constructor(dir: string | null, limits: HistoryLimits) {
+		this.path = dir === null ? ":memory:" : join(dir, "history.sqlite");
 		this.#limits = limits;
-		ensureFolder(dir);
+		if (dir !== null) ensureFolder(dir);
 		const unusable = (problem: string) =>
 			fail("HISTORY_UNUSABLE", { path: this.path, problem });
 		const fresh = !existsSync(this.path);
@@ -269,21 +269,6 @@ export class History {
 			version,
 			JSON.stringify(result),
 		);
-	}
-
-	/** The version that goes on answering although a newer one is there; null: the newest answers. */
-	get held(): number | null {
-		const row = this.#get("select value from settings where name = 'held'");
-		return row ? Number(row.value) : null;
-	}
-
-	set held(version: number | null) {
-		if (version === null) this.#run("delete from settings where name = 'held'");
-		else
-			this.#run(
-				"insert or replace into settings (name, value) values ('held', ?)",
-				String(version),
-			);
 	}
 
 	/** Drops what is too old, and the oldest while it takes too much. What operators said stays. */

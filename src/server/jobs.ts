@@ -121,7 +121,6 @@ export class Jobs {
 
 	constructor(options: JobsOptions) {
 		this.#options = options;
-		removeOrphans(options.uploads);
 	}
 
 	get all(): readonly JobReply[] {
@@ -423,7 +422,7 @@ export class Jobs {
 }
 
 /** Pictures of servers that were killed: nobody knows their jobs any more. `own`: of this one. */
-function removeOrphans(own: string): void {
+export function removeOrphans(own: string): void {
 	const all = dirname(own);
 	const host = `${hostname()}-`;
 	for (const name of existsSync(all) ? readdirSync(all) : [])

@@ -8,7 +8,7 @@ import type { Answered, LearntProduct, StartScorer } from "../scorer.ts";
 import type { Feed, HistoryRow, PredictedReply } from "./api.ts";
 import { Hub } from "./feed.ts";
 import { History, type HistoryLimits, type NewPrediction } from "./history.ts";
-import { Jobs, type Teach } from "./jobs.ts";
+import { Jobs, removeOrphans, type Teach } from "./jobs.ts";
 import { Meters } from "./meters.ts";
 import { busy, Pool, type PoolLimits, unknownProduct } from "./pool.ts";
 import { inspectImage } from "../data/image.ts";
@@ -22,6 +22,10 @@ export interface PlantOptions {
 	readonly memDir: string;
 	/** What a memory is made of where there is none yet. */
 	readonly config: RunConfig;
+	/** Scores and follows the versions on the disk; changes nothing in `memDir`. `writer`: whom to ask for changes; null: not said. */
+	readonly replica: { readonly writer: string | null } | null;
+	/** Where history and uploads lie; null: in `memDir`, those of a replica in memory. */
+	readonly state: string | null;
 	readonly limits: PoolLimits;
 	readonly history: HistoryLimits;
 	/** A folder of run folders to show beside this one. */
@@ -45,9 +49,12 @@ export class Plant {
 
 	constructor(options: PlantOptions) {
 		this.options = options;
-		const { memDir, limits, log } = options;
-		const own = serverFolder(memDir);
-		this.history = new History(own, options.history);
+		const { memDir, replica, state, limits, log } = options;
+		const own = state ?? serverFolder(memDir);
+		this.history = new History(
+			state === null && replica ? null : own,
+			options.history,
+		);
 		this.pool = new Pool(limits);
 		this.meters = new Meters(() => ({
 			pictures: this.pool.pictures,
@@ -59,6 +66,7 @@ export class Plant {
 		let active: number | null = null;
 		this.versions = new Versions({
 			memDir,
+			replica: replica !== null,
 			history: this.history,
 			pool: this.pool,
 			start: options.start,
@@ -71,9 +79,11 @@ export class Plant {
 				this.hub.publish("version", state);
 			},
 		});
+		const uploads = join(own, "uploads", `${hostname()}-${process.pid}`);
+		if (!replica) removeOrphans(uploads);
 		this.jobs = new Jobs({
 			memDir,
-			uploads: join(own, "uploads", `${hostname()}-${process.pid}`),
+			uploads,
 			teach: options.teach,
 			config: options.config,
 			hold: () => this.versions.hold(),

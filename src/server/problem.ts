@@ -9,6 +9,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
 	THRESHOLD_UNUSABLE: 400,
 	TOKEN_WRONG: 401,
 	ORIGIN_REFUSED: 403,
+	REPLICA: 403,
 	NOT_FOUND: 404,
 	UNKNOWN_NAME: 404,
 	NOT_NOW: 409,

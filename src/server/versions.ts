@@ -1,14 +1,15 @@
 /**
  * Which version of the memory answers. A newer one is looked for on the disk, scores the pictures that are kept, and takes over. Where
- * this server made it and the verdict of a kept picture changes, it waits until a person activates it.
+ * this server made it and the verdict of a kept picture changes, it waits until a person activates it. A replica decides nothing: it
+ * follows what is on the disk, and what is held there.
  */
-import { statSync } from "node:fs";
 import { join } from "node:path";
 import { KeepsightError } from "../errors.ts";
 import { versionsOf } from "../known.ts";
 import { holdsRun, memoryFolder, openRun } from "../run.ts";
 import type { Answered, StartScorer } from "../scorer.ts";
 import type { Check, VersionsReply } from "./api.ts";
+import { Held, stampOf } from "./held.ts";
 import type { History, KeptImage } from "./history.ts";
 import { Generation, type Pool } from "./pool.ts";
 
@@ -19,9 +20,13 @@ const CHECKED = 1200;
 const TOGETHER = 4;
 /** To start the processes of a version. */
 const TRIES = 3;
+/** A replica tries on, ever more seldom: what it cannot read may be on its way through a network share. */
+const AGAIN_MS = [1000, 5000, 15_000, 60_000];
 
 export interface VersionsOptions {
 	readonly memDir: string;
+	/** Whether another server decides. */
+	readonly replica: boolean;
 	readonly history: History;
 	readonly pool: Pool;
 	readonly start: StartScorer;
@@ -37,7 +42,9 @@ export interface VersionsOptions {
 
 export class Versions {
 	readonly #options: VersionsOptions;
+	readonly #held: Held;
 	#timer: NodeJS.Timeout | null = null;
+	#again: NodeJS.Timeout | null = null;
 	/** One change at a time. */
 	#turn: Promise<unknown> = Promise.resolve();
 	#seen = "";
@@ -53,6 +60,7 @@ export class Versions {
 
 	constructor(options: VersionsOptions) {
 		this.#options = options;
+		this.#held = new Held(options.memDir);
 	}
 
 	/** Resolves when a version answers, or when there is none. Rejects where the only one cannot. */
@@ -74,9 +82,9 @@ export class Versions {
 
 	/** Until a person agrees or `settle` finds nothing to agree to, the present version goes on. */
 	hold(): void {
-		const { history, pool } = this.#options;
-		if (history.held === null && pool.active)
-			history.held = pool.active.version;
+		const { active } = this.#options.pool;
+		if (this.#held.version === null && active)
+			this.#held.version = active.version;
 	}
 
 	/** After a change of this server's own: resolves when the new version answers or waits. */
@@ -87,9 +95,8 @@ export class Versions {
 	/** The newest version answers from now on. */
 	activate(): Promise<void> {
 		return this.#take(async () => {
-			const { history } = this.#options;
 			const newest = this.#newest();
-			history.held = null;
+			this.#held.version = null;
 			this.#waiting = null;
 			if (newest !== null && newest !== this.#options.pool.active?.version)
 				this.#activate(await this.#open(newest));
@@ -128,32 +135,62 @@ export class Versions {
 	async close(): Promise<void> {
 		this.#closed = true;
 		if (this.#timer) clearInterval(this.#timer);
+		if (this.#again) clearTimeout(this.#again);
 		await this.#turn;
 	}
 
 	async #first(): Promise<void> {
-		const { history, memDir } = this.#options;
+		const { history, replica } = this.#options;
 		const newest = this.#newest();
+		const kept = newest === null ? null : this.#keptFor(newest);
+		if (!replica) this.#held.version = kept;
 		if (newest === null) return;
-		const { held } = history;
-		const kept =
-			held !== null &&
-			held !== newest &&
-			openRun(memDir, "read").memory.earlier.some((v) => v.version === held);
-		if (!kept) history.held = null;
-		this.#activate(await this.#open(kept ? held : newest));
-		if (!kept) return;
-		if (history.check(newest)) this.#waiting = newest;
+		this.#activate(await this.#open(kept ?? newest));
+		if (kept === null) return;
+		if (replica || history.check(newest)) this.#waiting = newest;
 		else this.#seen = ""; // the check was broken off: it is made again
 	}
 
+	/** The version that is held and that there still is; null: the newest answers. */
+	#keptFor(newest: number): number | null {
+		const held = this.#held.version;
+		return held !== null &&
+			held !== newest &&
+			openRun(this.#options.memDir, "read").memory.earlier.some(
+				({ version }) => version === held,
+			)
+			? held
+			: null;
+	}
+
+	/** A replica's `#follow`. */
+	async #mirror(): Promise<void> {
+		const { pool } = this.#options;
+		const newest = this.#newest(); // before what is held, see held.ts
+		if (this.#closed || newest === null) return;
+		const kept = this.#keptFor(newest);
+		this.#waiting = kept === null ? null : newest;
+		const wanted = kept ?? newest;
+		if (wanted === pool.active?.version) {
+			this.#tell();
+			return;
+		}
+		try {
+			this.#activate(await this.#open(wanted));
+			this.#tries = 0;
+		} catch (error) {
+			this.#failed(wanted, error as Error);
+		}
+	}
+
 	async #follow(): Promise<void> {
-		const { pool, history, log } = this.#options;
+		const { pool, history, log, replica } = this.#options;
+		if (replica) return this.#mirror();
 		const newest = this.#newest();
 		const active = pool.active;
 		if (this.#closed || newest === null || newest === this.#unusable) return;
 		if (newest === active?.version) {
-			history.held = null;
+			this.#held.version = null;
 			return;
 		}
 		if (newest === this.#waiting) return;
@@ -166,7 +203,7 @@ export class Versions {
 				return;
 			}
 			if (check) history.setCheck(newest, check);
-			if (history.held !== null && check && check.changed.length > 0) {
+			if (this.#held.version !== null && check && check.changed.length > 0) {
 				next.close();
 				this.#waiting = newest;
 				log(
@@ -174,7 +211,7 @@ export class Versions {
 				);
 				this.#tell();
 			} else {
-				history.held = null;
+				this.#held.version = null;
 				this.#waiting = null;
 				this.#activate(next);
 			}
@@ -187,12 +224,21 @@ export class Versions {
 
 	/** Some tries more, as a process may be lost to something else; then the version is left alone. */
 	#failed(version: number, error: Error): void {
-		const { pool, log } = this.#options;
+		const { pool, log, replica } = this.#options;
 		this.#tries++;
 		const active = pool.active;
 		log(
 			`version ${version} cannot be used, ${active ? `version ${active.version} goes on` : "nothing answers"}: ${error.message}`,
 		);
+		if (replica) {
+			this.#again = setTimeout(
+				() => {
+					this.#seen = "";
+				},
+				AGAIN_MS[Math.min(this.#tries, AGAIN_MS.length) - 1],
+			);
+			return;
+		}
 		const lost =
 			error instanceof KeepsightError && error.code === "SCORER_LOST";
 		if (lost && this.#tries < TRIES) this.#seen = "";
@@ -281,13 +327,11 @@ export class Versions {
 		void this.#take(() => this.#follow());
 	}
 
-	/** Changes whenever the manifest is replaced. */
+	/** Changes whenever the manifest is replaced, or what is held. */
 	#stamp(): string {
-		const stat = statSync(
-			join(memoryFolder(this.#options.memDir), "manifest.json"),
-			{ throwIfNoEntry: false },
-		);
-		return stat ? `${stat.ino} ${stat.mtimeMs} ${stat.size}` : "";
+		const { memDir, replica } = this.#options;
+		const manifest = stampOf(join(memoryFolder(memDir), "manifest.json"));
+		return replica ? `${manifest} ${this.#held.stamp}` : manifest;
 	}
 
 	#take<T>(work: () => Promise<T>): Promise<T> {

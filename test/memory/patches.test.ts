@@ -181,6 +181,19 @@ describe("storing", () => {
 		expect(scores?.data.length).toBe(30);
 	});
 
+	it.each(["float16", "int8"])(
+		"%s: of more products than are kept ready each scores as it did",
+		async (store) => {
+			const one = await learnt({ store });
+			const { scores } = await one.score("a", test9);
+			const many = create({ store });
+			const ids = Array.from({ length: 70 }, (_, i) => `copy ${i}`);
+			for (const id of ids) many.restore(id, one.tensors("a"));
+			for (const id of [...ids, ...ids.slice(0, 3)])
+				expect((await many.score(id, test9)).scores).toEqual(scores);
+		},
+	);
+
 	it("a budget below one patch keeps one", async () => {
 		const memory = await learnt({ bytesPerTask: 1 });
 		expect(bankBytes(memory)).toBe(2 * d);
@@ -546,6 +559,12 @@ describe("what cannot be used", () => {
 				{ store: "int8" },
 				"scale",
 				(t) => withValue(t, Number.NaN),
+			],
+			[
+				"int8: a scale beyond float32",
+				{ store: "int8" },
+				"scale",
+				(t) => withValue(t, 3e38),
 			],
 			[
 				"a score that is not finite",

@@ -153,6 +153,8 @@ export async function served(
 	const logged: string[] = [];
 	const serving = await serve({
 		memDir: changes.memDir ?? fakeMemory(),
+		replica: null,
+		state: null,
 		config: {} as RunConfig,
 		host: "127.0.0.1",
 		port: 0,
