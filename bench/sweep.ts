@@ -5,6 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { drawDemo } from "../src/data/demo.ts";
 import { findCategories } from "../src/data/index.ts";
 
@@ -20,14 +22,19 @@ export const hasRedis = (): boolean =>
 
 const cli = resolve("dist/cli.js");
 
-/** When a worker began a cell and when it ended it, in turn, ms. */
-function timesOf(worker: ChildProcess): number[] {
+/** When a worker began a cell and when it ended it, in turn, ms; resolves `ready` when it is at the queue. */
+function watched(worker: ChildProcess) {
 	const times: number[] = [];
-	worker.stderr?.on("data", (said: Buffer) => {
-		for (const _ of said.toString().matchAll(/: begun$|: finished in /gm))
-			times.push(performance.now());
+	let ready = () => {};
+	const atQueue = new Promise<void>((resolve) => {
+		ready = resolve;
 	});
-	return times;
+	if (!worker.stderr) throw new Error("bench: no pipe");
+	createInterface({ input: worker.stderr }).on("line", (line) => {
+		if (/ at the queue /.test(line)) ready();
+		if (/: begun$|: finished in /.test(line)) times.push(performance.now());
+	});
+	return { times, atQueue };
 }
 
 /** `count` cells with one worker and with two, `rounds` times in turn. */
@@ -46,6 +53,7 @@ export async function timeSweeps(
 		["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--dir", dir],
 		{ stdio: "ignore" },
 	);
+	await sleep(500); // it listens by then
 	const start = (...args: string[]) =>
 		spawn(process.execPath, [cli, ...args], {
 			cwd: dir,
@@ -85,8 +93,8 @@ export async function timeSweeps(
 		const timed = async (name: string, workers: number) => {
 			const pool: ChildProcess[] = [];
 			for (let i = 0; i < workers; i++) pool.push(start("worker", "--redis"));
-			await Promise.all(pool.map((w) => once(w.stderr as never, "data"))); // at the queue
-			const times = pool.map(timesOf);
+			const seen = pool.map(watched);
+			await Promise.all(seen.map(({ atQueue }) => atQueue));
 			const sweep = start(
 				"sweep",
 				"--config",
@@ -104,6 +112,7 @@ export async function timeSweeps(
 			const ended = pool.map((worker) => once(worker, "exit"));
 			for (const worker of pool) worker.kill("SIGTERM");
 			await Promise.all(ended);
+			const times = seen.map((one) => one.times);
 			const all = times.flat().sort((x, y) => x - y);
 			return {
 				wall: ((all.at(-1) as number) - (all[0] as number)) / 1000,

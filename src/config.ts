@@ -527,10 +527,11 @@ const schema = fields.refine(
 	},
 );
 
-/** The configuration of a file with its --set values applied. */
+/** The configuration of a file with its --set and --grid values applied. */
 export async function loadConfig(
 	file: string,
 	sets: readonly string[] = [],
+	grids: readonly string[] = [],
 ): Promise<LoadedConfig> {
 	const text = await readFile(file, "utf8").catch(
 		(error: NodeJS.ErrnoException) => {
@@ -540,7 +541,7 @@ export async function loadConfig(
 			});
 		},
 	);
-	return parseConfig(text, file, sets);
+	return parseConfig(text, file, sets, grids);
 }
 
 /** Like loadConfig, for text at hand; `file` is the name used in messages. */
@@ -548,26 +549,25 @@ export function parseConfig(
 	text: string,
 	file: string,
 	sets: readonly string[] = [],
+	grids: readonly string[] = [],
 ): LoadedConfig {
 	const lines = new LineCounter();
 	const { document, value } = readYaml(text, file, lines);
-	const given: Assigned[] = sets.map((assignment) => {
-		const [, key, yaml] = /^([^=\s]+)=(.*)$/s.exec(assignment) ?? [];
-		if (key === undefined || yaml === undefined)
-			throw fail("SET_SYNTAX", { text: assignment });
-		const origin = `--set ${key}`;
-		return { key, value: readYaml(yaml, origin).value, origin };
-	});
+	const given = [
+		...sets.map((text) => assignedBy("--set", text)),
+		...grids.map((text) => assignedBy("--grid", text, ["sweep", "grid"])),
+	];
 	const resolve = (assigned: readonly Assigned[]) => {
 		let tree: unknown = value ?? {};
-		for (const { key, value, origin } of assigned)
-			tree = assign(tree, partsOf(key), value, key, origin);
+		for (const { path, value, origin } of assigned)
+			tree = assign(tree, path, value, origin);
 		const locate = (path: readonly PropertyKey[]): string => {
 			const names = path.map((p) => snake(String(p)));
 			const dotted = names.join(".");
-			const set = assigned.findLast(
-				({ key }) => dotted === key || dotted.startsWith(`${key}.`),
-			);
+			const set = assigned.findLast(({ path }) => {
+				const key = path.join(".");
+				return dotted === key || dotted.startsWith(`${key}.`);
+			});
 			if (set) return `${dotted || "the top level"} (${set.origin})`;
 			const line = lineOf(document, names, lines);
 			return `${dotted || "the top level"} in ${file}${line ? ` line ${line}` : ""}`;
@@ -586,7 +586,7 @@ export function parseConfig(
 					resolve([
 						...given,
 						...Object.entries(keys).map(([key, value]) => ({
-							key,
+							path: key.split("."),
 							value,
 							origin: "sweep.grid",
 						})),
@@ -597,18 +597,32 @@ export function parseConfig(
 	};
 }
 
-/** A key of the grid is one name, whatever dots it has. */
-const partsOf = (key: string): string[] =>
-	key.startsWith("sweep.grid.")
-		? ["sweep", "grid", key.slice("sweep.grid.".length)]
-		: key.split(".");
-
 /** A value in place of the file's. */
 interface Assigned {
-	readonly key: string;
+	/** A key of the grid is one name, whatever dots it has. */
+	readonly path: readonly string[];
 	readonly value: unknown;
 	/** What errors call it. */
 	readonly origin: string;
+}
+
+/** "train.epochs=3", the value as YAML. `below`: the key is one name there, whatever dots it has. */
+function assignedBy(
+	flag: string,
+	text: string,
+	below?: readonly string[],
+): Assigned {
+	const [, key, yaml] = /^([^=\s]+)=(.*)$/s.exec(text) ?? [];
+	if (key === undefined || yaml === undefined)
+		throw fail("SET_SYNTAX", { flag, text });
+	const origin = `${flag} ${key}`;
+	const grid = "sweep.grid.";
+	const path = below
+		? [...below, key]
+		: key.startsWith(grid)
+			? ["sweep", "grid", key.slice(grid.length)]
+			: key.split(".");
+	return { path, value: readYaml(yaml, origin).value, origin };
 }
 
 const withoutStudies = ({
@@ -639,6 +653,16 @@ function combinations(
 				where: `sweep.grid in ${file}`,
 				problem: `runs cannot differ in "${key}"${key === "orders" ? "; use order, with their numbers" : ""}`,
 			});
+	for (const key of Object.keys(grid)) {
+		const within = Object.keys(grid).find((other) =>
+			key.startsWith(`${other}.`),
+		);
+		if (within !== undefined)
+			throw fail("CONFIG_VALUE", {
+				where: `sweep.grid in ${file}`,
+				problem: `"${key}" is a part of "${within}": give one of them`,
+			});
+	}
 	return Object.entries(grid).reduce<readonly Record<string, unknown>[]>(
 		(points, [key, values]) =>
 			points.flatMap((point) =>
@@ -719,22 +743,24 @@ function assign(
 	tree: unknown,
 	path: readonly string[],
 	value: unknown,
-	key: string,
 	origin: string,
 ): unknown {
 	const [head, ...rest] = path;
 	if (head === undefined) return value;
 	if (head === "" || head === "__proto__")
-		throw fail("SET_SYNTAX", { text: `${key}=...` });
+		throw fail("CONFIG_VALUE", {
+			where: origin,
+			problem: `"${head}" cannot be part of a key`,
+		});
 	if (Array.isArray(tree)) {
 		const index = Number(head);
 		if (!Number.isInteger(index) || index < 0 || index >= tree.length)
 			throw fail("CONFIG_VALUE", {
-				where: `${key} (${origin})`,
+				where: origin,
 				problem: `"${head}" must be a position in a list of ${tree.length}, counted from 0`,
 			});
 		return tree.map((item, i) =>
-			i === index ? assign(item, rest, value, key, origin) : item,
+			i === index ? assign(item, rest, value, origin) : item,
 		);
 	}
 	const object =
@@ -747,7 +773,6 @@ function assign(
 			Object.hasOwn(object, head) ? object[head] : undefined,
 			rest,
 			value,
-			key,
 			origin,
 		),
 	};

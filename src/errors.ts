@@ -78,8 +78,8 @@ const wording = {
 		`Missing key "${e.key}" in ${e.where}.${e.hint ? ` ${e.hint}` : ""}`,
 	CONFIG_VALUE: (e: { where: string; problem: string }) =>
 		`Wrong value at ${e.where}: ${e.problem}.`,
-	SET_SYNTAX: (e: { text: string }) =>
-		`Cannot read --set ${e.text}. Write --set key.subkey=value, for example --set train.epochs=3.`,
+	SET_SYNTAX: (e: { flag: string; text: string }) =>
+		`Cannot read ${e.flag} ${e.text}. Write ${e.flag === "--grid" ? "--grid key.subkey=[values], for example --grid train.epochs=[3,5]" : "--set key.subkey=value, for example --set train.epochs=3"}.`,
 	USAGE: (e: { problem: string; command: string }) =>
 		`${e.problem} See: ${e.command} --help`,
 	// processes
@@ -294,13 +294,13 @@ const wording = {
 	JOB_REFUSED: (e: { problem: string }) =>
 		`A job of the queue was refused: ${e.problem}. Nothing was run for it.`,
 	WORKER_UNFIT: (e: { problem: string; remedy: string }) =>
-		`This worker cannot take the job that it was given, and handed it back: ${e.problem}. ${e.remedy}`,
+		`This worker hands a job back that it cannot take: ${e.problem}. ${e.remedy}`,
 	STORE_UNUSABLE: (e: { store: string; problem: string }) =>
 		`Cannot use the store ${e.store}: ${e.problem}. Check --store, its address and the credentials in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY); what was computed stays in its run folder.`,
 	PATH_NOT_SHARED: (e: { where: string; path: string }) =>
 		`${e.where} is ${JSON.stringify(e.path)}, which other machines cannot find. With --redis, start here and there in the shared folder, and give paths that are relative to it and stay below it.`,
 	SHARD_FAILED: (e: { images: number; first: string; reason: string }) =>
-		`${e.images} images from ${e.first} on could not be scored by any worker: ${e.reason}`,
+		`${e.images} images from ${e.first} on could not be scored by any worker, all others were: ${e.reason}`,
 	// server
 	TOKEN_NEEDED: (e: { host: string }) =>
 		`Listening on ${e.host} opens the server to other machines, so it needs a token: set the environment variable KEEPSIGHT_TOKEN to at least 16 characters, or listen on 127.0.0.1.`,

@@ -312,7 +312,7 @@ describe("errors name file, key and what is near", () => {
 			problem as string,
 		]),
 		["--set without a value", minimal, ["seed"], "SET_SYNTAX"],
-		["--set on a prototype", minimal, ["__proto__.seed=1"], "SET_SYNTAX"],
+		["--set on a prototype", minimal, ["__proto__.seed=1"], "CONFIG_VALUE"],
 		...(
 			[
 				[
@@ -443,6 +443,14 @@ describe("a grid", () => {
 		);
 		expect(point?.config).toMatchObject({ train: { epochs: 4 }, seed: 7 });
 	});
+	it("has values of flags, which say so where they are wrong", () => {
+		const points = (...grids: string[]) =>
+			parseConfig(minimal, "t.yaml", [], grids).points();
+		expect(points("train.epochs=[4, 5]", "seed=[1]")).toHaveLength(2);
+		expect(() => points("seed")).toThrow(/Cannot read --grid seed/);
+		expect(() => points("seed=[1")).toThrow(/--grid seed/);
+		expect(() => points("seed=3")).toThrow(/--grid seed/);
+	});
 	it.each([
 		["{ train.epochs: [0] }", /train\.epochs \(sweep\.grid\)/],
 		["{ train.epoch: [1] }", /"epoch".*train.*"epochs"/s],
@@ -453,6 +461,10 @@ describe("a grid", () => {
 		["{ seed: 3 }", /sweep\.grid/],
 		["{ seed: [] }", /sweep\.grid/],
 		["{ strategy: [{ name: nothing }] }", /nothing/],
+		[
+			"{ strategy.lambda: [1, 2], strategy: [{ name: ewc }] }",
+			/"strategy\.lambda" is a part of "strategy"/,
+		],
 		["{ __proto__.x: [1] }", /__proto__/],
 	])("%s is refused", (grid, message) => {
 		expect(() => points(grid)).toThrow(message);

@@ -44,8 +44,11 @@ export const withDeviceFlag = (command: Command, called: string): Command =>
 export interface QueueFlags {
 	/** true: given without an address. */
 	readonly redis?: string | true;
-	readonly queue: string;
+	readonly queue?: string;
 }
+
+/** Where no --queue is given. */
+export const usualQueue = "work";
 
 /** For every command that fills or empties a queue. */
 export const withQueueFlags = (command: Command, called: string): Command =>
@@ -56,7 +59,7 @@ export const withQueueFlags = (command: Command, called: string): Command =>
 		)
 		.option(
 			"--queue <name>",
-			"queues of other names do not mix",
+			`queues of other names do not mix (default: ${usualQueue})`,
 			(name: string) => {
 				if (!/^[\w.-]{1,100}$/.test(name))
 					throw fail("USAGE", {
@@ -65,22 +68,32 @@ export const withQueueFlags = (command: Command, called: string): Command =>
 					});
 				return name;
 			},
-			"work",
 		);
 
-/** Address of the Redis that a command is to use; null: none. */
+/** Address of the Redis that a command is to use; null: none. `needing`: flags that mean something with one only. */
 export function redisUrl(
-	{ redis }: QueueFlags,
+	flags: QueueFlags,
 	command: string,
+	needing: Readonly<Record<string, unknown>> = {},
 ): string | null {
-	if (redis === undefined) return null;
+	const { redis, queue } = flags;
+	const usage = (problem: string) => fail("USAGE", { problem, command });
+	if (redis === undefined) {
+		const alone = Object.entries({ "--queue": queue, ...needing }).find(
+			([, value]) => value !== undefined,
+		);
+		if (alone) throw usage(`${alone[0]} goes with --redis.`);
+		return null;
+	}
 	const url = redis === true ? process.env.KEEPSIGHT_REDIS : redis;
 	if (!url)
-		throw fail("USAGE", {
-			problem:
-				"Give --redis an address such as redis://127.0.0.1:6379, or set the environment variable KEEPSIGHT_REDIS.",
-			command,
-		});
+		throw usage(
+			"Give --redis an address such as redis://127.0.0.1:6379, or set the environment variable KEEPSIGHT_REDIS.",
+		);
+	if (redis !== true && !/^\w+:\/\//.test(redis))
+		throw usage(
+			`--redis was given ${JSON.stringify(redis)}, which is no address; put another flag after it, or the address in KEEPSIGHT_REDIS.`,
+		);
 	return url;
 }
 
@@ -107,7 +120,7 @@ export const withConfigFlags = (command: Command): Command =>
 
 /** The configuration of these flags; not a required option of commander, which would hide a misspelt --config. */
 export async function configOf(
-	flags: ConfigFlags,
+	flags: ConfigFlags & { readonly grid?: readonly string[] },
 	command: string,
 ): Promise<LoadedConfig> {
 	if (flags.config === undefined)
@@ -115,7 +128,7 @@ export async function configOf(
 			problem: "Give --config FILE, such as configs/demo.yaml.",
 			command,
 		});
-	return loadConfig(flags.config, flags.set);
+	return loadConfig(flags.config, flags.set, flags.grid);
 }
 
 /** A whole number of at least `least`, for a flag of this command. */

@@ -1,7 +1,7 @@
 /** A table of runs that is redrawn in place on a terminal: how many are done, and what is at each that runs. */
 import type { RunEvent } from "../events.ts";
 import type { Cell } from "../study/cells.ts";
-import { duration, phaseText, type Screen } from "./progress.ts";
+import { duration, epochLine, phaseText, type Screen } from "./progress.ts";
 
 const REDRAW_MS = 200;
 /** Running ones that are shown. */
@@ -20,8 +20,13 @@ export function createLiveTable(
 	screen: Screen,
 	{
 		color,
+		verbose = false,
 		now = () => performance.now(),
-	}: { readonly color: boolean; readonly now?: () => number },
+	}: {
+		readonly color: boolean;
+		readonly verbose?: boolean;
+		readonly now?: () => number;
+	},
 ): LiveTable {
 	const tint = (code: number, text: string) =>
 		color ? `\x1b[${code}m${text}\x1b[0m` : text;
@@ -82,6 +87,8 @@ export function createLiveTable(
 	return {
 		onEvent(event, cell) {
 			if (event.type === "notice") print(`${tint(33, "note:")} ${event.text}`);
+			if (event.type === "epoch" && verbose && cell)
+				print(`${nameOf(cell)}  ${epochLine(event)}`);
 			if (event.type === "progress" && cell) {
 				const row = running.get(cell.key);
 				if (row) row.at = phaseText(event);

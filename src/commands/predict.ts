@@ -4,7 +4,7 @@ import { plainName } from "../columns.ts";
 import { csvNumber, csvText } from "../csv.ts";
 import { findImages } from "../data/find.ts";
 import { usableDevice } from "../devices.ts";
-import { fail } from "../errors.ts";
+import { fail, KeepsightError } from "../errors.ts";
 import { type Prediction, type Verdict, verdicts } from "../events.ts";
 import { launch } from "../launch.ts";
 import { writeAtomic } from "../storage.ts";
@@ -13,6 +13,7 @@ import {
 	type ProgressFlags,
 	type QueueFlags,
 	redisUrl,
+	usualQueue,
 	wholeNumber,
 	withDeviceFlag,
 	withProgressFlags,
@@ -27,10 +28,12 @@ interface PredictFlags extends ProgressFlags, DeviceFlags, QueueFlags {
 	readonly csv?: string;
 	readonly maps?: string;
 	readonly watch?: string;
-	readonly shard: number;
+	readonly shard?: number;
 }
 
 const called = "keepsight predict";
+/** Pictures: a minute's work or less, beside which the start of a process counts little. */
+const SHARD = 500;
 
 export function addPredict(program: Command): void {
 	const command = program
@@ -66,9 +69,8 @@ export function addPredict(program: Command): void {
 		);
 	withQueueFlags(command, called).option(
 		"--shard <n>",
-		"with --redis: pictures that a worker takes at a time",
+		`with --redis: pictures that a worker takes at a time (default: ${SHARD})`,
 		wholeNumber(1, called),
-		500,
 	);
 	withDeviceFlag(command, called);
 	withProgressFlags(command).action(predict);
@@ -84,16 +86,21 @@ async function predict(
 			problem: "Give --mem_dir DIR (a run folder).",
 			command: called,
 		});
+	const redis = redisUrl(flags, called, { "--shard": flags.shard });
 	if (inputs.length > 0 === (watch !== undefined))
 		throw fail("USAGE", {
 			problem: "Give pictures to score, or a folder with --watch DIR.",
 			command: called,
 		});
-	const redis = redisUrl(flags, called);
 	if (redis !== null && (watch !== undefined || inputs.includes("-")))
 		throw fail("USAGE", {
 			problem:
 				"--redis takes files, folders and patterns; --watch and names on stdin are scored here alone.",
+			command: called,
+		});
+	if (redis !== null && flags.device !== "cpu")
+		throw fail("USAGE", {
+			problem: "With --redis the workers compute: give them --device.",
 			command: called,
 		});
 	const progress = createProgress(flags);
@@ -136,7 +143,7 @@ async function predict(
 		const connection = await connect(url, notice);
 		await scoreShards({
 			connection,
-			queue: flags.queue,
+			queue: flags.queue ?? usualQueue,
 			retries: 2,
 			notice,
 			signal,
@@ -144,7 +151,7 @@ async function predict(
 			images,
 			task: task ?? null,
 			maps: maps ?? null,
-			size: flags.shard,
+			size: flags.shard ?? SHARD,
 			onPrediction: take,
 			onScored: (done) =>
 				progress.count("scoring", {
@@ -161,6 +168,11 @@ async function predict(
 				redis === null ? scoreHere(signal) : scoreOver(redis, signal),
 		);
 		if (csv !== undefined) writeAtomic(csv, csvOf(kept));
+	} catch (error) {
+		const rest =
+			error instanceof KeepsightError && error.code === "SHARD_FAILED";
+		if (rest && csv !== undefined) writeAtomic(csv, csvOf(kept)); // all others are scored
+		throw error;
 	} finally {
 		progress.close();
 		if (!flags.quiet && counts.size > 0) console.error(summaryOf(counts));

@@ -153,7 +153,8 @@ export function duration(seconds: number): string {
 	return h > 0 ? `${h}:${two(m)}:${two(s % 60)}` : `${m}:${two(s % 60)}`;
 }
 
-function epochLine(event: Extract<RunEvent, { type: "epoch" }>): string {
+/** A line for --verbose. */
+export function epochLine(event: Extract<RunEvent, { type: "epoch" }>): string {
 	const diagnostics = Object.entries(event.diagnostics).map(
 		([name, value]) => `${name} ${value.toPrecision(4)}`,
 	);

@@ -18,6 +18,7 @@ import {
 	type ProgressFlags,
 	type QueueFlags,
 	redisUrl,
+	usualQueue,
 	wholeNumber,
 	withConfigFlags,
 	withProgressFlags,
@@ -42,7 +43,7 @@ const called = "keepsight sweep";
 interface SweepFlags extends ConfigFlags, ProgressFlags, QueueFlags {
 	readonly out?: string;
 	readonly grid: readonly string[];
-	readonly jobs: number;
+	readonly jobs?: number;
 	readonly retries?: number;
 	readonly store?: string;
 }
@@ -71,9 +72,8 @@ export function addSweep(program: Command): void {
 		)
 		.option(
 			"--jobs <n>",
-			"processes at a time on this machine; they share the threads",
+			"processes at a time on this machine; they share the threads (default: 1)",
 			wholeNumber(1, called),
-			1,
 		)
 		.option(
 			"--retries <n>",
@@ -88,22 +88,20 @@ export function addSweep(program: Command): void {
 }
 
 async function sweep(flags: SweepFlags): Promise<void> {
-	const loaded = await configOf(
-		{ ...flags, set: [...flags.set, ...flags.grid.map(asSet)] },
-		called,
-	);
+	const loaded = await configOf(flags, called);
 	if (Object.keys(loaded.sweep.grid).length === 0)
 		throw fail("USAGE", {
 			problem:
 				"There is no grid: give --grid key=[a,b], or `sweep.grid` in the configuration.",
 			command: called,
 		});
-	const redis = redisUrl(flags, called);
-	if (redis === null && flags.store !== undefined)
+	const redis = redisUrl(flags, called, { "--store": flags.store });
+	if (redis !== null && flags.jobs !== undefined)
 		throw fail("USAGE", {
-			problem: "--store goes with --redis.",
+			problem: "With --redis the runs are the workers': give them --jobs.",
 			command: called,
 		});
+	const jobs = flags.jobs ?? 1;
 	const study = {
 		...loaded.config,
 		...(flags.out !== undefined && { out: flags.out }),
@@ -123,7 +121,7 @@ async function sweep(flags: SweepFlags): Promise<void> {
 		if (table) table.onEvent(event, cell);
 		else
 			progress.onEvent(
-				redis === null && flags.jobs === 1 ? event : named(event, cell),
+				redis === null && jobs === 1 ? event : named(event, cell),
 			);
 	};
 	const notice = (text: string) => show({ type: "notice", text }, null);
@@ -133,7 +131,7 @@ async function sweep(flags: SweepFlags): Promise<void> {
 			? {
 					dispatch: localPool(
 						startCells((cells[0] as Cell).config.device),
-						flags.jobs,
+						jobs,
 					),
 					close: () => {},
 				}
@@ -144,6 +142,7 @@ async function sweep(flags: SweepFlags): Promise<void> {
 			if (process.stderr.isTTY && !flags.quiet)
 				table = createLiveTable(open, nameOf, process.stderr, {
 					color: flags.color && !process.env.NO_COLOR,
+					verbose: flags.verbose === true,
 				});
 			try {
 				await dispatch(open, study);
@@ -172,14 +171,6 @@ async function sweep(flags: SweepFlags): Promise<void> {
 	);
 	if (failed.length > 0) process.exitCode = 2;
 }
-
-/** "seed=[0,1]" as the --set that says the same. */
-const asSet = (text: string): string => {
-	const [, key, values] = /^([^=\s]+)=(.*)$/s.exec(text) ?? [];
-	if (key === undefined || values === undefined)
-		throw fail("SET_SYNTAX", { text });
-	return `sweep.grid.${key}=${values}`;
-};
 
 /** Every combination with its backbone, device and categories as they are found here. */
 async function cellsOf(
@@ -230,7 +221,10 @@ async function overRedis(
 	const store = await openStore(flags.store);
 	const connection = await connect(url, notice);
 	return {
-		dispatch: redisPool({ connection, queue: flags.queue }, store),
+		dispatch: redisPool(
+			{ connection, queue: flags.queue ?? usualQueue },
+			store,
+		),
 		close: () => connection.redis.disconnect(),
 	};
 }

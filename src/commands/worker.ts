@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import type { Command } from "commander";
+import { plainName } from "../columns.ts";
 import { isDirectory } from "../data/files.ts";
 import { usableDevice } from "../devices.ts";
 import { fail } from "../errors.ts";
@@ -10,6 +11,7 @@ import {
 	type DeviceFlags,
 	type QueueFlags,
 	redisUrl,
+	usualQueue,
 	wholeNumber,
 	withDeviceFlag,
 	withQueueFlags,
@@ -77,6 +79,7 @@ async function start(flags: WorkerFlags): Promise<void> {
 	const { openStore } = await import("../study/queue/store.ts");
 	const { work } = await import("../study/queue/worker.ts");
 	const url = redisUrl({ redis: true, ...flags }, called) as string;
+	const queue = flags.queue ?? usualQueue;
 	const root = resolve(flags.root ?? ".");
 	if (!(await isDirectory(root)))
 		throw fail("INPUT_MISSING", {
@@ -90,22 +93,23 @@ async function start(flags: WorkerFlags): Promise<void> {
 	const log = (text: string) => {
 		if (flags.quiet) return;
 		progress.close();
-		console.error(`${new Date().toISOString()} ${text.replaceAll("\n", " ")}`);
+		const line = plainName(text.replaceAll("\n", " "));
+		console.error(`${new Date().toISOString()} ${line}`);
 	};
 	const device = await usableDevice(flags.device, log);
 	const store = await openStore(flags.store);
 	const connection = await connect(url, log);
-	log(`at the queue "${flags.queue}" of ${connection.name}, in ${root}`);
+	log(`at the queue "${queue}" of ${connection.name}, in ${root}`);
 	try {
 		await interruptible("What was under way was handed back.", (signal) =>
 			work({
 				connection,
-				queue: flags.queue,
+				queue,
 				confines: {
 					root,
 					followLinks: flags.followLinks === true,
-					threads: Math.max(4, 2 * availableParallelism()),
 				},
+				threads: Math.max(4, 2 * availableParallelism()),
 				jobs: flags.jobs,
 				store,
 				anyVersion: flags.anyVersion === true,

@@ -35,13 +35,15 @@ const entrySchema = z.strictObject({
 	folder: z.string(),
 	/** running: begun, and not known to have ended. */
 	state: z.enum(["running", "finished", "failed"]),
-	/** How long it ran, all attempts that ended together. */
+	/** How long it ran, all attempts together. */
 	seconds: z.number().min(0),
 	/** How often it was begun. */
 	attempts: z.int().min(0).default(0),
+	/** The last time it was begun by a worker of a queue, by the worker's own name for it. */
+	start: z.string().nullable().default(null),
 	/** Why it failed, or what is odd about it. */
 	message: z.string().nullable(),
-	/** Of its results (`digestOf`); null: not finished, or by a version that kept none. */
+	/** Of its results (`digestOf`), the last that were counted; null: none were, or by a version that kept none. */
 	digest: z.string().nullable().default(null),
 	/** null: this machine. */
 	worker: workerSchema.nullable().default(null),
@@ -134,7 +136,7 @@ export class Ledger {
 		if (entry.digest === null || entry.digest === digest) return true;
 		const message = "its folder held other results than those recorded";
 		notice(`${cell.config.name} is run again: ${message}.`);
-		this.#note(cell, { ...entry, state: "failed", digest: null, message });
+		this.#note(cell, { ...entry, state: "failed", message });
 		return false;
 	}
 
@@ -142,12 +144,15 @@ export class Ledger {
 	mustRestart = (key: string): boolean =>
 		this.#entries[key]?.state === "failed";
 
-	begin(cell: Cell): void {
+	/** `start`: its worker's name for it; told of again it is no other attempt. */
+	begin(cell: Cell, start: string | null = null): void {
 		const entry = this.#entryOf(cell);
+		const known = start !== null && start === entry.start;
 		this.#note(cell, {
 			...entry,
 			state: "running",
-			attempts: entry.attempts + 1,
+			attempts: entry.attempts + (known ? 0 : 1),
+			start,
 			message: null,
 		});
 	}
@@ -161,12 +166,18 @@ export class Ledger {
 		const lacks = state === "finished" && digest === null;
 		const entry = this.#entryOf(cell);
 		const noted = lacks ? "failed" : state;
+		const differs =
+			digest !== null && entry.digest !== null && digest !== entry.digest;
 		this.#note(cell, {
 			...entry,
 			state: noted,
 			seconds: Math.round(10 * (seconds + entry.seconds)) / 10,
-			message: lacks ? "its run folder holds no finished run" : message,
-			digest,
+			message: lacks
+				? "its run folder holds no finished run"
+				: differs
+					? `its results are others than those counted before (${entry.digest?.slice(0, 8)})`
+					: message,
+			digest: digest ?? entry.digest,
 			worker: worker ?? null,
 		});
 		return noted;
@@ -177,6 +188,7 @@ export class Ledger {
 			state: "running",
 			seconds: 0,
 			attempts: 0,
+			start: null,
 			message: null,
 			digest: null,
 			worker: null,

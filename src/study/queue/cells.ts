@@ -2,35 +2,28 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { runDir } from "../../config.ts";
-import { fail } from "../../errors.ts";
+import { fail, KeepsightError } from "../../errors.ts";
 import { readJsonObject, stableJson, writeAtomic } from "../../storage.ts";
 import { type Cell, digestOf } from "../cells.ts";
-import type { Dispatch } from "../ledger.ts";
+import type { Dispatch, Study } from "../ledger.ts";
 import { drive, type DriveOptions, type Item } from "./drive.ts";
 import {
 	type CellJob,
+	type CellResult,
 	cellResult,
 	imagesOf,
 	isPlain,
 	jobBase,
 	markerPath,
 	pathsOf,
+	type Said,
 } from "./jobs.ts";
 import type { Store } from "./store.ts";
 
-/** A shared folder may show a file some seconds after it was written elsewhere. */
-const SEEN_MS = 30_000;
+/** A shared folder may show late what was written elsewhere: NFS by default within 60 s (nfs(5), acdirmax). A store may be away for as long. */
+const SEEN_MS = 90_000;
 
-/** What a worker says while it runs a cell. */
-export const cellProgress = z.object({
-	phase: z.enum(["read", "train", "memory", "evaluate"]),
-	task: z.string(),
-	taskIndex: z.number(),
-	taskCount: z.number(),
-	done: z.number(),
-	total: z.number(),
-	unit: z.string(),
-});
+type Images = Readonly<Record<string, string>>;
 
 export const redisPool =
 	(
@@ -38,93 +31,181 @@ export const redisPool =
 		store: Store,
 		{ seenMs = SEEN_MS, readImages = imagesOf } = {},
 	): Dispatch =>
-	async (open, { ledger, retries, onEvent, signal }) => {
+	async (open, study) => {
 		for (const { config } of open)
 			for (const [where, path] of pathsOf(config))
 				if (!isPlain(path)) throw fail("PATH_NOT_SHARED", { where, path });
-		const dir = (open[0] as Cell).config.out;
-		const study = await identityOf(dir, store);
+		const id = await identityOf((open[0] as Cell).config.out, store);
 		const images = await imagesOfAll(open, readImages);
-		const items = open.map((cell): Item => {
-			let began = performance.now();
-			let unseen = Number.NaN;
-			const end = (state: "finished" | "failed", message?: string) => {
-				onEvent(
-					{
-						type: "cell",
-						cell: cell.key,
-						state,
-						...(message !== undefined && { message }),
-					},
-					cell,
-				);
-				return true;
-			};
-			const failed = (message: string) => {
-				const seconds = (performance.now() - began) / 1000;
-				ledger.end(cell, { state: "failed", seconds, message });
-				return end("failed", message);
-			};
-			return {
-				id: `${study}-${cell.key}`,
-				kind: "cell",
-				data: () =>
-					({
-						...jobBase,
-						kind: "cell",
-						study,
-						store: store.name,
-						key: cell.key,
-						label: cell.label,
-						config: cell.config,
-						fresh: ledger.mustRestart(cell.key),
-						images: images.get(stableJson(cell.config.data)) ?? {},
-					}) satisfies CellJob,
-				started() {
-					began = performance.now();
-					ledger.begin(cell);
-					onEvent({ type: "cell", cell: cell.key, state: "started" }, cell);
-				},
-				progress(said) {
-					const parsed = cellProgress.safeParse(said);
-					if (parsed.success)
-						onEvent({ type: "progress", ...parsed.data }, cell);
-				},
-				async completed(result) {
-					const parsed = cellResult.safeParse(result);
-					if (!parsed.success)
-						return failed("its worker reported something else than a result");
-					const { digest, seconds, worker, attempt } = parsed.data;
-					await store.retrieve({ study, config: cell.config, attempt });
-					if (digestOf(cell) !== digest) {
-						unseen = Number.isNaN(unseen) ? performance.now() : unseen;
-						if (store.late && performance.now() - unseen < seenMs) return false;
-						return failed(
-							`its run folder does not hold what the worker on ${worker.host} reported`,
-						);
-					}
-					ledger.end(cell, { state: "finished", seconds, worker });
-					onEvent({ type: "opened", dir: runDir(cell.config) }, cell); // whole, and nobody writes there any more
-					return end("finished");
-				},
-				failed,
-			};
-		});
-		await drive(items, {
+		const items = open.map(
+			(cell) =>
+				new CellItem(cell, {
+					id,
+					store,
+					study,
+					seenMs,
+					images: images.get(stableJson(cell.config.data)) ?? {},
+				}),
+		);
+		await drive(id, items, {
 			connection,
 			queue,
-			retries,
-			notice: (text) => onEvent({ type: "notice", text }, null),
-			signal,
+			retries: study.retries,
+			notice: (text) => study.onEvent({ type: "notice", text }, null),
+			signal: study.signal,
 		});
 	};
+
+interface Context {
+	/** Of the study. */
+	readonly id: string;
+	readonly store: Store;
+	readonly study: Study;
+	readonly seenMs: number;
+	readonly images: Images;
+}
+
+class CellItem implements Item {
+	readonly id: string;
+	readonly kind = "cell";
+	readonly #cell: Cell;
+	readonly #context: Context;
+	/** What its last worker said. */
+	#said: Said | null = null;
+	#began = performance.now();
+	/** Of starts before the last, ms. */
+	#spent = 0;
+	/** Since when its result is not to be seen; null: it is. */
+	#unseen: number | null = null;
+
+	constructor(cell: Cell, context: Context) {
+		this.id = `${context.id}-${cell.key}`;
+		this.#cell = cell;
+		this.#context = context;
+	}
+
+	data(): CellJob {
+		const {
+			id: study,
+			store,
+			study: { ledger },
+			images,
+		} = this.#context;
+		const { key, label, config } = this.#cell;
+		return {
+			...jobBase,
+			kind: "cell",
+			study,
+			store: store.name,
+			key,
+			label,
+			config,
+			fresh: ledger.mustRestart(key),
+			failures: 0,
+			images,
+		};
+	}
+
+	told(said: Said): void {
+		if (said.start !== null && said.start !== this.#said?.start)
+			this.#begin(said.start);
+		this.#said = said;
+		if (said.progress) this.#tell({ type: "progress", ...said.progress });
+	}
+
+	async completed(result: unknown): Promise<boolean> {
+		const parsed = cellResult.safeParse(result);
+		if (!parsed.success)
+			return this.#fails("its worker reported something else than a result");
+		const { start, worker } = parsed.data;
+		if (start !== this.#said?.start) this.#begin(start);
+		this.#said = { start, worker };
+		const problem = await this.#problemWith(parsed.data);
+		if (problem === null) return this.#finish(parsed.data);
+		this.#unseen ??= performance.now();
+		if (performance.now() - this.#unseen < this.#context.seenMs) return false;
+		// not failed: the run may be whole, and only has to be looked at again
+		return this.#end("running", `${problem}. Run the sweep again`);
+	}
+
+	failed(reason: string): void {
+		this.#fails(reason);
+	}
+
+	/** Why a result cannot be counted (yet); null: it can. */
+	async #problemWith({
+		digest,
+		start,
+		worker,
+	}: CellResult): Promise<string | null> {
+		const { store, id: study } = this.#context;
+		const { config } = this.#cell;
+		try {
+			await store.retrieve({ study, config, start });
+		} catch (error) {
+			if (!(error instanceof KeepsightError)) throw error;
+			return error.message;
+		}
+		return digestOf(this.#cell) === digest
+			? null
+			: `its run folder does not hold what the worker on ${worker.host} reported`;
+	}
+
+	#begin(start: string): void {
+		const now = performance.now();
+		if (this.#said?.start != null) this.#spent += now - this.#began;
+		this.#began = now;
+		this.#context.study.ledger.begin(this.#cell, start);
+		this.#tell({ type: "cell", cell: this.#cell.key, state: "started" });
+	}
+
+	#finish({ seconds, worker }: CellResult): true {
+		const { ledger } = this.#context.study;
+		const { key, config } = this.#cell;
+		const others = this.#spent / 1000; // of starts that did not end so
+		ledger.end(this.#cell, {
+			state: "finished",
+			seconds: others + seconds,
+			worker,
+		});
+		this.#tell({ type: "opened", dir: runDir(config) }); // whole, and nobody writes there any more
+		this.#tell({ type: "cell", cell: key, state: "finished" });
+		return true;
+	}
+
+	#fails(message: string): true {
+		return this.#end("failed", message);
+	}
+
+	#end(state: "failed" | "running", message: string): true {
+		const { ledger } = this.#context.study;
+		const ran = this.#said?.start == null ? 0 : performance.now() - this.#began;
+		ledger.end(this.#cell, {
+			state,
+			seconds: (this.#spent + ran) / 1000,
+			message,
+			...(this.#said && { worker: this.#said.worker }),
+		});
+		this.#tell({
+			type: "cell",
+			cell: this.#cell.key,
+			state: "failed",
+			message,
+		});
+		return true;
+	}
+
+	#tell(event: Parameters<Study["onEvent"]>[0]): void {
+		this.#context.study.onEvent(event, this.#cell);
+	}
+}
 
 /** By the JSON of `data`, which many cells share. */
 async function imagesOfAll(
 	cells: readonly Cell[],
 	read: typeof imagesOf,
-): Promise<ReadonlyMap<string, Record<string, string>>> {
-	const found = new Map<string, Record<string, string>>();
+): Promise<ReadonlyMap<string, Images>> {
+	const found = new Map<string, Images>();
 	for (const { config } of cells) {
 		const key = stableJson(config.data);
 		if (!found.has(key)) found.set(key, await read(config));

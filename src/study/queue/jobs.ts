@@ -6,6 +6,7 @@ import { lstatSync, realpathSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { z } from "zod";
 import { checkedConfig, type RunConfig, runDir } from "../../config.ts";
+import { plainName } from "../../columns.ts";
 import { fingerprint } from "../../data/fingerprint.ts";
 import { readLearnTasks } from "../../data/index.ts";
 import { runtimeVersion } from "../../engine/runtime.ts";
@@ -41,7 +42,10 @@ const cellSchema = z.strictObject({
 	label: z.string().max(1000),
 	/** A RunConfig; `out` is the folder of the study. */
 	config: z.record(z.string(), z.unknown()),
+	/** Whether it is to start anew, until a worker has begun so. */
 	fresh: z.boolean(),
+	/** How often it had failed when it was last begun. */
+	failures: z.int().min(0),
 	/** Task id -> fingerprint of its images, as the sweep sees them. */
 	images: z.record(z.string(), z.string()),
 });
@@ -53,12 +57,15 @@ const shardSchema = z.strictObject({
 	memDir: path,
 	/** Of its memory/: all pictures are scored with the same. */
 	memoryVersion: z.int().min(1),
+	memoryDigest: z.string(),
 	images: z
 		.array(
 			z.strictObject({
 				path,
 				name: path,
 				folder: path.nullable(),
+				/** Size of its file. */
+				bytes: z.int().min(0),
 			}),
 		)
 		.min(1)
@@ -86,13 +93,34 @@ const workerSchema = z.strictObject({
 	cpu: z.string().max(200),
 });
 
+/** What a worker says of the job it has. */
+export const saidSchema = z.strictObject({
+	worker: workerSchema,
+	/** Another one whenever the job is begun; null: it was not. */
+	start: z.string().max(100).nullable(),
+	/** Why it was handed back. */
+	unfit: z.string().max(2000).optional(),
+	progress: z
+		.strictObject({
+			phase: z.enum(["read", "train", "memory", "evaluate"]),
+			task: z.string().transform(plainName),
+			taskIndex: z.number(),
+			taskCount: z.number(),
+			done: z.number(),
+			total: z.number(),
+			unit: z.string().transform(plainName),
+		})
+		.optional(),
+});
+export type Said = z.output<typeof saidSchema>;
+
 /** What a worker says of a cell that it finished. */
 export const cellResult = z.strictObject({
 	digest: z.string().regex(/^[0-9a-f]{64}$/),
 	seconds: z.number().min(0),
 	worker: workerSchema,
-	/** Which attempt's artefacts these are, for stores that keep them apart. */
-	attempt: z.string().regex(/^[A-Za-z0-9-]{1,64}$/),
+	/** The start that ended so; stores keep the artefacts of each apart. */
+	start: z.string().regex(/^[A-Za-z0-9-]{1,64}$/),
 });
 export type CellResult = z.output<typeof cellResult>;
 
@@ -120,8 +148,6 @@ export interface Confines {
 	readonly root: string;
 	/** Whether links may lead out of it. */
 	readonly followLinks: boolean;
-	/** The most threads that a job may ask for. */
-	readonly threads: number;
 }
 
 /** The job, or the error that refuses it. */
@@ -150,14 +176,6 @@ export function readJob(data: unknown, confines: Confines): QueuedJob {
 	const config = checkedConfig(job.config, "the job");
 	for (const [where, given] of pathsOf(config)) confine(given, where, confines);
 	confine(runDir(config), "the run folder", confines);
-	if (config.data.followLinks && !confines.followLinks)
-		throw refused(
-			"data.follow_links is on; start the worker with --follow-links if you trust who fills the queue",
-		);
-	if (config.threads > confines.threads)
-		throw refused(
-			`it asks for ${config.threads} threads, and this machine allows ${confines.threads}; give the sweep --set threads=${confines.threads} or fewer`,
-		);
 	const tracking = { mlflow: null, experiment: null }; // whom to tell is the sweep's affair: no address comes out of a queue
 	return { ...job, config: { ...config, tracking } };
 }
@@ -210,13 +228,13 @@ function confine(
 		);
 	if (!isPlain(path)) throw outside();
 	if (followLinks) return;
-	let there = resolve(root, path);
-	while (!lstatSync(there, { throwIfNoEntry: false })) there = dirname(there);
 	let inside: string;
 	try {
+		let there = resolve(root, path);
+		while (!lstatSync(there, { throwIfNoEntry: false })) there = dirname(there);
 		inside = relative(realpathSync(root), realpathSync(there));
 	} catch {
-		throw outside(); // a link that leads nowhere
+		throw outside(); // a link that leads nowhere, a file in place of a folder, a name that is too long
 	}
 	if (inside.split(sep)[0] === ".." || isAbsolute(inside)) throw outside();
 }

@@ -40,7 +40,7 @@ export async function connect(
 	return { redis, name };
 }
 
-/** The address without user and password. */
+/** Host, port and database alone: passwords may stand before and behind them. */
 function publicName(url: string): string {
 	const parsed = URL.canParse(url) ? new URL(url) : null;
 	if (parsed === null || !/^rediss?:$/.test(parsed.protocol))
@@ -48,9 +48,7 @@ function publicName(url: string): string {
 			name: "the address given",
 			problem: "it is no redis://HOST:PORT or rediss://HOST:PORT",
 		});
-	parsed.username = "";
-	parsed.password = "";
-	return parsed.href;
+	return `${parsed.protocol}//${parsed.host}${parsed.pathname}`;
 }
 
 /** What INFO must say. */
@@ -72,10 +70,9 @@ async function probe(url: string, name: string): Promise<void> {
 	try {
 		await withinTime(redis.connect());
 		info = await redis.info();
+		await redis.set(`${prefix}:probe`, "", "EX", 1); // full, read-only or forbidden: better known now
 	} catch (error) {
-		throw unusable(
-			`it cannot be asked (${reason || (error as Error).message})`,
-		);
+		throw unusable(`it cannot be used (${reason || (error as Error).message})`);
 	} finally {
 		redis.disconnect();
 	}
@@ -85,7 +82,8 @@ async function probe(url: string, name: string): Promise<void> {
 	const policy = value("maxmemory_policy");
 	if (release === undefined || policy === undefined)
 		throw unusable("what answers there is no Redis");
-	if (Number(release.split(".")[0]) < 6)
+	const [major = 0, minor = 0] = release.split(".").map(Number);
+	if (major < 6 || (major === 6 && minor < 2))
 		throw unusable(`it is version ${release}; 6.2 or later is needed`);
 	if (policy !== "noeviction")
 		throw unusable(

@@ -1,5 +1,5 @@
 /**
- * Run folders in an S3-compatible store: <prefix>/<study>/<run>/<attempt>/<file>. Every attempt writes below a name of its own, so one that
+ * Run folders in an S3-compatible store: <prefix>/<study>/<run>/<start>/<file>. Every start writes below a name of its own, so one that
  * comes late spoils nothing; run.json goes last, without it there is no run.
  */
 import { readdirSync } from "node:fs";
@@ -23,6 +23,9 @@ import {
 import type { Artefact, Store } from "./store.ts";
 
 const last = "run.json";
+const CONNECT_MS = 10_000;
+/** A request of which nothing is heard for so long has failed. */
+const SILENT_MS = 60_000;
 
 export class S3Store implements Store {
 	readonly name: string;
@@ -44,6 +47,11 @@ export class S3Store implements Store {
 			...(endpoint !== undefined &&
 				endpoint !== null && { endpoint, forcePathStyle: true }),
 			maxAttempts: 3,
+			requestHandler: {
+				connectionTimeout: CONNECT_MS,
+				requestTimeout: SILENT_MS,
+				throwOnRequestTimeout: true,
+			},
 			// what other servers than Amazon's understand
 			requestChecksumCalculation: "WHEN_REQUIRED",
 			responseChecksumValidation: "WHEN_REQUIRED",
@@ -64,7 +72,7 @@ export class S3Store implements Store {
 			: `the store ${this.name} here does not hold what the sweep put there`;
 	}
 
-	async publish(artefact: Artefact): Promise<void> {
+	async publish(artefact: Artefact, signal: AbortSignal): Promise<void> {
 		const dir = runDir(artefact.config);
 		const files = readdirSync(dir, { recursive: true, withFileTypes: true })
 			.filter((file) => file.isFile() && !isBookkeeping(file.name))
@@ -78,6 +86,7 @@ export class S3Store implements Store {
 			await this.#put(
 				`${this.#folderOf(artefact)}${file}`,
 				readBytes(join(dir, file)),
+				signal,
 			);
 	}
 
@@ -98,14 +107,15 @@ export class S3Store implements Store {
 		return [this.#prefix, ...parts].filter((part) => part !== "").join("/");
 	}
 
-	#folderOf({ study, config, attempt }: Artefact): string {
-		return `${this.#key(study, config.name, attempt)}/`;
+	#folderOf({ study, config, start }: Artefact): string {
+		return `${this.#key(study, config.name, start)}/`;
 	}
 
-	#put(key: string, body: Uint8Array): Promise<void> {
+	#put(key: string, body: Uint8Array, signal?: AbortSignal): Promise<void> {
 		return this.#asked(async () => {
 			await this.#client.send(
 				new PutObjectCommand({ Bucket: this.#bucket, Key: key, Body: body }),
+				signal && { abortSignal: signal },
 			);
 		});
 	}

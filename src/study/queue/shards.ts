@@ -1,5 +1,6 @@
 /** Scores many pictures on the workers of a queue, a shard at a time, and gives the predictions in the order of the pictures. */
 import { randomUUID } from "node:crypto";
+import { stat } from "node:fs/promises";
 import type { Found } from "../../data/find.ts";
 import { fail } from "../../errors.ts";
 import type { Prediction } from "../../events.ts";
@@ -32,7 +33,8 @@ export async function scoreShards({
 	onScored,
 	...options
 }: ShardOptions): Promise<void> {
-	const { version } = openRun(memDir, "read").memory;
+	const { memory } = openRun(memDir, "read");
+	const { version } = memory;
 	if (version === 0) throw fail("NOTHING_LEARNT", { dir: memDir });
 	const paths: (readonly [string, string | null])[] = [
 		["--mem_dir", memDir],
@@ -46,7 +48,14 @@ export async function scoreShards({
 		if (path !== null && !isPlain(path))
 			throw fail("PATH_NOT_SHARED", { where, path });
 	const names = new MapNames();
-	const named = images.map((image) => ({ ...image, name: names.of(image) }));
+	const named = await Promise.all(
+		images.map(async (image) => ({
+			...image,
+			name: names.of(image),
+			bytes: await sizeOf(image.path),
+		})),
+	);
+	const digest = memory.digest();
 	const study = randomUUID();
 	const shards = Array.from(
 		{ length: Math.ceil(named.length / size) },
@@ -67,6 +76,7 @@ export async function scoreShards({
 		}
 	};
 	await drive(
+		study,
 		shards.map((shard, i): Item => {
 			const failed = (reason: string) => {
 				failures.push({ shard: i, reason });
@@ -82,6 +92,7 @@ export async function scoreShards({
 						study,
 						memDir,
 						memoryVersion: version,
+						memoryDigest: digest,
 						images: shard,
 						task,
 						maps,
@@ -114,4 +125,13 @@ export async function scoreShards({
 			first: shards[first.shard]?.[0]?.path ?? "",
 			reason: first.reason,
 		});
+}
+
+async function sizeOf(path: string): Promise<number> {
+	try {
+		return (await stat(path)).size;
+	} catch (error) {
+		const { code = "an unknown error" } = error as NodeJS.ErrnoException;
+		throw fail("CANNOT_READ", { path, code });
+	}
 }

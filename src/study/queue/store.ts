@@ -4,11 +4,11 @@ import { fail } from "../../errors.ts";
 import { readJsonObject } from "../../storage.ts";
 import { markerPath } from "./jobs.ts";
 
-/** The run that one attempt at a cell leaves. */
+/** The run that one start of a cell leaves. */
 export interface Artefact {
 	readonly study: string;
 	readonly config: RunConfig;
-	readonly attempt: string;
+	readonly start: string;
 }
 
 export interface Store {
@@ -21,7 +21,7 @@ export interface Store {
 	/** Whether a worker sees what the sweep announced; what is wrong, else null. */
 	problemWith(study: string, dir: string): Promise<string | null>;
 	/** After a run: puts it where the sweep finds it. */
-	publish(artefact: Artefact): Promise<void>;
+	publish(artefact: Artefact, signal: AbortSignal): Promise<void>;
 	/** Before it is counted: brings it into its run folder. */
 	retrieve(artefact: Artefact): Promise<void>;
 }
@@ -46,7 +46,7 @@ export async function openStore(url: string | undefined): Promise<Store> {
 	if (url === undefined) return folderStore;
 	if (!URL.canParse(url) || new URL(url).protocol !== "s3:")
 		throw fail("STORE_UNUSABLE", {
-			store: url,
+			store: "of the address given", // which may hold a password
 			problem: "it is no s3://BUCKET/PREFIX",
 		});
 	const { S3Store } = await import("./s3.ts"); // the client takes a while to load

@@ -1,5 +1,11 @@
 /** What a worker lets in: schemas and paths. */
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import {
+	mkdirSync,
+	mkdtempSync,
+	rmSync,
+	symlinkSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -17,12 +23,13 @@ const work = mkdtempSync(join(tmpdir(), "keepsight-jobs-"));
 const root = join(work, "shared");
 mkdirSync(join(root, "data/mvtec"), { recursive: true });
 mkdirSync(join(work, "outside"));
+writeFileSync(join(root, "a-file"), "");
 symlinkSync(join(work, "outside"), join(root, "out-link"));
 symlinkSync(join(root, "data"), join(root, "in-link"));
 symlinkSync(join(work, "nowhere"), join(root, "dangling"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-const confines: Confines = { root, followLinks: false, threads: 4 };
+const confines: Confines = { root, followLinks: false };
 const { config } = parseConfig(
 	`name: gpm-seed0
 data: { tasks: [a/x] }
@@ -44,6 +51,7 @@ const cell = {
 	label: "gpm",
 	config: config as unknown as Record<string, unknown>,
 	fresh: false,
+	failures: 0,
 	images: {},
 };
 const shard = {
@@ -52,7 +60,8 @@ const shard = {
 	study: cell.study,
 	memDir: "runs/Anomaly",
 	memoryVersion: 3,
-	images: [{ path: "p/1.png", name: "1.png", folder: "p" }],
+	memoryDigest: "0f",
+	images: [{ path: "p/1.png", name: "1.png", folder: "p", bytes: 7 }],
 	task: null,
 	maps: null,
 };
@@ -101,12 +110,14 @@ describe("a job", () => {
 		["in-link", true],
 		["data/mvtec", true],
 		["not/there/yet", true],
+		["a-file/below", false],
+		["x".repeat(300), false],
 	])("a path through %s is taken: %s", (path, taken) => {
 		const read = (followLinks: boolean) => () =>
 			readJob({ ...shard, memDir: path }, { ...confines, followLinks });
 		if (taken) expect(read(false)).not.toThrow();
 		else expect(read(false)).toThrow(/leads out of the folder/);
-		expect(read(true)).not.toThrow();
+		if (!/file|xxx/.test(path)) expect(read(true)).not.toThrow();
 	});
 
 	it("of whatever JSON is one of ours or a clear error", () => {

@@ -115,7 +115,7 @@ const childrenOf = (pid: number): number[] =>
 		.map(Number);
 
 describe.skipIf(noRedis)(`workers${skipped}`, () => {
-	it("one killed, one stopped past its lease and continued, the sweep killed: every cell once, with the bytes of a sweep without workers", async () => {
+	it("case 40: one killed, one stopped past its lease and continued, the sweep killed: every cell once, with the bytes of a sweep without workers", async () => {
 		const here = start("sweep", "--config", "study.yaml", "--out", "here");
 		expect(await here.ended, here.said()).toBe(0);
 

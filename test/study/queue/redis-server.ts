@@ -53,6 +53,13 @@ export class RedisServer {
 		this.#child = null;
 	}
 
+	freeze(): void {
+		this.#child?.kill("SIGSTOP");
+	}
+	thaw(): void {
+		this.#child?.kill("SIGCONT");
+	}
+
 	async up(): Promise<void> {
 		this.#child = spawn(
 			"redis-server",

@@ -30,6 +30,7 @@ beforeEach(() => {
 	rmSync(join(work, "there"), { recursive: true, force: true });
 });
 
+const quiet = new AbortController().signal;
 const storeOf = (prefix = "sweeps/one") =>
 	openStore(`s3://bucket/${prefix}?endpoint=${server.endpoint}`);
 const at = (place: string): RunConfig =>
@@ -73,25 +74,25 @@ describe("an S3 store", () => {
 		server.page = 2; // listings come in pages
 		const store = await storeOf();
 		written();
-		await store.publish({ study, config: at("here"), attempt: "1-2-3" });
+		await store.publish({ study, config: at("here"), start: "1-2-3" }, quiet);
 		expect([...server.objects.keys()].at(-1)).toBe(
 			`bucket/sweeps/one/${study}/gpm-seed0/1-2-3/run.json`, // last: without it there is no run
 		);
 		writeAtomic(join(runDir(at("there")), "old"), "of an earlier attempt");
-		await store.retrieve({ study, config: at("there"), attempt: "1-2-3" });
+		await store.retrieve({ study, config: at("there"), start: "1-2-3" });
 		expect(filesIn("there")).toEqual(files);
 	});
 
 	it("keeps attempts apart, and gives none that is not whole", async () => {
 		const store = await storeOf("");
 		written();
-		await store.publish({ study, config: at("here"), attempt: "1" });
+		await store.publish({ study, config: at("here"), start: "1" }, quiet);
 		await expect(
-			store.retrieve({ study, config: at("there"), attempt: "2" }),
+			store.retrieve({ study, config: at("there"), start: "2" }),
 		).rejects.toThrow(/holds no finished run/);
 		server.objects.delete(`bucket/${study}/gpm-seed0/1/run.json`);
 		await expect(
-			store.retrieve({ study, config: at("there"), attempt: "1" }),
+			store.retrieve({ study, config: at("there"), start: "1" }),
 		).rejects.toMatchObject({ code: "STORE_UNUSABLE" });
 	});
 
@@ -108,7 +109,7 @@ describe("an S3 store", () => {
 		server.objects.set(`${folder}/run.json`, Buffer.from("{}"));
 		server.objects.set(`${folder}/../../../evil`, Buffer.from("x"));
 		await expect(
-			store.retrieve({ study, config: at("there"), attempt: "1" }),
+			store.retrieve({ study, config: at("there"), start: "1" }),
 		).rejects.toMatchObject({ code: "UNSAFE_PATH" });
 		expect(readdirSync(work)).not.toContain("evil");
 	});
@@ -117,13 +118,13 @@ describe("an S3 store", () => {
 		["is read-only", 403, "AccessDenied"],
 		["is full", 507, "XMinioStorageFull"],
 	])(
-		"that %s says so, and the run stays where it was computed",
+		"case 14: that %s says so, and the run stays where it was computed",
 		async (_, status, code) => {
 			const store = await storeOf();
 			written();
 			server.refusal = [status, code];
 			await expect(
-				store.publish({ study, config: at("here"), attempt: "1" }),
+				store.publish({ study, config: at("here"), start: "1" }, quiet),
 			).rejects.toThrow(
 				new RegExp(
 					`s3://bucket/sweeps/one: ${code}.*stays in its run folder`,
