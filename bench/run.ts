@@ -565,7 +565,7 @@ async function sweeping(): Promise<Figure[]> {
 		console.log("sweeping: there is no redis-server: skipped");
 		return [];
 	}
-	const rounds = await timeSweeps(4, 3, 12);
+	const rounds = await timeSweeps(4, 3, 6);
 	const [one, two] = [
 		rounds.map(({ one }) => one.wall),
 		rounds.map(({ two }) => two.wall),
