@@ -138,14 +138,14 @@ async function sweep(flags: SweepFlags): Promise<void> {
 			: await overRedis(redis, flags, notice);
 	const ledger = await runStudy(cells, notice, {
 		dir,
-		dispatch: async (open, study) => {
+		dispatch: async (open, context) => {
 			if (process.stderr.isTTY && !flags.quiet)
 				table = createLiveTable(open, nameOf, process.stderr, {
 					color: flags.color && !process.env.NO_COLOR,
 					verbose: flags.verbose === true,
 				});
 			try {
-				await dispatch(open, study);
+				await dispatch(open, context);
 			} finally {
 				table?.close();
 				table = null;

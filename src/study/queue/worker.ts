@@ -127,8 +127,8 @@ export async function work(options: WorkerOptions): Promise<void> {
 		const over = new Promise<void>((resolve) => {
 			end = resolve;
 		});
-		const own = { halt, over };
-		running.set(id, own);
+		const entry = { halt, over };
+		running.set(id, entry);
 		try {
 			return await done(job, options, breaking.signal);
 		} catch (error) {
@@ -151,7 +151,7 @@ export async function work(options: WorkerOptions): Promise<void> {
 			log(`failed: ${message}`);
 			throw isPassing(code) ? error : new UnrecoverableError(message);
 		} finally {
-			if (running.get(id) === own) running.delete(id);
+			if (running.get(id) === entry) running.delete(id);
 			ended.signal.removeEventListener("abort", halt);
 			end();
 		}
