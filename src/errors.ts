@@ -353,6 +353,8 @@ const wording = {
 		`${e.dir} is in use by ${e.owner}. Wait until it has finished, or stop it; if you are sure that it no longer runs, delete ${e.lock} and start again.`,
 	LOCK_LOST: (e: { dir: string; owner: string }) =>
 		`${e.dir} was taken over by ${e.owner} while this process was using it; this process stopped writing. Run only one at a time on a folder, then start again with --resume.`,
+	LOCK_THREAD: (e: { dir: string; code: string }) =>
+		`${e.dir} was not locked: no thread could be started to show others that this process lives (${e.code}). Raise the limit of threads (\`ulimit -u\`, a container's limit of processes) or end other processes, then start again.`,
 	RUN_EXISTS: (e: { dir: string }) =>
 		`${e.dir} already holds a run. Continue it with --resume, replace it with --fresh, or choose another folder with --out or name.`,
 	RUN_MISSING: (e: { dir: string }) =>

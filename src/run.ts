@@ -21,6 +21,7 @@ import {
 	appendLine,
 	checkPath,
 	formats,
+	type Guard,
 	inPresentFormat,
 	isBookkeeping,
 	isObject,
@@ -135,16 +136,19 @@ export function openRun(
 		throw fail("RUN_EXISTS", { dir });
 	const lock = lockFolder(dir, { onWait: notice });
 	try {
+		// whoever has written here is gone, but for a server in serve/; the tracker writes mlflow.json again if that is cut off
+		const sweep = () =>
+			removeTemporaries(dir, lock.check, (at) => at !== serverFolder(dir));
 		if (mode === "update") {
-			removeTemporaries(dir);
+			sweep();
 			return goneOnWith(dir, existingRecord(dir), lock, notice);
 		}
 		if (!start) throw new Error(`openRun: mode "${mode}" needs what to start`);
-		if (mode === "fresh") removeRun(dir);
+		if (mode === "fresh") removeRun(dir, lock.check);
 		const earlier = readRecord(dir); // again: someone may have been faster than our lock
 		if (earlier) {
 			if (mode === "new") throw fail("RUN_EXISTS", { dir });
-			removeTemporaries(dir);
+			sweep();
 			const record = continued(dir, earlier, start, force);
 			const run = goneOnWith(dir, record, lock, notice);
 			if (record !== earlier) run.save({}); // forced: on record before anything is learnt with it
@@ -157,7 +161,7 @@ export function openRun(
 		);
 		if (others.length > 0 && mode !== "fresh")
 			throw fail("RUN_FOREIGN", { dir, names: others, fresh: false });
-		removeTemporaries(dir);
+		sweep();
 		const run = new Run(
 			dir,
 			{
@@ -488,7 +492,7 @@ function goneOnWith(
 		if (!(error instanceof KeepsightError) || error.code === "CANNOT_READ")
 			throw error;
 		const folder = join(dir, names.checkpoint);
-		removeTree(folder);
+		removeTree(folder, lock.check);
 		const text = `What was saved within a task, in ${folder}, is damaged and was dropped: the task starts anew from what was learnt before it, with the same result.`;
 		run.log({ type: "notice", text, damage: error.message });
 		notice?.(text);
@@ -516,7 +520,7 @@ const show = (value: unknown): string =>
 		: stableJson(value).replace(/\n\t*/g, " ").trim();
 
 /** Deletes what Keepsight wrote, run.json last: a kill on the way leaves something that is still known as a run. */
-function removeRun(dir: string): void {
+function removeRun(dir: string, guard: Guard): void {
 	const known: readonly string[] = Object.values(names);
 	const present = readdirSync(dir);
 	const foreign = present.filter(
@@ -525,8 +529,8 @@ function removeRun(dir: string): void {
 	if (foreign.length > 0 && !present.includes(names.run))
 		throw fail("RUN_FOREIGN", { dir, names: foreign, fresh: true });
 	for (const name of known.filter((n) => n !== names.run && n !== names.serve))
-		removeTree(join(dir, name));
-	removeTree(join(dir, names.run));
+		removeTree(join(dir, name), guard);
+	removeTree(join(dir, names.run), guard);
 }
 
 /** This machine, for run.json. */

@@ -57,9 +57,11 @@ const lockName = ".lock";
 const isTemporary = (name: string): boolean => name.startsWith(temporaryPrefix);
 /** A lock, or one in the making. */
 const isLock = (name: string): boolean => name.startsWith(lockName);
+/** What an NFS client leaves of a file that was deleted while it was open: it goes once that is closed, and cannot be deleted before. */
+const isGhost = (name: string): boolean => name.startsWith(".nfs");
 /** A name that says nothing about what a folder holds. */
 export const isBookkeeping = (name: string): boolean =>
-	isLock(name) || isTemporary(name);
+	isLock(name) || isTemporary(name) || isGhost(name);
 
 // ---- single files ----
 
@@ -209,13 +211,20 @@ export function removeTree(path: string, guard?: Guard): void {
 }
 
 /**
- * Deletes what earlier kills left behind, in all subfolders. Only for who holds the folder's lock: others' writes use such names too.
- * Of an owner that was taken for dead it takes what was to be renamed next; whatever it writes later, its guard refuses.
+ * Deletes what earlier kills left behind, also in the subfolders that `enters` accepts. Only for who holds the folder's lock, where nobody
+ * else writes: others' writes use such names too. Of an owner that was taken for dead it takes what was to be renamed next; whatever it
+ * writes later, its guard refuses.
  */
-export function removeTemporaries(dir: string): void {
+export function removeTemporaries(
+	dir: string,
+	guard?: Guard,
+	enters: (folder: string) => boolean = () => true,
+): void {
 	for (const item of readdirSync(dir, { withFileTypes: true })) {
-		if (item.isDirectory()) removeTemporaries(join(dir, item.name));
-		else if (isTemporary(item.name)) removeTree(join(dir, item.name));
+		const path = join(dir, item.name);
+		if (!item.isDirectory()) {
+			if (isTemporary(item.name)) removeTree(path, guard);
+		} else if (enters(path)) removeTemporaries(path, guard, enters);
 	}
 }
 
@@ -652,7 +661,10 @@ export class VersionedFolder {
 					if (readdirSync(full).length === 0) files.rmdir(full);
 				} else if (
 					isTemporary(item.name) ||
-					(everything && !isLock(path) && !kept.has(path))
+					(everything &&
+						!isLock(path) &&
+						!isGhost(item.name) &&
+						!kept.has(path))
 				) {
 					this.#guard();
 					files.unlink(full);
@@ -782,11 +794,11 @@ interface Owner {
 
 /** What the thread of storage.worker.ts starts with. */
 export interface Heart {
-	/** The lock, open; the thread closes it. */
+	/** The lock, open. */
 	readonly fd: number;
 	readonly beat: number;
-	/** 1: the lock was released. */
-	readonly ended: Int32Array<SharedArrayBuffer>;
+	/** 0: the thread rests; 1: it touches the lock; 2: the lock was released and `fd` is closed, or another's by now. */
+	readonly state: Int32Array<SharedArrayBuffer>;
 }
 
 /** Sources run as they are (tests) have no thread to show that they live. */
@@ -817,18 +829,23 @@ export function lockFolder(
 		token: randomUUID(),
 		lease: heartFile && lease,
 	};
-	let fd = linkLock(path, mine);
-	for (let tries = 0; fd === null; tries++) {
-		const seen = readLock(path);
-		if (seen !== null) {
+	const ours = () => isOf(path, mine);
+	let stop: () => void;
+	try {
+		for (let tries = 0; !linkLock(path, mine); tries++) {
+			const seen = readLock(path);
+			if (seen === null) continue; // released just now
 			if (tries >= 5 || !isGone(path, seen, onWait))
 				throw fail("LOCKED", { dir, owner: ownerNow(path), lock: path });
 			takeAway(path, seen);
-		} // else: released just now
-		fd = linkLock(path, mine);
+		}
+		stop = startHeart(path, mine, beat);
+	} catch (error) {
+		attempt(() => {
+			if (ours()) files.unlink(path);
+		});
+		throw error;
 	}
-	const stop = startHeart(fd, beat);
-	const ours = () => parseOwner(readLock(path)?.text)?.token === mine.token;
 	return {
 		check() {
 			if (!ours()) throw fail("LOCK_LOST", { dir, owner: ownerNow(path) });
@@ -840,37 +857,51 @@ export function lockFolder(
 	};
 }
 
-/** Returns what ends it. */
-function startHeart(fd: number, beat: number): () => void {
-	if (!heartFile) {
+/** Whether the lock there is this owner's. */
+const isOf = (path: string, { token }: Owner): boolean =>
+	parseOwner(readLock(path)?.text)?.token === token;
+
+/** Returns what ends it and closes the lock: on NFS a file that is deleted while it is open leaves another. */
+function startHeart(path: string, owner: Owner, beat: number): () => void {
+	if (!heartFile) return () => undefined;
+	const dir = dirname(path);
+	const fd = guarded(path, () => openSync(path, constants.O_RDWR));
+	const state = new Int32Array(new SharedArrayBuffer(4));
+	try {
+		if (parseOwner(readFileSync(fd, "utf8"))?.token !== owner.token)
+			throw fail("LOCK_LOST", { dir, owner: ownerNow(path) });
+		const thread = new Worker(heartFile, {
+			workerData: { fd, beat, state } satisfies Heart,
+			execArgv: [],
+			trackUnmanagedFds: false, // the descriptor is the main thread's
+		});
+		thread.on("error", () => undefined); // without it the lock may be taken over, which every write asks after
+		thread.unref();
+	} catch (error) {
 		closeSync(fd);
-		return () => undefined;
+		if (error instanceof KeepsightError) throw error;
+		throw fail("LOCK_THREAD", { dir, code: codeOf(error) });
 	}
-	const ended = new Int32Array(new SharedArrayBuffer(4));
-	const thread = new Worker(heartFile, {
-		workerData: { fd, beat, ended } satisfies Heart,
-		execArgv: [],
-		trackUnmanagedFds: false, // the descriptor is the main thread's
-	});
-	thread.on("error", () => undefined); // without it the lock may be taken over, which every write asks after
-	thread.unref();
+	let stopped = false;
 	return () => {
-		Atomics.store(ended, 0, 1);
-		Atomics.notify(ended, 0);
+		if (stopped) return;
+		stopped = true;
+		while (Atomics.compareExchange(state, 0, 0, 2) === 1)
+			Atomics.wait(state, 0, 1); // for the end of a touch
+		Atomics.notify(state, 0);
+		closeSync(fd);
 	};
 }
 
-/** Its open descriptor; null if a lock is there already. */
-function linkLock(path: string, owner: Owner): number | null {
+/** Whether the lock is ours now; else one is there already. */
+function linkLock(path: string, owner: Owner): boolean {
 	const temporary = join(dirname(path), `${lockName}-${randomUUID()}`); // not a temporary that an owner's sweep may delete
-	let fd: number | null = null;
 	try {
-		fd = writeLock(temporary, owner);
+		writeLock(temporary, owner);
 		files.link(temporary, path);
-		return fd;
+		return true;
 	} catch (error) {
-		if (fd !== null) closeSync(fd);
-		if (fd !== null && codeOf(error) === "EEXIST") return null;
+		if (codeOf(error) === "EEXIST") return isOf(path, owner); // a network file system that lost the reply asks twice
 		if (["EPERM", "ENOTSUP", "ENOSYS", "EOPNOTSUPP"].includes(codeOf(error)))
 			return createLock(path, owner); // a file system without hard links
 		throw cannotWrite(path, error);
@@ -879,18 +910,19 @@ function linkLock(path: string, owner: Owner): number | null {
 	}
 }
 
-function createLock(path: string, owner: Owner): number | null {
+function createLock(path: string, owner: Owner): boolean {
 	try {
-		return writeLock(path, owner);
+		writeLock(path, owner);
+		return true;
 	} catch (error) {
-		if (codeOf(error) === "EEXIST") return null;
+		if (codeOf(error) === "EEXIST") return false;
 		throw cannotWrite(path, error);
 	}
 }
 
-/** A new lock file, left open. Where the file system lets nobody touch it, it promises no signs of life. */
-function writeLock(path: string, owner: Owner): number {
-	return writeSynced(path, (fd) => {
+/** A new lock file. Where the file system lets nobody touch it, it promises no signs of life. */
+function writeLock(path: string, owner: Owner): void {
+	const content = (fd: number) => {
 		let { lease } = owner;
 		try {
 			files.touch(fd);
@@ -898,7 +930,8 @@ function writeLock(path: string, owner: Owner): number {
 			lease = null;
 		}
 		return Buffer.from(`${JSON.stringify({ ...owner, lease })}\n`);
-	});
+	};
+	files.close(writeSynced(path, content));
 }
 
 /** Moves a dead owner's lock aside. If a third process replaced it meanwhile, or its owner lives after all, it goes back. */
@@ -1036,8 +1069,9 @@ function stateOf(owner: Owner): "dead" | "running" | "unknown" {
 /** "<machine> <boot> <namespace of processes>": where a process number means one process. A container has a namespace of its own. */
 function systemOf(): string | null {
 	try {
-		const machine = existsSync("/etc/machine-id")
-			? sha256(Buffer.from(`keepsight ${read("/etc/machine-id")}`)) // the number itself is to be told to nobody
+		const id = existsSync("/etc/machine-id") ? read("/etc/machine-id") : "";
+		const machine = /^[0-9a-f]{32}$/.test(id) // of an image that was never started it is empty or "uninitialized": on many machines
+			? sha256(Buffer.from(`keepsight ${id}`)) // the number itself is to be told to nobody
 			: "";
 		return [
 			machine.slice(0, 16),
@@ -1071,7 +1105,7 @@ const read = (path: string): string => readFileSync(path, "utf8").trim();
 
 // ---- below everything ----
 
-/** A new file with all its bytes on the disk, still open. */
+/** A new file with all its bytes on the disk, still open; where that fails, there is none. */
 function writeSynced(
 	path: string,
 	bytes: Uint8Array | ((fd: number) => Uint8Array),
@@ -1083,6 +1117,7 @@ function writeSynced(
 		return fd;
 	} catch (error) {
 		attempt(() => files.close(fd));
+		attempt(() => files.unlink(path));
 		throw error;
 	}
 }
@@ -1115,7 +1150,8 @@ function syncFolder(dir: string): void {
 const isFolder = (path: string): boolean =>
 	statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 
-const codeOf = (error: unknown): string =>
+/** "ENOSPC" and the like. */
+export const codeOf = (error: unknown): string =>
 	error instanceof Error && "code" in error && typeof error.code === "string"
 		? error.code
 		: "an unknown error";

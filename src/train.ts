@@ -230,7 +230,7 @@ export async function train(
 	}
 }
 
-/** Says so where the pictures of a task changed while it was learnt. */
+/** Says so where the pictures of a task changed while it was learnt, or nobody can tell. */
 async function reportChanged(
 	run: Run,
 	tasks: readonly LearnTask[],
@@ -238,9 +238,15 @@ async function reportChanged(
 	emit: Watcher["emit"],
 ): Promise<void> {
 	for (const task of tasks) {
-		const now = await fingerprint(task);
-		if (now === images[task.id]) continue;
-		const text = `The images of ${task.id} changed while it was learnt (${images[task.id]} -> ${now}), so nobody can tell from which it was. Let them be as they should, then start over with --fresh.`;
+		let text: string;
+		try {
+			const now = await fingerprint(task);
+			if (now === images[task.id]) continue;
+			text = `The images of ${task.id} changed while it was learnt (${images[task.id]} -> ${now}), so nobody can tell from which it was. Let them be as they should, then start over with --fresh.`;
+		} catch (error) {
+			if (!(error instanceof KeepsightError)) throw error;
+			text = `Whether the images of ${task.id} changed while it was learnt is unknown. ${error.message}`;
+		}
 		run.log({ type: "notice", text });
 		emit({ type: "notice", text });
 	}

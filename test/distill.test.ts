@@ -12,7 +12,14 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+	afterAll,
+	beforeAll,
+	describe,
+	expect,
+	it,
+	onTestFinished,
+} from "vitest";
 import {
 	batches,
 	type Crops,
@@ -35,6 +42,7 @@ import { readBackbone } from "../src/models/backbone.ts";
 import { writeSafetensors } from "../src/models/safetensors.ts";
 import { initialise, type VitConfig } from "../src/models/vit.ts";
 import { Random } from "../src/random.ts";
+import { files } from "../src/storage.ts";
 import { lossesOf, projectionOf } from "../src/distill/student.ts";
 import { Trunk } from "../src/trunk.ts";
 import { keepsight } from "./program.ts";
@@ -89,6 +97,12 @@ const job = (
 	mode,
 	threads: 1,
 });
+/** The folder's lock is another's from now on. */
+const take = (name: string) =>
+	writeFileSync(
+		join(folder, name, ".lock"),
+		JSON.stringify({ host: "elsewhere", pid: 7, token: "x" }),
+	);
 const lossesAt = (result: { results: object }) =>
 	(result.results as { heldOut: { patches: number; classes: number } }).heldOut;
 
@@ -235,6 +249,63 @@ describe("a student", () => {
 			"other settings (seed)",
 		);
 		await distill(job("short", { steps: 2 }, "fresh"), quiet);
+	});
+
+	it.each([
+		["distill.json", ["distill.json"]],
+		["projection.safetensors", ["distill.json", "projection.safetensors"]],
+		[
+			"model.safetensors",
+			["distill.json", "model.safetensors", "projection.safetensors"],
+		],
+	])(
+		"case 7: writes nothing after %s where its folder was taken over then",
+		async (last, left) => {
+			const { rename } = files;
+			files.rename = (from, to) => {
+				rename(from, to);
+				if (to === join(folder, `late ${last}`, last)) take(`late ${last}`);
+			};
+			onTestFinished(() => void Object.assign(files, { rename }));
+			await expect(
+				distill(job(`late ${last}`, { steps: 2 }), quiet),
+			).rejects.toMatchObject({ code: "LOCK_LOST" });
+			expect(readdirSync(join(folder, `late ${last}`)).sort()).toEqual([
+				".lock",
+				...left,
+			]);
+		},
+	);
+
+	it("case 7: --fresh deletes nothing once the folder was taken over", async () => {
+		await distill(job("late fresh", { steps: 2 }), quiet);
+		const { unlink } = files;
+		let deleted = 0;
+		files.unlink = (path) => {
+			unlink(path);
+			if (!path.includes(".lock") && ++deleted === 1) take("late fresh");
+		};
+		onTestFinished(() => void Object.assign(files, { unlink }));
+		await expect(
+			distill(job("late fresh", { steps: 2 }, "fresh"), quiet),
+		).rejects.toMatchObject({ code: "LOCK_LOST" });
+		expect(deleted).toBe(1);
+	});
+
+	it("case 7: adds nothing to a pool that was taken over", async () => {
+		const { rename } = files;
+		files.rename = (from, to) => {
+			rename(from, to);
+			if (to.endsWith("pool.json")) take("late-pool");
+		};
+		onTestFinished(() => void Object.assign(files, { rename }));
+		await expect(
+			distill({ ...job("poolless"), pool: join(folder, "late-pool") }, quiet),
+		).rejects.toMatchObject({ code: "LOCK_LOST" });
+		expect(readdirSync(join(folder, "late-pool")).sort()).toEqual([
+			".lock",
+			"pool.json",
+		]);
 	});
 
 	it("replaces no backbone that it did not make", async () => {

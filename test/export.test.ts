@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodePng, readImage } from "../src/data/image.ts";
 import { constant } from "../src/engine/graph.ts";
@@ -303,6 +304,40 @@ describe("export", { timeout: PATIENCE_MS }, () => {
 			expect(status).toBe(2);
 			expect(stderr).toContain("something else than an export");
 		}
+	});
+
+	it("case 7: writes nothing into a folder that was taken over", async () => {
+		const dist = (path: string) =>
+			pathToFileURL(resolve(import.meta.dirname, "../dist", path)).href;
+		const { exportDetector } = (await import(
+			dist("export/export.js")
+		)) as typeof import("../src/export/export.ts");
+		const { files } = (await import(
+			dist("storage.js")
+		)) as typeof import("../src/storage.ts");
+		const out = exported("late");
+		mkdirSync(out, { recursive: true });
+		writeFileSync(join(out, ".tmp-1"), "of an owner that was killed");
+		const { fsync } = files;
+		files.fsync = (fd) => {
+			fsync(fd);
+			if (existsSync(join(out, ".lock")))
+				writeFileSync(
+					join(out, ".lock"),
+					JSON.stringify({ host: "elsewhere", pid: 7, token: "x" }),
+				);
+		};
+		try {
+			await expect(
+				exportDetector(
+					{ memDir: run("int8"), out, task: tasks[0] as string },
+					{ emit: () => {}, stop: { requested: false } },
+				),
+			).rejects.toMatchObject({ code: "LOCK_LOST" });
+		} finally {
+			files.fsync = fsync;
+		}
+		expect(readdirSync(out)).toEqual([".lock"]);
 	});
 
 	it("tells damage from another answer", () => {

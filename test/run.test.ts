@@ -14,7 +14,7 @@ import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { KeepsightError } from "../src/errors.ts";
-import { formats } from "../src/storage.ts";
+import { files, formats } from "../src/storage.ts";
 import {
 	describeMachine,
 	differences,
@@ -62,6 +62,8 @@ const open = (
 	opened.push(run);
 	return run;
 };
+/** Owner of a lock. */
+const elsewhere = { host: "elsewhere", pid: 7, started: null, token: "x" };
 const put = (path: string, text: string) => {
 	mkdirSync(dirname(path), { recursive: true });
 	writeFileSync(path, text);
@@ -232,6 +234,78 @@ describe("opening", () => {
 		const fresh = open("fresh");
 		expect(fresh.memory.version).toBe(0);
 		expect(readdirSync(dir).sort()).toEqual([".lock", "notes.txt", "run.json"]);
+	});
+
+	describe("case 7: an owner that comes back late", () => {
+		const real = { ...files };
+		afterEach(() => void Object.assign(files, real));
+		/** The folder is taken over after so many deletions; how many there were. */
+		const takenAfter = (most: number) => {
+			let deleted = 0;
+			for (const name of ["unlink", "rmdir"] as const)
+				files[name] = (path) => {
+					real[name](path);
+					if (!path.includes(".lock") && ++deleted === most)
+						put(join(dir, ".lock"), JSON.stringify(elsewhere));
+				};
+			return () => deleted;
+		};
+		const held = () =>
+			readdirSync(dir, { recursive: true, encoding: "utf8" }).sort();
+
+		it("deletes no more by its --fresh", () => {
+			for (let most = 1, deleted = most; ; most++) {
+				rmSync(dir, { recursive: true, force: true });
+				const run = open("new");
+				run.memory.commit({ add: new Map([["a.json", Buffer.from("{}")]]) });
+				run.writeScores(1, "mvtec/bottle", [row()]);
+				run.writeMetrics({ format: 1 }, "");
+				run.close();
+				const before = held().length;
+				const count = takenAfter(most);
+				const attempt = () => open("fresh");
+				if (most > before) {
+					attempt(); // there is not so much to delete
+					expect(deleted).toBe(before);
+					break;
+				}
+				expect(attempt).toThrow(/taken over by process 7/);
+				deleted = count();
+				expect(deleted).toBe(most);
+				expect(held().length).toBe(before - most + 1); // and the other's lock
+				Object.assign(files, real);
+			}
+		});
+
+		it("drops no damaged state, and clears up nothing", () => {
+			const run = open("new");
+			run.checkpoint.commit({ add: new Map([["a.json", Buffer.from("{}")]]) });
+			run.close();
+			put(join(dir, "checkpoint", "a.json"), "");
+			takenAfter(1);
+			expect(() => open("resume")).toThrow(/taken over by process 7/);
+			expect(readdirSync(join(dir, "checkpoint"))).toHaveLength(1);
+			rmSync(join(dir, ".lock"));
+			for (const name of [".tmp-1", ".tmp-2"]) put(join(dir, name), "half");
+			takenAfter(1);
+			expect(() => open("resume")).toThrow(/taken over by process 7/);
+			expect(held().filter((name) => name.startsWith(".tmp-"))).toHaveLength(1);
+		});
+	});
+
+	it("leaves what a server is writing, and what NFS keeps of a deleted file", () => {
+		put(join(dir, "serve", ".tmp-1"), "an upload");
+		put(join(dir, ".nfs000000000001"), "a lock");
+		open("new").close();
+		put(join(dir, "memory", ".tmp-1"), "of a kill");
+		for (const mode of ["resume", "fresh"] as const) {
+			open(mode).close();
+			expect(readdirSync(dir).sort()).toEqual(
+				expect.arrayContaining([".nfs000000000001", "run.json", "serve"]),
+			);
+			expect(existsSync(join(dir, "serve", ".tmp-1"))).toBe(true);
+			expect(existsSync(join(dir, "memory", ".tmp-1"))).toBe(false);
+		}
 	});
 
 	it("never deletes from a folder that is not a run", () => {

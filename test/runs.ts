@@ -57,6 +57,15 @@ export const childrenOf = (pid: number) =>
 		}
 	});
 
+/** Whether a process computes still: one that nobody waited for keeps its number. */
+export function runs(pid: string): boolean {
+	try {
+		return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+	} catch {
+		return false;
+	}
+}
+
 /** SIGKILL to a command and the processes it started; how many were there. */
 export function killAll({ pid }: ChildProcess): number {
 	let killed = 0;

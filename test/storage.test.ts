@@ -18,7 +18,15 @@ import {
 import { hostname, tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import {
+	afterEach,
+	beforeEach,
+	describe,
+	expect,
+	it,
+	onTestFinished,
+	vi,
+} from "vitest";
 import { KeepsightError } from "../src/errors.ts";
 import {
 	appendLine,
@@ -26,6 +34,7 @@ import {
 	files,
 	formats,
 	hashedName,
+	isBookkeeping,
 	lockFolder,
 	PartFile,
 	removeTemporaries,
@@ -813,6 +822,21 @@ describe("VersionedFolder", () => {
 	);
 });
 
+it("what NFS leaves of a deleted file that is open stops no clearing up, and is no content", () => {
+	const folder = VersionedFolder.open(dir);
+	folder.commit({ add: add({ a: "1" }) });
+	for (const name of [".nfs000000000001", "left"])
+		writeFileSync(join(dir, name), "x");
+	files.unlink = (path) => {
+		if (path.includes(".nfs")) throw systemError("EBUSY");
+		real.unlink(path);
+	};
+	folder.commit({ add: add({ b: "2" }), keep: () => false });
+	expect(readdirSync(dir).filter((name) => !isBookkeeping(name))).toEqual(
+		folder.paths.concat("manifest.json"),
+	);
+});
+
 describe("lockFolder", () => {
 	const lockPath = () => join(dir, ".lock");
 	const leave = (owner: object) =>
@@ -997,21 +1021,26 @@ describe("lockFolder", () => {
 		const module = JSON.stringify(
 			pathToFileURL(resolve(import.meta.dirname, "../dist/storage.js")).href,
 		);
-		/** A process with the lock, whose main thread is busy; then it writes the file `late` if it may. */
-		const owner = async (lease: number, busyMs: number) => {
+		const script = (text: string) =>
+			execFileSync(process.execPath, ["--input-type=module", "-e", text], {
+				encoding: "utf8",
+			});
+		/** A process with the lock, whose main thread is busy until `goOn`; then it writes the file `late` if it may. */
+		const owner = async (lease: number) => {
+			const go = join(dir, "go");
 			const child = spawn(
 				process.execPath,
 				[
 					"--input-type=module",
 					"-e",
-					`const { lockFolder, writeAtomic, VersionedFolder } = await import(${module});
+					`import { existsSync } from "node:fs";
+					const { lockFolder, writeAtomic, VersionedFolder } = await import(${module});
 					const dir = ${JSON.stringify(dir)};
 					const lock = lockFolder(dir, { lease: ${lease}, beat: ${lease / 6} });
 					const memory = VersionedFolder.open(dir + "/memory", lock.check);
 					memory.commit({ add: new Map([["a", Buffer.from("1")]]) });
 					process.stdout.write("locked");
-					const until = performance.now() + ${busyMs};
-					while (performance.now() < until);
+					while (!existsSync(${JSON.stringify(go)}));
 					const codes = [];
 					for (const write of [
 						() => writeAtomic(dir + "/late", "late", lock.check),
@@ -1024,6 +1053,7 @@ describe("lockFolder", () => {
 				],
 				{ stdio: ["ignore", "pipe", "inherit"] },
 			);
+			onTestFinished(() => void child.kill("SIGKILL"));
 			let text = "";
 			const ended = new Promise<unknown>((done) =>
 				child.once("close", () => done(JSON.parse(text.slice(6)))),
@@ -1034,7 +1064,11 @@ describe("lockFolder", () => {
 					done();
 				}),
 			);
-			return { child, ended };
+			const goOn = () => {
+				writeFileSync(go, "");
+				return ended;
+			};
+			return { child, goOn };
 		};
 		/** As another machine finds the lock. */
 		const fromElsewhere = () => {
@@ -1051,16 +1085,16 @@ describe("lockFolder", () => {
 		};
 
 		it("case 7: a busy owner shows that it lives", async () => {
-			const { ended } = await owner(1200, 2000);
+			const { goOn } = await owner(1200);
 			fromElsewhere();
 			expect(() => waiting()).toThrow(/in use by process/);
-			expect(await ended).toEqual(["written", "written", "written"]);
+			expect(await goOn()).toEqual(["written", "written", "written"]);
 		});
 
 		it.runIf(existsSync("/proc/self/stat"))(
 			"case 7, 40: an owner that was stopped past its lease and goes on writes nothing",
 			async () => {
-				const { child, ended } = await owner(600, 400);
+				const { child, goOn } = await owner(600);
 				child.kill("SIGSTOP");
 				await expect
 					.poll(() => readFileSync(`/proc/${child.pid}/stat`, "utf8"))
@@ -1070,7 +1104,7 @@ describe("lockFolder", () => {
 				const memory = VersionedFolder.open(join(dir, "memory"), lock.check);
 				memory.commit({ add: add({ b: "2" }) });
 				child.kill("SIGCONT");
-				expect(await ended).toEqual(["LOCK_LOST", "LOCK_LOST", "LOCK_LOST"]);
+				expect(await goOn()).toEqual(["LOCK_LOST", "LOCK_LOST", "LOCK_LOST"]);
 				lock.check();
 				const now = VersionedFolder.open(join(dir, "memory"));
 				now.verify();
@@ -1084,7 +1118,7 @@ describe("lockFolder", () => {
 		it.runIf(existsSync("/proc/self/stat"))(
 			"case 6: a stopped owner that goes on in time keeps the lock",
 			async () => {
-				const { child, ended } = await owner(6000, 300);
+				const { child, goOn } = await owner(6000);
 				child.kill("SIGSTOP");
 				await expect
 					.poll(() => readFileSync(`/proc/${child.pid}/stat`, "utf8"))
@@ -1094,7 +1128,96 @@ describe("lockFolder", () => {
 						spawn("sh", ["-c", `sleep .2; kill -CONT ${child.pid}`]);
 					}),
 				).toThrow(/in use by process/);
-				expect(await ended).toEqual(["written", "written", "written"]);
+				expect(await goOn()).toEqual(["written", "written", "written"]);
+			},
+		);
+
+		it.runIf(existsSync("/proc/self/fd"))(
+			"deletes no lock file that it has open: on NFS another name would stay for it",
+			() => {
+				const open = script(
+					`import { readdirSync, readlinkSync } from "node:fs";
+					const { files, lockFolder } = await import(${module});
+					const opened = () =>
+						readdirSync("/proc/self/fd").flatMap((fd) => {
+							try { return [readlinkSync("/proc/self/fd/" + fd)]; } catch { return []; }
+						}).filter((path) => path.includes(".lock"));
+					const seen = [];
+					const { unlink } = files;
+					files.unlink = (path) => { seen.push(opened().length); unlink(path); };
+					const lock = lockFolder(${JSON.stringify(dir)}, { beat: 1 });
+					await new Promise((done) => setTimeout(done, 200));
+					const held = opened().length;
+					lock.release();
+					const again = lockFolder(${JSON.stringify(dir)});
+					again.release(); // before its thread has started
+					again.release();
+					console.log(JSON.stringify({ held, seen, left: opened().length }));`,
+				);
+				expect(JSON.parse(open)).toEqual({
+					held: 1,
+					seen: [0, 0, 0, 0], // what was linked and the lock, twice
+					left: 0,
+				});
+			},
+		);
+
+		it.runIf(existsSync("/proc/self/fd"))(
+			"leaves neither lock nor descriptor where no thread can be started",
+			() => {
+				const tried = script(
+					`import { readdirSync } from "node:fs";
+					import { syncBuiltinESMExports } from "node:module";
+					import threads from "node:worker_threads";
+					threads.Worker = class {
+						constructor() {
+							throw Object.assign(new Error("no"), { code: "ERR_WORKER_INIT_FAILED" });
+						}
+					};
+					syncBuiltinESMExports();
+					const { lockFolder } = await import(${module});
+					const count = () => readdirSync("/proc/self/fd").length;
+					const before = count();
+					const codes = [1, 2].map(() => {
+						try { lockFolder(${JSON.stringify(dir)}); } catch (e) { return e.code; }
+					});
+					console.log(JSON.stringify({ codes, more: count() - before }));`,
+				);
+				expect(JSON.parse(tried)).toEqual({
+					codes: ["LOCK_THREAD", "LOCK_THREAD"],
+					more: 0,
+				});
+				expect(readdirSync(dir)).toEqual([]);
+			},
+		);
+
+		it.runIf(existsSync("/proc/self/ns/pid"))(
+			'takes an empty or an "uninitialized" machine-id for none: many machines have it',
+			() => {
+				const ids = ["", "uninitialized\n", `${"0a".repeat(16)}\n`];
+				const machines = script(
+					`import fs from "node:fs";
+					import { syncBuiltinESMExports } from "node:module";
+					const { existsSync, readFileSync } = fs;
+					let id;
+					fs.existsSync = (path) => path === "/etc/machine-id" || existsSync(path);
+					fs.readFileSync = (path, ...args) => path === "/etc/machine-id" ? id : readFileSync(path, ...args);
+					syncBuiltinESMExports();
+					const { lockFolder } = await import(${module});
+					const dir = ${JSON.stringify(dir)};
+					const machines = [];
+					for (id of ${JSON.stringify(ids)}) {
+						const lock = lockFolder(dir);
+						machines.push(JSON.parse(readFileSync(dir + "/.lock", "utf8")).system.split(" ")[0]);
+						lock.release();
+					}
+					console.log(JSON.stringify(machines));`,
+				);
+				expect(JSON.parse(machines)).toEqual([
+					"",
+					"",
+					expect.stringMatching(/^[0-9a-f]{16}$/),
+				]);
 			},
 		);
 	});
@@ -1130,6 +1253,33 @@ describe("lockFolder", () => {
 		const lock = lockFolder(dir);
 		expect(() => lockFolder(dir)).toThrow(/in use/);
 		lock.release();
+		let writes = 0;
+		files.write = (fd, content) => {
+			if (++writes > 1) throw systemError("ENOSPC"); // the first is of what cannot be linked
+			return real.write(fd, content);
+		};
+		expect(() => lockFolder(dir)).toThrow(/the disk is full/);
+		expect(readdirSync(dir)).toEqual([]); // a lock without an owner would stay for ever
+	});
+
+	it("is ours where a network file system linked it, lost the reply, and asked again", () => {
+		files.link = (from, to) => {
+			real.link(from, to);
+			throw systemError("EEXIST");
+		};
+		const lock = lockFolder(dir);
+		lock.check();
+		expect(readdirSync(dir)).toEqual([".lock"]);
+		lock.release();
+	});
+
+	it("is not left to nobody where it was linked and the reply was an error", () => {
+		files.link = (from, to) => {
+			real.link(from, to);
+			throw systemError("EIO");
+		};
+		expect(() => lockFolder(dir)).toThrow(/EIO/);
+		expect(readdirSync(dir)).toEqual([]);
 	});
 
 	it.each(["error", "kill"] as const)(

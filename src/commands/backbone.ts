@@ -97,6 +97,7 @@ interface Watched {
 const download = (name: string, { progress, signal }: Watched) =>
 	pullBackbone(name, {
 		signal,
+		onWait: (text) => progress.onEvent({ type: "notice", text }),
 		onProgress: (done, total) =>
 			progress.count(name, {
 				done: megabytes(done),

@@ -109,7 +109,7 @@ async function evaluate(flags: EvaluateFlags): Promise<void> {
 		(signal) => launch(job, { onEvent: progress.onEvent, signal, device }),
 	).finally(progress.close);
 	console.log(flags.json ? JSON.stringify(results, null, 2) : text.trimEnd());
-	await writeReport(job.memDir);
+	await writeReport(job.memDir, progress.onEvent);
 }
 
 /** Metrics of the maps of all categories of the last stage. */

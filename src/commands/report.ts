@@ -1,7 +1,9 @@
 /** keepsight report: one run as one page that needs nothing else. */
 import type { Command } from "commander";
 import { fail } from "../errors.ts";
+import type { RunEvent } from "../events.ts";
 import { openRun } from "../run.ts";
+import { createProgress } from "./progress.ts";
 
 interface ReportFlags {
 	readonly memDir?: string;
@@ -28,7 +30,8 @@ async function report({ memDir, json }: ReportFlags): Promise<void> {
 			problem: "Give --mem_dir DIR (a run folder).",
 			command: "keepsight report",
 		});
-	const written = await writeReport(memDir);
+	const { onEvent } = createProgress({ color: true });
+	const written = await writeReport(memDir, onEvent);
 	console.log(
 		json
 			? JSON.stringify(written, null, 2)
@@ -37,8 +40,13 @@ async function report({ memDir, json }: ReportFlags): Promise<void> {
 }
 
 /** Writes report.html and the charts of an evaluated run folder. */
-export async function writeReport(dir: string) {
-	const run = openRun(dir, "update");
+export async function writeReport(
+	dir: string,
+	onEvent: (event: RunEvent) => void,
+) {
+	const run = openRun(dir, "update", undefined, {
+		notice: (text) => onEvent({ type: "notice", text }),
+	});
 	try {
 		const { readReportData, renderReport } = await import(
 			"../reports/report.ts" // .4 s that other commands need not wait

@@ -90,6 +90,6 @@ async function train(flags: TrainFlags): Promise<void> {
 			? JSON.stringify(results, null, 2)
 			: `${text.trimEnd()}\n\nRun folder: ${dir}`,
 	);
-	const { report } = await writeReport(dir); // after the table: its failure must not cost that
+	const { report } = await writeReport(dir, progress.onEvent); // after the table: its failure must not cost that
 	if (!flags.json) console.log(`Report: ${report}`);
 }

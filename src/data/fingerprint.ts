@@ -1,7 +1,8 @@
 /** Whether pictures are still those that a run began with: asked without decoding any. */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { sha256 } from "../storage.ts";
+import { fail } from "../errors.ts";
+import { codeOf, sha256 } from "../storage.ts";
 import { mapLimited } from "./files.ts";
 import type { LearnTask } from "./task.ts";
 
@@ -11,6 +12,7 @@ const PART = 4096;
 /**
  * "16 images, 0f3a...": changes with the list of a task's images, with the size of one, and with the bytes in the middle of its file (a
  * bitmap keeps its size whatever it shows). Neither folder nor dates count, so a copied data set is the same. Test images do not count.
+ * CANNOT_READ where one cannot be read.
  */
 export async function fingerprint({ categories }: LearnTask): Promise<string> {
 	const images = categories.flatMap(({ normals, heldOut }) => [
@@ -29,10 +31,9 @@ export async function fingerprint({ categories }: LearnTask): Promise<string> {
 	return `${images.length} images, ${hash.slice(0, 16)}`;
 }
 
-/** A file that cannot be read is told of by who needs what is in it. */
 async function sizeAndPart(
 	path: string,
-): Promise<readonly [bytes: number, part: string] | readonly []> {
+): Promise<readonly [bytes: number, part: string]> {
 	try {
 		const { size } = await stat(path);
 		const start = Math.max(0, Math.floor((size - PART) / 2));
@@ -43,7 +44,7 @@ async function sizeAndPart(
 		}))
 			chunks.push(chunk as Buffer);
 		return [size, sha256(Buffer.concat(chunks))];
-	} catch {
-		return [];
+	} catch (error) {
+		throw fail("CANNOT_READ", { path, code: codeOf(error) });
 	}
 }

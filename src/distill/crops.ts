@@ -22,8 +22,8 @@ import { Random } from "../random.ts";
 import {
 	differingKeys,
 	ensureFolder,
+	type Guard,
 	readJsonObject,
-	removeTemporaries,
 	sha256,
 	stableJson,
 	writeAtomic,
@@ -93,21 +93,30 @@ export async function picturesIn(dirs: readonly string[]): Promise<Picture[]> {
 export class Pool {
 	readonly dir: string;
 	readonly settings: PoolSettings;
+	readonly #guard: Guard;
 
-	private constructor(dir: string, settings: PoolSettings) {
+	private constructor(dir: string, settings: PoolSettings, guard: Guard) {
 		this.dir = dir;
 		this.settings = settings;
+		this.#guard = guard;
 	}
 
-	/** The pool in the folder, made there if there is none. One of other settings is refused. Who fills it holds the folder's lock. */
-	static open(dir: string, settings: PoolSettings): Pool {
+	/**
+	 * The pool in the folder, made there if there is none. One of other settings is refused. Who makes or fills it holds the folder's lock,
+	 * whose check is the `guard` of every write.
+	 */
+	static open(
+		dir: string,
+		settings: PoolSettings,
+		guard: Guard = () => undefined,
+	): Pool {
 		ensureFolder(dir);
 		const path = join(dir, "pool.json");
 		const known = readJsonObject(path);
 		const keys = known ? differingKeys(known, settings) : [];
 		if (keys.length > 0) throw fail("POOL_DIFFERS", { dir, keys });
-		if (!known) writeAtomic(path, stableJson(settings));
-		return new Pool(dir, settings);
+		if (!known) writeAtomic(path, stableJson(settings), guard);
+		return new Pool(dir, settings, guard);
 	}
 
 	/** Crops of every shard. */
@@ -152,7 +161,6 @@ export class Pool {
 		},
 	): Promise<void> {
 		const sources = splitOf(pictures, split, this.settings.seed);
-		removeTemporaries(this.dir);
 		let done = total(this.counts(split));
 		let barren = 0; // looks since the last good one
 		let at = this.#drawn(split);
@@ -182,6 +190,7 @@ export class Pool {
 			writeAtomic(
 				join(this.dir, name),
 				writeSafetensors({ ...shard }, { drawn: String(at) }),
+				this.#guard,
 			);
 			done += crops.length;
 		}

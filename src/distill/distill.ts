@@ -5,7 +5,14 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { batches, namesHash, Pool, picturesIn, total } from "./crops.ts";
+import {
+	batches,
+	namesHash,
+	Pool,
+	type PoolSettings,
+	picturesIn,
+	total,
+} from "./crops.ts";
 import { toHalf } from "../engine/half.ts";
 import { inherit, whyNot } from "./inherit.ts";
 import { add, mul } from "../engine/ops/index.ts";
@@ -31,6 +38,7 @@ import { gridOf, type VitConfig } from "../models/vit.ts";
 import {
 	appendLine,
 	differingKeys,
+	type Guard,
 	hashedName,
 	hashFile,
 	lockFolder,
@@ -115,9 +123,10 @@ export async function distill(
 	const pictures = await picturesIn(settings.images);
 	const onWait = (text: string) => emit({ type: "notice", text });
 	const lock = lockFolder(out, { onWait });
+	const guard = lock.check;
 	try {
-		begin(job);
-		const pool = Pool.open(job.pool, {
+		begin(job, guard);
+		const wanted = {
 			teacher: hashFile(join(folder, "model.safetensors")),
 			precision: settings.precision,
 			blocks,
@@ -125,12 +134,13 @@ export async function distill(
 			imageSize: settings.imageSize,
 			pictures: namesHash(pictures),
 			seed: settings.seed,
-		});
-		await fill(pool, { pictures, teacher, job, emit, stop });
+		};
+		const pool = await filled(wanted, { pictures, teacher, job, emit, stop });
 		const { weights, projection } = await start(job, {
 			student,
 			teacher,
 			pool,
+			guard,
 			emit,
 			stop,
 		});
@@ -138,6 +148,7 @@ export async function distill(
 			student: { ...student, weights },
 			pool,
 			projection,
+			guard,
 			emit,
 			stop,
 		});
@@ -185,12 +196,14 @@ async function start(
 		student,
 		teacher,
 		pool,
+		guard,
 		emit,
 		stop,
 	}: {
 		readonly student: Backbone;
 		readonly teacher: Backbone;
 		readonly pool: Pool;
+		readonly guard: Guard;
 		emit(event: RunEvent): void;
 		readonly stop: Stop;
 	},
@@ -239,7 +252,7 @@ async function start(
 						projection: projectionOf(pool, config.width, { classWeight }),
 					};
 	}
-	writeAtomic(path, writeSafetensors({ projection: first.projection }));
+	writeAtomic(path, writeSafetensors({ projection: first.projection }), guard);
 	return first;
 }
 
@@ -257,8 +270,8 @@ function readProjection(path: string, from: number, to: number): Tensor {
 }
 
 /** Refuses to mix two students in one folder. */
-function begin({ settings, out, mode }: DistillJob): void {
-	removeTemporaries(out);
+function begin({ settings, out, mode }: DistillJob, guard: Guard): void {
+	removeTemporaries(out, guard);
 	const path = join(out, "distill.json");
 	const known = readJsonObject(path);
 	const foreign = written.find((name) => existsSync(join(out, name)));
@@ -272,23 +285,23 @@ function begin({ settings, out, mode }: DistillJob): void {
 			...written,
 			"distill.json",
 		])
-			removeTree(join(out, name));
+			removeTree(join(out, name), guard);
 	else if (known) {
 		if (mode === "new") throw fail("DISTILL_EXISTS", { dir: out });
 		const keys = differingKeys(known, settings);
 		if (keys.length > 0) throw fail("DISTILL_DIFFERS", { dir: out, keys });
 		return;
 	}
-	writeAtomic(path, stableJson(settings));
+	writeAtomic(path, stableJson(settings), guard);
 }
 
-/** As many crops as the student wants; holds the pool's lock, since several students may share one. */
-async function fill(
-	pool: Pool,
+/** The pool, with as many crops as the student wants; holds its lock, since several students may share one. */
+async function filled(
+	settings: PoolSettings,
 	{
 		pictures,
 		teacher,
-		job: { settings, threads },
+		job,
 		emit,
 		stop,
 	}: {
@@ -298,21 +311,23 @@ async function fill(
 		emit(event: RunEvent): void;
 		readonly stop: Stop;
 	},
-): Promise<void> {
-	const wanted = { train: settings.crops, validation: VALIDATION };
-	const lock = lockFolder(pool.dir, {
+): Promise<Pool> {
+	const wanted = { train: job.settings.crops, validation: VALIDATION };
+	const lock = lockFolder(job.pool, {
 		onWait: (text) => emit({ type: "notice", text }),
 	});
 	try {
+		removeTemporaries(job.pool, lock.check);
+		const pool = Pool.open(job.pool, settings, lock.check);
 		const missing = (["validation", "train"] as const).filter(
 			(split) => total(pool.counts(split)) < wanted[split],
 		);
-		if (missing.length === 0) return;
+		if (missing.length === 0) return pool;
 		const trunk = new Trunk({
 			backbone: teacher,
 			from: teacher.config.depth,
 			patchBlocks: pool.settings.blocks,
-			threads,
+			threads: job.threads,
 		});
 		let unreadable = 0;
 		for (const split of missing)
@@ -341,6 +356,7 @@ async function fill(
 				text: `${unreadable} looks at pictures failed; those pictures are left out.`,
 			});
 		await trunk.release();
+		return pool;
 	} finally {
 		lock.release();
 	}
@@ -353,12 +369,14 @@ async function teach(
 		student,
 		pool,
 		projection,
+		guard,
 		emit,
 		stop,
 	}: {
 		readonly student: Backbone;
 		readonly pool: Pool;
 		readonly projection: Tensor;
+		readonly guard: Guard;
 		emit(event: RunEvent): void;
 		readonly stop: Stop;
 	},
@@ -404,12 +422,13 @@ async function teach(
 	});
 	const meter = await Meter.create(config, projection, pool, threads);
 	try {
-		const checkpoint = VersionedFolder.open(join(out, "checkpoint"));
+		const checkpoint = VersionedFolder.open(join(out, "checkpoint"), guard);
 		let done = restore(checkpoint, step);
 		let losses = checkpoint.meta.losses as Losses;
 		const saveNow = async () => {
 			losses = await meter.losses(step.params);
-			save(job, student, step, checkpoint, { done, losses });
+			save(job, student, step, checkpoint, { done, losses, guard });
+			guard();
 			appendLine(
 				join(out, "log.jsonl"),
 				JSON.stringify({ step: done, patches: recent, heldOut: losses }),
@@ -478,7 +497,15 @@ function save(
 	{ config }: Backbone,
 	step: TrainingStep,
 	checkpoint: VersionedFolder,
-	{ done, losses }: { readonly done: number; readonly losses: Losses },
+	{
+		done,
+		losses,
+		guard,
+	}: {
+		readonly done: number;
+		readonly losses: Losses;
+		readonly guard: Guard;
+	},
 ): void {
 	writeAtomic(
 		join(out, "model.safetensors"),
@@ -487,6 +514,7 @@ function save(
 				Object.entries(step.params).map(([name, t]) => [name, toHalf(t)]),
 			),
 		),
+		guard,
 	);
 	const [height, width] = config.imageSize;
 	writeAtomic(
@@ -509,10 +537,12 @@ function save(
 				held_out_loss: losses,
 			},
 		}),
+		guard,
 	);
 	writeAtomic(
 		join(out, "preprocessor_config.json"),
 		stableJson({ image_mean: config.mean, image_std: config.std }),
+		guard,
 	);
 	// last: what is resumed has its student already
 	const bytes = writeSafetensors(stateOf(step));

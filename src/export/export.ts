@@ -20,6 +20,7 @@ import {
 	isBookkeeping,
 	lockFolder,
 	readBytes,
+	removeTemporaries,
 	sha256,
 	VersionedFolder,
 } from "../storage.ts";
@@ -116,7 +117,8 @@ export async function exportDetector(
 	});
 	try {
 		checkFolder(out);
-		VersionedFolder.open(out).commit({
+		removeTemporaries(out, lock.check);
+		VersionedFolder.open(out, lock.check).commit({
 			add: files,
 			keep: () => false,
 			meta: manifestOf(described),

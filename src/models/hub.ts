@@ -10,7 +10,14 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { fail, Interrupted, KeepsightError } from "../errors.ts";
-import { hashFile, lockFolder, PartFile, removeTree } from "../storage.ts";
+import {
+	type Guard,
+	hashFile,
+	lockFolder,
+	PartFile,
+	removeTemporaries,
+	removeTree,
+} from "../storage.ts";
 import { version } from "../version.ts";
 import { checkArchitecture } from "./backbone.ts";
 import {
@@ -36,6 +43,8 @@ import {
 export interface PullOptions {
 	/** Bytes that have arrived, those of earlier tries included, of all that will. */
 	readonly onProgress?: (done: number, total: number) => void;
+	/** Is told before another process, which may be gone, is waited for. Without it nobody waits: the folder is in use. */
+	readonly onWait?: (text: string) => void;
 	/** Aborting rejects with `Interrupted`; what has arrived is kept. */
 	readonly signal?: AbortSignal;
 	/** Where HF_TOKEN and the like are looked up. */
@@ -75,11 +84,13 @@ export async function pullBackbone(
 	}
 	const hub = new Hub(wanted, options, env);
 	const about = await hub.about();
-	const lock = lockFolder(repoDir(repo, env));
+	const lock = lockFolder(repoDir(repo, env), { onWait: options.onWait });
 	try {
+		removeTemporaries(repoDir(repo, env), lock.check);
 		const kept = findCached({ name: `hub:${repo}`, commit: about.commit }, env);
 		const alreadyThere = kept !== null && damage(kept) === null;
 		const found = alreadyThere ? kept : await hub.download(about, lock.check);
+		lock.check();
 		if (!isCommit(revision)) writeRef(wanted, about.commit, env);
 		return { ...found, alreadyThere };
 	} finally {
@@ -172,8 +183,11 @@ class Hub {
 		};
 	}
 
-	/** Fetches, checks and records all files of a commit. `check` throws if the folder's lock was lost. */
-	async download(about: About, check: () => void): Promise<CachedBackbone> {
+	/**
+	 * Fetches, checks and records all files of a commit. `check` throws if the folder's lock was lost; bytes that a late owner appends to a
+	 * part are found by its hash.
+	 */
+	async download(about: About, check: Guard): Promise<CachedBackbone> {
 		const { repo } = this.#wanted;
 		const dir = join(repoDir(repo, this.#env), about.commit);
 		const files = await this.#files(about.commit);
@@ -181,9 +195,11 @@ class Hub {
 		const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
 		let before = 0;
 		for (const file of files) {
-			await this.#fetch(dir, about.commit, file, (bytes) =>
-				this.#options.onProgress?.(before + bytes, total),
-			);
+			check();
+			await this.#fetch(dir, about.commit, file, {
+				check,
+				onBytes: (bytes) => this.#options.onProgress?.(before + bytes, total),
+			});
 			before += file.bytes;
 			if (file.name === "config.json") checkArchitecture(join(dir, file.name)); // before the weights are waited for
 		}
@@ -252,7 +268,7 @@ class Hub {
 		dir: string,
 		commit: string,
 		file: RemoteFile,
-		onBytes: (bytes: number) => void,
+		{ check, onBytes }: { readonly check: Guard; onBytes(bytes: number): void },
 	): Promise<void> {
 		const path = join(dir, file.name);
 		const url = `${this.#page}/resolve/${commit}/${file.name}`;
@@ -273,6 +289,7 @@ class Hub {
 				() => part.bytes,
 			);
 			const found = hashOf(part.part, file);
+			check();
 			if (found !== file.hash.hex) {
 				part.restart();
 				throw fail("HUB_CHECKSUM", {

@@ -9,8 +9,10 @@ import { fail } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
 import {
 	ensureFolder,
+	type Guard,
 	lockFolder,
 	readJsonObject,
+	removeTemporaries,
 	stableJson,
 	writeAtomic,
 } from "../storage.ts";
@@ -86,6 +88,7 @@ export async function runCells(
 		onWait: (text) => onEvent({ type: "notice", text }, null),
 	});
 	try {
+		removeTemporaries(dir, lock.check, () => false); // the runs below have locks of their own
 		const ledger = new Ledger(dir, lock.check);
 		const notice = (text: string) => onEvent({ type: "notice", text }, null);
 		const open = cells.filter((cell) => !ledger.holds(cell, notice));
@@ -113,11 +116,11 @@ export interface Ending {
 
 export class Ledger {
 	readonly #path: string;
-	readonly #check: () => void;
+	readonly #check: Guard;
 	readonly #entries: Record<string, LedgerEntry>;
 
 	/** `check` throws where the folder is no longer ours. */
-	constructor(dir: string, check: () => void) {
+	constructor(dir: string, check: Guard) {
 		this.#path = join(dir, "ledger.json");
 		this.#check = check;
 		this.#entries = existsSync(this.#path) ? read(this.#path) : {};
@@ -201,9 +204,9 @@ export class Ledger {
 	}
 
 	#note({ key }: Cell, entry: LedgerEntry): void {
-		this.#check();
 		this.#entries[key] = entry;
-		writeAtomic(this.#path, stableJson({ format: 1, cells: this.#entries }));
+		const json = stableJson({ format: 1, cells: this.#entries });
+		writeAtomic(this.#path, json, this.#check);
 	}
 }
 

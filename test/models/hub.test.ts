@@ -225,6 +225,39 @@ describe("a download", () => {
 		lock.release();
 		expect(await problem(pull())).toBe("done");
 	});
+
+	it("case 7: one that was killed where nobody can ask after it is waited for, then followed", async () => {
+		const dir = repoDir("facebook/tiny", env);
+		mkdirSync(dir, { recursive: true });
+		const owner = { host: "a container", pid: 1, token: "x", lease: 200 };
+		writeFileSync(join(dir, ".lock"), JSON.stringify(owner));
+		writeFileSync(join(dir, ".tmp-1"), "half");
+		expect(await problem(pull())).toMatch(/^LOCKED/); // there is nobody to tell
+		const told: string[] = [];
+		await pull({ onWait: (text) => told.push(text) });
+		expect(told).toEqual([expect.stringMatching(/"a container".*Waiting/)]);
+		expect(existsSync(join(dir, ".tmp-1"))).toBe(false);
+	});
+
+	it("case 7: writes nothing more once it was taken over", async () => {
+		const dir = repoDir("facebook/tiny", env);
+		const { rename } = files;
+		files.rename = (from, to) => {
+			rename(from, to);
+			if (to.endsWith("config.json"))
+				writeFileSync(
+					join(dir, ".lock"),
+					JSON.stringify({ host: "elsewhere", pid: 7, token: "x" }),
+				);
+		};
+		expect(await problem(pull())).toMatch(/^LOCK_LOST/);
+		files.rename = rename;
+		expect(
+			readdirSync(dir, { recursive: true, encoding: "utf8" }).filter((name) =>
+				/safetensors|json$/.test(name),
+			),
+		).toEqual([expect.stringMatching(/config\.json$/)]);
+	});
 });
 
 describe("a broken transfer", () => {

@@ -1,4 +1,10 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -11,6 +17,7 @@ import {
 	ordersOf,
 	studyDir,
 } from "../../src/study/cells.ts";
+import { files } from "../../src/storage.ts";
 import { runCells } from "../../src/study/ledger.ts";
 import { localPool, type StartCells } from "../../src/study/local.ts";
 
@@ -313,6 +320,36 @@ describe("ledger", () => {
 		const again = fake(() => "finish");
 		await run("d", again.start);
 		expect(again.calls[0]?.cells).toEqual([cells("d")[0]?.key]);
+	});
+	it("clears what a kill left of its own, and of no run: that has a lock of its own", async () => {
+		const dir = studyDir({ ...config, name: "h" });
+		const below = join(dir, cells("h")[0]?.config.name ?? "");
+		mkdirSync(below, { recursive: true });
+		for (const folder of [dir, below])
+			writeFileSync(join(folder, ".tmp-1"), "half");
+		await run("h", fake(() => "stop").start).catch(() => {});
+		expect(existsSync(join(dir, ".tmp-1"))).toBe(false);
+		expect(existsSync(join(below, ".tmp-1"))).toBe(true);
+	});
+	it("case 7: is not written once its folder was taken over", async () => {
+		const dir = studyDir({ ...config, name: "i" });
+		const { fsync } = files;
+		files.fsync = (fd) => {
+			fsync(fd);
+			if (existsSync(join(dir, ".lock")))
+				writeFileSync(
+					join(dir, ".lock"),
+					JSON.stringify({ host: "elsewhere", pid: 7, token: "x" }),
+				);
+		};
+		try {
+			await expect(run("i", fake(() => "finish").start)).rejects.toThrow(
+				/taken over by process 7/,
+			);
+		} finally {
+			files.fsync = fsync;
+		}
+		expect(existsSync(join(dir, "ledger.json"))).toBe(false);
 	});
 	it("is an error where its file is no ledger", async () => {
 		mkdirSync(studyDir({ ...config, name: "e" }), { recursive: true });
