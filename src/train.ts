@@ -157,7 +157,7 @@ export async function train(
 	let eyes: Eyes | null = null;
 	try {
 		emit({ type: "opened", dir: job.dir });
-		tracker = new Tracker(run);
+		tracker = new Tracker(run, emit);
 		tracker.start();
 		knowledge =
 			run.memory.version > 0
@@ -241,7 +241,7 @@ async function reportChanged(
 		const now = await fingerprint(task);
 		if (now === images[task.id]) continue;
 		const text = `The images of ${task.id} changed while it was learnt (${images[task.id]} -> ${now}), so nobody can tell from which it was. Let them be as they should, then start over with --fresh.`;
-		run.log({ type: "notice", text });
+		run.log({ type: "notice", text, damage: null });
 		emit({ type: "notice", text });
 	}
 }
