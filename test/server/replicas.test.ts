@@ -192,12 +192,16 @@ it("nothing that is to be tried again keeps a replica that ends from ending", as
 		start: async (job) => {
 			if (job.version === 1) return startFake(scored)(job);
 			opened++;
-			if (job.version > 2) await slow.promise;
+			if (job.version > 3) await slow.promise;
 			throw new Error(`no ${job.version}`);
 		},
 	});
 	const timers = vi.spyOn(globalThis, "setTimeout");
-	onTestFinished(() => timers.mockRestore());
+	const cleared = vi.spyOn(globalThis, "clearTimeout");
+	onTestFinished(() => {
+		timers.mockRestore();
+		cleared.mockRestore();
+	});
 	/** Those that look at the disk again. */
 	const waiting = () =>
 		timers.mock.calls.flatMap(([callback, ms], i) =>
@@ -209,13 +213,16 @@ it("nothing that is to be tried again keeps a replica that ends from ending", as
 	await expect.poll(() => waiting().length, { timeout: 5000 }).toBe(1);
 	expect(waiting()[0]?.hasRef()).toBe(false);
 	setVersion(memDir, 3);
-	await expect.poll(() => opened, { timeout: 5000 }).toBe(2);
+	await expect.poll(() => waiting().length, { timeout: 5000 }).toBe(2);
+	expect(cleared).toHaveBeenCalledWith(waiting()[0]);
+	setVersion(memDir, 4);
+	await expect.poll(() => opened, { timeout: 5000 }).toBe(3);
 	const closed = close();
 	await sleep(300); // nothing is asked: what is left is the version that is being opened
 	slow.resolve();
 	await closed;
-	expect(logged.join()).toContain("no 3");
-	expect(waiting()).toHaveLength(1);
+	expect(logged.join()).toContain("no 4");
+	expect(waiting()).toHaveLength(2);
 });
 
 it("what is held is refused where it is none", () => {
