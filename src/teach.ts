@@ -285,7 +285,7 @@ async function learnt(
 			{
 				config,
 				run,
-				tracker: new Tracker(run),
+				tracker: new Tracker(run, watcher.emit),
 				trunk,
 				eyes,
 				localiser: localiserOf(knowledge),

@@ -157,7 +157,7 @@ export async function train(
 	let eyes: Eyes | null = null;
 	try {
 		emit({ type: "opened", dir: job.dir });
-		tracker = new Tracker(run);
+		tracker = new Tracker(run, emit);
 		tracker.start();
 		knowledge =
 			run.memory.version > 0
@@ -247,7 +247,7 @@ async function reportChanged(
 			if (!(error instanceof KeepsightError)) throw error;
 			text = `Whether the images of ${task.id} changed while it was learnt is unknown. ${error.message}`;
 		}
-		run.log({ type: "notice", text });
+		run.log({ type: "notice", text, damage: null });
 		emit({ type: "notice", text });
 	}
 }

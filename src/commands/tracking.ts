@@ -3,7 +3,7 @@ import { type RunConfig, runDir } from "../config.ts";
 import type { RunEvent } from "../events.ts";
 import { type Shipper, shipperOf } from "../tracking/mlflow.ts";
 
-/** For what cannot be sent when a command has done its work, of all its runs together. */
+/** To send the rest when a command has done its work, of all its runs together. */
 const PATIENCE_MS = 10_000;
 
 export interface Tracking {
@@ -14,7 +14,10 @@ export interface Tracking {
 }
 
 /** `notice`: for what could not be sent. */
-export function createTracking(notice: (text: string) => void): Tracking {
+export function createTracking(
+	notice: (text: string) => void,
+	patienceMs = PATIENCE_MS,
+): Tracking {
 	const shippers = new Map<string, Shipper>();
 	const follow = (config: RunConfig) => {
 		const dir = runDir(config);
@@ -31,15 +34,15 @@ export function createTracking(notice: (text: string) => void): Tracking {
 		},
 		async close(others = []) {
 			for (const config of others) follow(config);
-			let patience = PATIENCE_MS;
+			const deadline = performance.now() + patienceMs;
 			let lines = 0;
 			const behind: string[] = [];
 			let problem = "";
 			for (const [dir, shipper] of shippers) {
-				const began = performance.now();
-				const unsent = await shipper.close(patience);
+				const unsent = await shipper.close(
+					Math.max(0, deadline - performance.now()),
+				);
 				if (!unsent) continue;
-				patience = Math.max(0, patience - (performance.now() - began));
 				lines += unsent.lines;
 				behind.push(dir);
 				problem ||= unsent.problem;

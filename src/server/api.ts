@@ -81,6 +81,10 @@ export type TaskReply = z.output<typeof task>;
 export const tasksReply = z.object({
 	memoryVersion: id.nullable().describe("null: nothing is learnt yet"),
 	tasks: z.array(task),
+	replica: z
+		.object({ writer: z.string().nullable().describe("null: not said") })
+		.nullable()
+		.describe("the server that takes changes; null: this one does"),
 });
 
 export const product = task.extend({

@@ -41,7 +41,7 @@ export type WebFiles = ReadonlyMap<
 >;
 
 /** Open without a token: they tell nothing of what is learnt or scored. */
-const isOpen = (url: string, web: WebFiles): boolean =>
+export const isOpen = (url: string, web: WebFiles): boolean =>
 	url === "/health" || web.has(url);
 
 export async function createApp(

@@ -48,6 +48,7 @@ export function addLearning(app: Typed, plant: Plant): void {
 		async () => ({
 			memoryVersion: plant.pool.active?.version ?? null,
 			tasks: plant.products.map(described),
+			replica: plant.options.replica,
 		}),
 	);
 

@@ -20,7 +20,7 @@ const CHECKED = 1200;
 const TOGETHER = 4;
 /** To start the processes of a version. */
 const TRIES = 3;
-/** A replica tries on, ever more seldom: what it cannot read may be on its way through a network share. */
+/** Until the disk is looked at again, ever more seldom: what cannot be read may be on its way through a network share. */
 const AGAIN_MS = [1000, 5000, 15_000, 60_000];
 
 export interface VersionsOptions {
@@ -53,6 +53,8 @@ export class Versions {
 	#unusable: number | null = null;
 	/** To use the newest version, so far. */
 	#tries = 0;
+	/** Looks at the disk that failed, one after the other. */
+	#misread = 0;
 	#listed: { readonly key: string; readonly reply: VersionsReply } | null =
 		null;
 	#closed = false;
@@ -144,7 +146,10 @@ export class Versions {
 		const newest = this.#newest();
 		const kept = newest === null ? null : this.#keptFor(newest);
 		if (!replica) this.#held.version = kept;
-		if (newest === null) return;
+		if (newest === null) {
+			this.#seen = ""; // parts of it may be there
+			return;
+		}
 		this.#activate(await this.#open(kept ?? newest));
 		if (kept === null) return;
 		if (replica || history.check(newest)) this.#waiting = newest;
@@ -163,11 +168,24 @@ export class Versions {
 			: null;
 	}
 
-	/** A replica's `#follow`. */
-	async #mirror(): Promise<void> {
+	/** What cannot be read tells nothing: it is looked at again. */
+	async #follow(): Promise<void> {
+		if (this.#closed) return;
+		try {
+			const newest = this.#newest(); // before what is held, see held.ts
+			if (newest === null) this.#seen = "";
+			else if (this.#options.replica) await this.#mirror(newest);
+			else await this.#judge(newest);
+			this.#misread = 0;
+		} catch (error) {
+			this.#later(++this.#misread);
+			throw error;
+		}
+	}
+
+	/** Of a replica: what the writer decided. */
+	async #mirror(newest: number): Promise<void> {
 		const { pool } = this.#options;
-		const newest = this.#newest(); // before what is held, see held.ts
-		if (this.#closed || newest === null) return;
 		const kept = this.#keptFor(newest);
 		this.#waiting = kept === null ? null : newest;
 		const wanted = kept ?? newest;
@@ -183,12 +201,10 @@ export class Versions {
 		}
 	}
 
-	async #follow(): Promise<void> {
-		const { pool, history, log, replica } = this.#options;
-		if (replica) return this.#mirror();
-		const newest = this.#newest();
+	async #judge(newest: number): Promise<void> {
+		const { pool, history, log } = this.#options;
 		const active = pool.active;
-		if (this.#closed || newest === null || newest === this.#unusable) return;
+		if (newest === this.#unusable) return;
 		if (newest === active?.version) {
 			this.#held.version = null;
 			return;
@@ -231,12 +247,7 @@ export class Versions {
 			`version ${version} cannot be used, ${active ? `version ${active.version} goes on` : "nothing answers"}: ${error.message}`,
 		);
 		if (replica) {
-			this.#again = setTimeout(
-				() => {
-					this.#seen = "";
-				},
-				AGAIN_MS[Math.min(this.#tries, AGAIN_MS.length) - 1],
-			);
+			this.#later(this.#tries);
 			return;
 		}
 		const lost =
@@ -246,6 +257,18 @@ export class Versions {
 			this.#unusable = version;
 			this.#tries = 0;
 		}
+	}
+
+	/** The disk is looked at again although nothing changed there; `tries`: that failed so far. */
+	#later(tries: number): void {
+		if (this.#again) clearTimeout(this.#again);
+		if (this.#closed) return;
+		this.#again = setTimeout(
+			() => {
+				this.#seen = "";
+			},
+			AGAIN_MS[Math.min(tries, AGAIN_MS.length) - 1],
+		).unref();
 	}
 
 	#activate(next: Generation): void {

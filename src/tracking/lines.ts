@@ -100,6 +100,17 @@ const memoryLine = z
 	.describe(
 		"`learn`, `forget`, `threshold` or `rollback` changed what was learnt",
 	);
+const noticeLine = z
+	.object({
+		type: z.literal("notice"),
+		time,
+		text: z.string().describe("what the user was told"),
+		damage: z
+			.string()
+			.nullable()
+			.describe("what is wrong with a file that was dropped"),
+	})
+	.describe("something that whoever looks at the run should know");
 
 /** The kinds of lines, by `type`. */
 export const lineSchema = z.discriminatedUnion("type", [
@@ -108,6 +119,7 @@ export const lineSchema = z.discriminatedUnion("type", [
 	rowLine,
 	endLine,
 	memoryLine,
+	noticeLine,
 ]);
 export type Line = z.output<typeof lineSchema>;
 export type LineOf<T extends Line["type"]> = Extract<Line, { type: T }>;

@@ -1,7 +1,7 @@
 /** Records a run as it goes, in the process that computes: log.jsonl and TensorBoard's event files. Nothing here asks a network. */
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
-import { Interrupted } from "../errors.ts";
+import { Interrupted, KeepsightError } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
 import type { Results } from "../metrics/results.ts";
 import { logFile, type Run } from "../run.ts";
@@ -15,7 +15,9 @@ type Stepped = Pick<LineOf<"epoch" | "row">, "type" | "task" | "step">;
 
 export class Tracker {
 	readonly #run: Run;
-	readonly #events: EventFile;
+	readonly #emit: (event: RunEvent) => void;
+	/** null: they cannot be written. */
+	#events: EventFile | null;
 	/** Of this process and those before. */
 	readonly #stepped: Stepped[] = [];
 	/** null: no process has named the run. */
@@ -23,8 +25,9 @@ export class Tracker {
 	readonly #begun: boolean;
 
 	/** Of a run that is open for writing. */
-	constructor(run: Run) {
+	constructor(run: Run, emit: (event: RunEvent) => void) {
 		this.#run = run;
+		this.#emit = emit;
 		this.#events = new EventFile(run);
 		const path = logFile(run.dir);
 		this.#begun = existsSync(path);
@@ -113,7 +116,16 @@ export class Tracker {
 		this.#run.log(line);
 		if (line.type !== "epoch" && line.type !== "row") return;
 		this.#note(line);
-		this.#events.write(scalarsOf(line), { step: line.step, ms });
+		try {
+			this.#events?.write(scalarsOf(line), { step: line.step, ms });
+		} catch (error) {
+			if (error instanceof KeepsightError && error.code === "LOCK_LOST")
+				throw error;
+			this.#events = null; // they decide nothing: the run goes on
+			const text = `This process writes no more files for TensorBoard; log.jsonl has the numbers. ${(error as Error).message}`;
+			this.#run.log({ type: "notice", text, damage: null });
+			this.#emit({ type: "notice", text });
+		}
 	}
 
 	#note({ type, task, step }: Stepped): void {

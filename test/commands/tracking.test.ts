@@ -84,3 +84,28 @@ it("one note for all that wait", async () => {
 		),
 	]);
 });
+
+it("a slow server has one span of time for all runs; the rest waits in the logs", async () => {
+	const notices: string[] = [];
+	server.delayMs = 50;
+	const configs = ["a", "b", "c", "d", "e"].map((name) =>
+		finished(name, server.url),
+	);
+	await createTracking((text) => notices.push(text), 700).close(configs);
+	const told = server.runs.length;
+	expect(told).toBeGreaterThan(0);
+	expect(told).toBeLessThan(5);
+	expect(notices).toEqual([
+		expect.stringMatching(/lines wait in log\.jsonl of/),
+	]);
+	server.delayMs = 0;
+	await createTracking((text) => notices.push(text)).close(configs);
+	expect(server.runs.map(({ name }) => name).sort()).toEqual([
+		"a",
+		"b",
+		"c",
+		"d",
+		"e",
+	]);
+	expect(notices).toHaveLength(1);
+});

@@ -17,7 +17,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, it, onTestFinished } from "vitest";
+import { expect, it, onTestFinished, vi } from "vitest";
 import type { Prediction } from "../../src/events.ts";
 import type {
 	JobReply,
@@ -31,6 +31,7 @@ import {
 	answered,
 	fake,
 	fakeMemory,
+	gate,
 	grey,
 	post,
 	served,
@@ -178,6 +179,50 @@ it("a version that a replica cannot read yet is tried again", async () => {
 	setVersion(memDir, 2);
 	await expect.poll(() => versionOf(url), { timeout: 5000 }).toBe(2);
 	expect(logged.join()).toContain("version 1 goes on: the file is missing");
+});
+
+it("nothing that is to be tried again keeps a replica that ends from ending", async () => {
+	const memDir = fakeMemory();
+	const scored = fake();
+	const slow = gate<void>();
+	let opened = 0;
+	const { close, logged } = await served(scored, {
+		memDir,
+		replica,
+		start: async (job) => {
+			if (job.version === 1) return startFake(scored)(job);
+			opened++;
+			if (job.version > 3) await slow.promise;
+			throw new Error(`no ${job.version}`);
+		},
+	});
+	const timers = vi.spyOn(globalThis, "setTimeout");
+	const cleared = vi.spyOn(globalThis, "clearTimeout");
+	onTestFinished(() => {
+		timers.mockRestore();
+		cleared.mockRestore();
+	});
+	/** Those that look at the disk again. */
+	const waiting = () =>
+		timers.mock.calls.flatMap(([callback, ms], i) =>
+			String(callback).includes("#seen") && ms
+				? [timers.mock.results[i]?.value as NodeJS.Timeout]
+				: [],
+		);
+	setVersion(memDir, 2);
+	await expect.poll(() => waiting().length, { timeout: 5000 }).toBe(1);
+	expect(waiting()[0]?.hasRef()).toBe(false);
+	setVersion(memDir, 3);
+	await expect.poll(() => waiting().length, { timeout: 5000 }).toBe(2);
+	expect(cleared).toHaveBeenCalledWith(waiting()[0]);
+	setVersion(memDir, 4);
+	await expect.poll(() => opened, { timeout: 5000 }).toBe(3);
+	const closed = close();
+	await sleep(300); // nothing is asked: what is left is the version that is being opened
+	slow.resolve();
+	await closed;
+	expect(logged.join()).toContain("no 4");
+	expect(waiting()).toHaveLength(2);
 });
 
 it("what is held is refused where it is none", () => {

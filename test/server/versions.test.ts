@@ -1,5 +1,5 @@
 /** Versions, feedback and the history, with scorers that say what the test wants of each version. */
-import { writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
@@ -162,6 +162,53 @@ describe("a new version on the disk", () => {
 			expect(new Set(own)).toEqual(new Set([1, 2, 3, 4]));
 		}
 	});
+
+	it.each([
+		["a lone server", null],
+		["a replica", { writer: null }],
+	])(
+		"that %s could not read for a moment is read later, although nothing changes any more",
+		async (_, replica) => {
+			const memDir = fakeMemory();
+			const { url, logged } = await served(fake(), { memDir, replica });
+			const record = join(memDir, "run.json");
+			const whole = readFileSync(record);
+			writeFileSync(record, "{");
+			setVersion(memDir, 2);
+			await expect
+				.poll(() => logged.join(), { timeout: 5000 })
+				.toContain("while changing the version");
+			writeFileSync(record, whole);
+			await expect
+				.poll(
+					() => get<VersionsReply>(`${url}/v1/versions`).then((v) => v.active),
+					{ timeout: 5000 },
+				)
+				.toBe(2);
+		},
+	);
+
+	it.each([
+		["a lone server", null],
+		["a replica", { writer: null }],
+	])(
+		"that %s sees before run.json is taken as soon as that is there",
+		async (_, replica) => {
+			const memDir = fakeMemory();
+			const record = join(memDir, "run.json");
+			const whole = readFileSync(record);
+			rmSync(record);
+			const { url } = await served(fake(), { memDir, replica });
+			await sleep(1200); // two looks
+			writeFileSync(record, whole);
+			await expect
+				.poll(
+					() => get<VersionsReply>(`${url}/v1/versions`).then((v) => v.active),
+					{ timeout: 5000 },
+				)
+				.toBe(1);
+		},
+	);
 
 	it("that cannot be loaded leaves the one that answers", async () => {
 		const memDir = fakeMemory();

@@ -6,6 +6,7 @@ import {
 	type ServerResponse,
 } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 
 interface Metric {
 	readonly key: string;
@@ -56,6 +57,8 @@ export class FakeMlflow {
 		readonly authorization: string | undefined;
 	}[] = [];
 	mood: Mood = () => null;
+	/** Before each answer. */
+	delayMs = 0;
 	port = 0;
 	readonly #server: Server;
 
@@ -91,6 +94,7 @@ export class FakeMlflow {
 	): Promise<void> {
 		const parts: Buffer[] = [];
 		for await (const part of request) parts.push(part as Buffer);
+		await sleep(this.delayMs);
 		const url = new URL(request.url ?? "", this.url);
 		const path = url.pathname.replace("/api/2.0/mlflow/", "");
 		this.asked.push({ path, authorization: request.headers.authorization });

@@ -252,6 +252,29 @@ it("a run in which nothing trains counts its evaluations", async () => {
 	expect(ofType(dir, "row").map(({ step }) => step)).toEqual([1, 2]);
 });
 
+it("event files that cannot be written end nothing: it is said once, and the results are the same", async () => {
+	const told: string[] = [];
+	const name = "blocked";
+	const dir = runDir(configOf(name));
+	const { error } = await run(name, {
+		until: (event) => {
+			if (event.type === "opened")
+				writeFileSync(join(dir, "tensorboard"), "a file");
+			if (event.type === "notice") told.push(event.text);
+			return false;
+		},
+	});
+	expect(error).toBeNull();
+	expect(told).toEqual([expect.stringContaining("no more files for TensorB")]);
+	expect(ofType(dir, "notice")).toMatchObject([{ text: told[0] }]);
+	expect(readFileSync(join(dir, "tensorboard"), "utf8")).toBe("a file");
+	const { dir: whole } = await run("unblocked");
+	expect(logged(dir)).toEqual(logged(whole));
+	expect(readFileSync(join(dir, "metrics.csv"))).toEqual(
+		readFileSync(join(whole, "metrics.csv")),
+	);
+});
+
 it("a failure is logged with its words; a log that cannot be written does not hide them", async () => {
 	const name = "failing";
 	const { error, dir } = await run(name, {

@@ -101,6 +101,48 @@ describe.skipIf(noBrowser)(`the dashboard in Chromium${skipped}`, () => {
 		60_000,
 	);
 
+	test.each(
+		pages.filter(([name]) => name !== "add" && name !== "review"), // nobody links to the one, and the other is empty there
+	)(
+		"%s of a replica says whom to ask, and offers no change",
+		async (name, hash) => {
+			await visit(
+				hash,
+				async ({ page }) => {
+					await settled(page);
+					const note = page.getByRole("note").first();
+					expect(await note.textContent()).toContain("http://writer:8080");
+					for (const change of [
+						/^Good part$/,
+						/^Bad part$/,
+						/^Learn/,
+						/^Withdraw/,
+						/^Activate/,
+						/^Go back/,
+						/^Set/,
+						/^Forget/,
+						/^Recalibrate/,
+						/^Add/,
+					])
+						expect(
+							await page.getByRole("button", { name: change }).count(),
+							String(change),
+						).toBe(0);
+					expect(await page.locator('a[href="#/add"]').count()).toBe(0);
+					await shoot(page, `${name}-replica`);
+					await accessible(page);
+				},
+				{
+					server: {
+						history: 33,
+						replica: { writer: "http://writer:8080" },
+					},
+				},
+			);
+		},
+		60_000,
+	);
+
 	const goods = (n: number) =>
 		(line["mvtec/tablet"]?.good ?? []).slice(0, n).map(({ file }) => file);
 	test("a dropped picture is scored, and its verdict is said aloud", async () => {

@@ -121,6 +121,8 @@ interface Options {
 	readonly token?: string;
 	/** Nothing is learnt. */
 	readonly empty?: boolean;
+	/** It is a replica. */
+	readonly replica?: { readonly writer: string | null };
 	/** Predictions in the history at the start. */
 	readonly history?: number;
 }
@@ -558,6 +560,7 @@ export class Fake {
 				ok(tasksReply, {
 					memoryVersion: this.#versions.active,
 					tasks: [...this.#tasks.keys()].map((id) => this.#productOf(id)), // the schema takes what it knows
+					replica: this.#options.replica ?? null,
 				}),
 		],
 		[

@@ -91,6 +91,12 @@ function Dashboard() {
 				<Status />
 			</header>
 			<main ref={main} id="main">
+				{tasks.value?.replica && (
+					<div class="notice" role="note">
+						<strong>{text.replica.title}</strong>
+						<p>{text.replica.help(tasks.value.replica.writer)}</p>
+					</div>
+				)}
 				<Page first={first} second={second} />
 			</main>
 		</TasksContext.Provider>

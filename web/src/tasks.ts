@@ -7,6 +7,8 @@ import type { Loaded } from "./loaded.ts";
 export interface Tasks {
 	readonly memoryVersion: number | null;
 	readonly tasks: readonly TaskReply[];
+	/** The server that takes changes; null: this one does. */
+	readonly replica: { readonly writer: string | null } | null;
 }
 
 export const TasksContext = createContext<Loaded<Tasks>>({
@@ -14,5 +16,9 @@ export const TasksContext = createContext<Loaded<Tasks>>({
 	problem: null,
 	reload: () => {},
 });
+
+/** Whether nothing can be changed here. */
+export const useReplica = (): boolean =>
+	(useTasks().value?.replica ?? null) !== null;
 
 export const useTasks = (): Loaded<Tasks> => useContext(TasksContext);

@@ -112,6 +112,12 @@ export const text = {
 		job: jobTitle,
 	},
 
+	replica: {
+		title: "This server only scores: it is a replica",
+		help: (writer: string | null): string =>
+			`Feedback is given and changes are made at ${writer ?? "the server that writes this memory"}; here they are refused. What is seen here is what this server scored.`,
+	},
+
 	problem: {
 		ours: "Something went wrong",
 		unreachable: "The server does not answer",

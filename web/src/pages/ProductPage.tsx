@@ -16,11 +16,13 @@ import { LearnForm } from "../parts/LearnForm.tsx";
 import { Notice } from "../parts/Notice.tsx";
 import { ThresholdPanel } from "../parts/ThresholdPanel.tsx";
 import { go } from "../route.ts";
+import { useReplica } from "../tasks.ts";
 import { text } from "../text.ts";
 
 export function ProductPage({ name }: { readonly name: string }) {
 	const { value, problem, reload } = useLoaded<ProductReply>(taskPath(name));
 	useFeed("version", reload);
+	const replica = useReplica();
 	return (
 		<>
 			<Head title={name} />
@@ -31,21 +33,23 @@ export function ProductPage({ name }: { readonly name: string }) {
 					<Figures product={value} />
 					<div class="columns">
 						<ThresholdPanel product={value} onChanged={reload} />
-						<div class="stack">
-							<Recalibrate product={value} />
-							<section class="card" aria-labelledby="teach">
-								<h2 id="teach">{text.product.more}</h2>
-								<p class="soft">{text.product.moreHelp}</p>
-								<LearnForm
-									kind="add"
-									name={name}
-									onStarted={({ id }) => go("jobs", id)}
-								/>
-							</section>
-						</div>
+						{!replica && (
+							<div class="stack">
+								<Recalibrate product={value} />
+								<section class="card" aria-labelledby="teach">
+									<h2 id="teach">{text.product.more}</h2>
+									<p class="soft">{text.product.moreHelp}</p>
+									<LearnForm
+										kind="add"
+										name={name}
+										onStarted={({ id }) => go("jobs", id)}
+									/>
+								</section>
+							</div>
+						)}
 					</div>
 					<Examples task={name} />
-					<Forget task={name} />
+					{!replica && <Forget task={name} />}
 				</>
 			)}
 		</>

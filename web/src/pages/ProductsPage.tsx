@@ -12,9 +12,11 @@ export function ProductsPage() {
 	return (
 		<>
 			<Head title={text.pages.products} help={text.products.help}>
-				<a class="button main" href={hrefOf("add")}>
-					{text.products.add}
-				</a>
+				{!value?.replica && (
+					<a class="button main" href={hrefOf("add")}>
+						{text.products.add}
+					</a>
+				)}
 			</Head>
 			<Notice problem={problem} retry={reload} />
 			{value?.tasks.length === 0 && <p>{text.products.empty}</p>}

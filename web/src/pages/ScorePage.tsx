@@ -13,6 +13,7 @@ import { Notice } from "../parts/Notice.tsx";
 import { ScoreScale } from "../parts/ScoreScale.tsx";
 import { TaskSelect } from "../parts/TaskSelect.tsx";
 import { Verdict } from "../parts/Verdict.tsx";
+import { useReplica } from "../tasks.ts";
 import { text } from "../text.ts";
 
 interface Scored {
@@ -81,6 +82,7 @@ function Result({ scored: { file, reply } }: { readonly scored: Scored }) {
 	const [said, setSaid] = useState<Label | null>(null);
 	const [over, setOver] = useState(true);
 	const source = useObjectUrl(file);
+	const replica = useReplica();
 	return (
 		<section class="result card" aria-label={file.name}>
 			<div class="seen">
@@ -123,7 +125,7 @@ function Result({ scored: { file, reply } }: { readonly scored: Scored }) {
 					<p class="soft">{text.feedback.noPlace}</p>
 				) : (
 					<>
-						<p class="soft small">{text.score.ask}</p>
+						{!replica && <p class="soft small">{text.score.ask}</p>}
 						<FeedbackButtons
 							prediction={reply.id}
 							what={file.name}

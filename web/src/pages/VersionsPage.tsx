@@ -10,6 +10,7 @@ import { Confirm } from "../parts/Confirm.tsx";
 import { Head } from "../parts/Head.tsx";
 import { JobView } from "../parts/JobView.tsx";
 import { Notice } from "../parts/Notice.tsx";
+import { useReplica } from "../tasks.ts";
 import { text } from "../text.ts";
 
 type Version = VersionsReply["versions"][number];
@@ -74,6 +75,7 @@ function Row({
 	readonly onBack: () => void;
 }) {
 	const { state, check } = version;
+	const replica = useReplica();
 	return (
 		<li class={`card version ${state}`}>
 			<div class="row">
@@ -89,7 +91,7 @@ function Row({
 						</span>
 					</p>
 				</div>
-				{state === "waiting" && (
+				{!replica && state === "waiting" && (
 					<button
 						type="button"
 						class="main"
@@ -99,7 +101,7 @@ function Row({
 						{text.versions.activate}
 					</button>
 				)}
-				{state === "earlier" && (
+				{!replica && state === "earlier" && (
 					<button type="button" disabled={busy} onClick={onBack}>
 						{text.versions.back}
 					</button>

@@ -3,6 +3,7 @@ import type { FeedbackReply } from "../../../src/server/api.ts";
 import { useAction } from "../action.ts";
 import { announce } from "../announce.ts";
 import { send } from "../http.ts";
+import { useReplica } from "../tasks.ts";
 import { text } from "../text.ts";
 import { Notice } from "./Notice.tsx";
 
@@ -26,6 +27,8 @@ export function FeedbackButtons({
 	readonly onSaid: (label: Label) => void;
 }) {
 	const { busy, problem, run } = useAction();
+	const replica = useReplica();
+	if (replica) return null;
 	const say = (label: Label) =>
 		run(async () => {
 			await send("POST", "/v1/feedback", {

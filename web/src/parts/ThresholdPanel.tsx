@@ -4,6 +4,7 @@ import type { JobReply, ProductReply } from "../../../src/server/api.ts";
 import { useAction } from "../action.ts";
 import { formatRarity, formatScore, formatShare } from "../format.ts";
 import { send, taskPath } from "../http.ts";
+import { useReplica } from "../tasks.ts";
 import { text } from "../text.ts";
 import { Histogram } from "./Histogram.tsx";
 import { JobView } from "./JobView.tsx";
@@ -25,6 +26,7 @@ export function ThresholdPanel({
 	const [job, setJob] = useState<string | null>(null);
 	const { busy, problem, run } = useAction();
 	const results = useId();
+	const replica = useReplica();
 	const bad = useMemo(
 		() =>
 			product.feedback.flatMap(({ label, score }) =>
@@ -103,7 +105,7 @@ export function ThresholdPanel({
 				<li>{text.product.rarity(formatRarity(threshold))}</li>
 			</ul>
 			<Notice problem={problem} />
-			<div class="buttons">
+			<div class="buttons" hidden={replica}>
 				<button
 					type="button"
 					class="main"
