@@ -91,7 +91,9 @@ describe.skipIf(noBrowser)(
 					),
 				);
 				await page.getByRole("link", { name: "Open the product" }).click();
-				expect(await page.locator("h1").textContent()).toBe("line 2/flange");
+				await page
+					.getByRole("heading", { level: 1, name: "line 2/flange" })
+					.waitFor();
 				await settled(page);
 				await accessible(page);
 				await shoot(page, "real-product-1280-light");
