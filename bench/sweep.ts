@@ -11,9 +11,9 @@ import { drawDemo } from "../src/data/demo.ts";
 import { findCategories } from "../src/data/index.ts";
 
 export interface SweepTimes {
-	/** From the first cell's beginning to the last one's end, s. */
+	/** From the taking of the first cell to the end of the last, s. */
 	readonly wall: number;
-	/** Between a cell's end and the beginning of the next at the same worker, s. */
+	/** Between a cell's end and the taking of the next by the same worker, s. */
 	readonly gaps: readonly number[];
 }
 
@@ -22,7 +22,7 @@ export const hasRedis = (): boolean =>
 
 const cli = resolve("dist/cli.js");
 
-/** When a worker began a cell and when it ended it, in turn, ms; resolves `ready` when it is at the queue. */
+/** When a worker took a cell and when it ended it, in turn, ms; resolves `ready` when it is at the queue. */
 function watched(worker: ChildProcess) {
 	const times: number[] = [];
 	let ready = () => {};
@@ -32,7 +32,7 @@ function watched(worker: ChildProcess) {
 	if (!worker.stderr) throw new Error("bench: no pipe");
 	createInterface({ input: worker.stderr }).on("line", (line) => {
 		if (/ at the queue /.test(line)) ready();
-		if (/: begun$|: finished in /.test(line)) times.push(performance.now());
+		if (/: taken$|: finished in /.test(line)) times.push(performance.now());
 	});
 	return { times, atQueue };
 }

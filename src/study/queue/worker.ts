@@ -262,6 +262,7 @@ async function train(
 		);
 	await checkImages(job, options);
 	const what = `${plainName(label)}  seed ${config.seed}`;
+	log(`${what}: taken`);
 	const began = performance.now();
 	const name = randomUUID();
 	/** It failed since it was last begun; a run that is finished all the same only has to be told. */
