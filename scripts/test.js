@@ -77,5 +77,20 @@ function add(report, ok) {
 	count.passed += result.numPassedTests;
 	count.failed += result.numFailedTests;
 	count.skipped += result.numPendingTests + result.numTodoTests;
+	tellSkipped(result.testResults ?? []);
 	if (!ok && result.numFailedTests === 0) count.failed++;
+}
+
+/** A line for what was skipped together: the names say why. */
+function tellSkipped(files) {
+	const reasons = new Map();
+	for (const { assertionResults } of files)
+		for (const { status, ancestorTitles, fullName } of assertionResults) {
+			if (!["pending", "skipped", "todo"].includes(status)) continue;
+			const name =
+				ancestorTitles.find((title) => /skipped/.test(title)) ?? fullName;
+			reasons.set(name, (reasons.get(name) ?? 0) + 1);
+		}
+	for (const [name, tests] of reasons)
+		console.log(`skip  ${tests === 1 ? "" : `${tests} tests: `}${name}`);
 }

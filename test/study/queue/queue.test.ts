@@ -662,7 +662,7 @@ describe.skipIf(noRedis)(`cells over Redis${skipped}`, () => {
 				[
 					{
 						...good,
-						config: { ...config, backbone: { name: "/root/.ssh" } },
+						config: { ...config, backbone: { name: "/etc/ssl" } },
 					},
 					/backbone\.name.*leads out/,
 				],
