@@ -6,13 +6,9 @@
  * "load": ms from the start of the process until it is ready, each time a new one; "loaded": ms of processor time that it took. "resident": its bytes, after a picture of each product.
  * "same": ms a picture, one told product; "turns": each told as the next product; "spent": ms of processor time a picture of these. "route": ms to route a picture.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { loadConfig } from "../src/config.ts";
-import { drawDemo } from "../src/data/demo.ts";
 import { findImages } from "../src/data/find.ts";
-import { findCategories } from "../src/data/index.ts";
 import { float32 } from "../src/engine/tensor.ts";
 import { Knowledge } from "../src/knowledge.ts";
 import { startScorer } from "../src/launch.ts";
@@ -20,42 +16,18 @@ import { Random } from "../src/random.ts";
 import { memoryFolder, openRun } from "../src/run.ts";
 import type { RunningScorer } from "../src/scorer.ts";
 import { VersionedFolder } from "../src/storage.ts";
-import { teach } from "../src/teach.ts";
 import { answerLines } from "./answers.ts";
+import { learnProduct } from "./learnt.ts";
 
 const job = JSON.parse(process.argv[2] as string) as {
 	readonly products: number;
 	readonly threads: number;
 };
-const dir = mkdtempSync(join(tmpdir(), "keepsight-bench-"));
-const root = join(dir, "data");
-await drawDemo(root, {
-	seed: 3,
-	products: 1,
-	size: 224,
+const { dir, memDir, category } = await learnProduct({
 	train: 84,
-	testGood: 50,
-	perDefect: 1,
-	validation: 2,
+	test: 50,
+	threads: job.threads,
 });
-const [category] = await findCategories(root);
-const memDir = join(dir, "run");
-const { config } = await loadConfig("configs/flagship.yaml", [
-	`threads=${job.threads}`,
-]);
-await teach(
-	{
-		memDir,
-		change: {
-			kind: "learn",
-			task: "product",
-			data: join(root, category as string),
-			review: false,
-		},
-		config,
-	},
-	{ emit: () => undefined, stop: { requested: false } },
-);
 
 interface Meta {
 	readonly tasks: readonly {
@@ -79,7 +51,7 @@ one.commit({
 });
 const { version } = one;
 
-const found = await findImages(join(root, category as string, "test/good"));
+const found = await findImages(join(category, "test/good"));
 const pictures = found.map(({ path }) => readFileSync(path));
 let scorer: RunningScorer | null = null;
 async function load(): Promise<number> {

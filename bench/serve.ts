@@ -6,55 +6,27 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { loadConfig } from "../src/config.ts";
-import { drawDemo } from "../src/data/demo.ts";
 import { findImages } from "../src/data/find.ts";
-import { findCategories } from "../src/data/index.ts";
 import { ahead } from "../src/predict.ts";
 import { Predictor } from "../src/predictor.ts";
 import { openRun } from "../src/run.ts";
-import { teach } from "../src/teach.ts";
 import { answerLines } from "./answers.ts";
+import { learnProduct } from "./learnt.ts";
 
 const CLIENTS = 8;
 const job = JSON.parse(process.argv[2] as string) as {
 	readonly images: number;
 	readonly threads: number;
 };
-const folder = mkdtempSync(join(tmpdir(), "keepsight-bench-"));
-const root = join(folder, "data");
-await drawDemo(root, {
-	seed: 3,
-	products: 1,
-	size: 224,
-	train: 100,
-	testGood: job.images,
-	perDefect: 1,
-	validation: 2,
-});
-const [id] = await findCategories(root);
-const memDir = join(folder, "run");
-const { config } = await loadConfig("configs/flagship.yaml", [
-	`threads=${job.threads}`,
-]);
-await teach(
-	{
-		memDir,
-		change: {
-			kind: "learn",
-			task: "product",
-			data: join(root, id as string),
-			review: false,
-		},
-		config,
-	},
-	{ emit: () => undefined, stop: { requested: false } },
-);
-const found = await findImages(join(root, id as string, "test/good"));
+const {
+	dir: folder,
+	memDir,
+	category,
+} = await learnProduct({ train: 100, test: job.images, threads: job.threads });
+const found = await findImages(join(category, "test/good"));
 const pictures = found.map(({ path }) => readFileSync(path));
 const predictor = new Predictor(openRun(memDir, "read").memory, job.threads);
 

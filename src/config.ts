@@ -166,6 +166,15 @@ export const strategyEntry = (name: string, where: string): Named => ({
 	name,
 });
 
+/** How the pictures of a configuration are read: what readers take beside its data root and tasks. */
+export const readingOf = ({
+	data: { followLinks, limit, roi },
+}: Pick<RunConfig, "data">) => ({
+	followLinks,
+	limit,
+	roi: Object.fromEntries(roi.map(({ category, mask }) => [category, mask])),
+});
+
 /** The run folder of a configuration: what --mem_dir names afterwards. */
 export const runDir = (config: Pick<RunConfig, "out" | "name">): string =>
 	join(config.out, config.name, "Anomaly");

@@ -3,8 +3,8 @@
  * whatever kills the run in between, --resume goes on from the last finished epoch or task to the same bytes.
  */
 import { createAugmenter } from "./augment.ts";
-import { memoriesOf, optionsOf, type RunConfig } from "./config.ts";
-import { fingerprint } from "./data/fingerprint.ts";
+import { memoriesOf, optionsOf, readingOf, type RunConfig } from "./config.ts";
+import { fingerprint, fingerprints } from "./data/fingerprint.ts";
 import { readLearnTasks, readTasks } from "./data/index.ts";
 import type { Category, Image, LearnTask, Sample, Task } from "./data/task.ts";
 import { readMask } from "./data/image.ts";
@@ -120,15 +120,11 @@ export async function train(
 		total: 1,
 		unit: "data set",
 	});
-	const { root, followLinks, limit, tasks: specs } = config.data;
-	const roi = Object.fromEntries(
-		config.data.roi.map(({ category, mask }) => [category, mask]),
-	);
+	const { root, tasks: specs } = config.data;
+	const reading = readingOf(config);
 	const shared = <T extends LearnTask>(list: T[]): T[] =>
 		reuse?.tasks(list) ?? list;
-	const tasks = shared(
-		await readLearnTasks(root, specs, { followLinks, limit, roi }),
-	);
+	const tasks = shared(await readLearnTasks(root, specs, reading));
 	const backbone =
 		reuse?.backbone(config) ??
 		loadBackbone(config.backbone, config.imageSize, config.seed); // before the folder is touched: a missing file must not cost an earlier run
@@ -138,8 +134,7 @@ export async function train(
 		tasks,
 		setup.memories.map((memory) => patchesRead(backbone.config, [memory]).grid),
 	);
-	const images: Record<string, string> = {};
-	for (const task of tasks) images[task.id] = await fingerprint(task);
+	const images = await fingerprints(tasks);
 	const run = openRun(
 		job.dir,
 		job.mode,
@@ -176,9 +171,7 @@ export async function train(
 		const localiser = localiserOf(knowledge);
 		const initial = trains ? initialWeights(network, config) : null;
 
-		const testTasks = shared(
-			await readTasks(root, specs, { followLinks, limit, roi }),
-		);
+		const testTasks = shared(await readTasks(root, specs, reading));
 		const strayed = knowledge.tasks.find(({ id }, i) => id !== tasks[i]?.id);
 		if (strayed) throw fail("RUN_CHANGED", { dir: job.dir, task: strayed.id });
 		for (const stage of stagesOf(tasks, definition.joint?.(options))) {

@@ -9,6 +9,7 @@ import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
 import { type Precision, precisions } from "../models/quantise.ts";
 import {
+	collected,
 	type DeviceFlags,
 	type ProgressFlags,
 	wholeNumber,
@@ -65,7 +66,7 @@ export function addDistill(backbone: Command): void {
 		.option(
 			"--images <dirs...>",
 			"folders of pictures; those below count too",
-			(dir: string, earlier: readonly string[]) => [...earlier, dir],
+			collected,
 			[] as readonly string[],
 		)
 		.option(

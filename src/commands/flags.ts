@@ -4,6 +4,12 @@ import { type LoadedConfig, loadConfig } from "../config.ts";
 import { deviceKinds, devicePattern } from "../engine/device.ts";
 import { fail } from "../errors.ts";
 
+/** For a flag that may be repeated. */
+export const collected = (
+	text: string,
+	earlier: readonly string[],
+): readonly string[] => [...earlier, text];
+
 export interface ProgressFlags {
 	readonly quiet?: true;
 	readonly verbose?: true;
@@ -112,10 +118,7 @@ export const withConfigFlags = (command: Command): Command =>
 				"override one key, for example train.epochs=3; the value is YAML; may be repeated",
 			)
 				.default([], "none")
-				.argParser((text: string, earlier: readonly string[]) => [
-					...earlier,
-					text,
-				]),
+				.argParser(collected),
 		);
 
 /** The configuration of these flags; not a required option of commander, which would hide a misspelt --config. */

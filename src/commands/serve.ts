@@ -12,7 +12,12 @@ import { serve } from "../server/serve.ts";
 import { withBackbone } from "./backbone.ts";
 import { flagship } from "./learn.ts";
 import { createProgress } from "./progress.ts";
-import { type DeviceFlags, wholeNumber, withDeviceFlag } from "./flags.ts";
+import {
+	collected,
+	type DeviceFlags,
+	wholeNumber,
+	withDeviceFlag,
+} from "./flags.ts";
 
 const called = "keepsight serve";
 
@@ -85,7 +90,7 @@ export function addServe(program: Command): void {
 		.option(
 			"--allow-host <name>",
 			"another name of this server, as a proxy calls it; may be repeated",
-			(name: string, earlier: readonly string[]) => [...earlier, name],
+			collected,
 			[] as readonly string[],
 		)
 		.option(

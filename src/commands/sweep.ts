@@ -14,6 +14,7 @@ import { localPool } from "../study/local.ts";
 import { summarise } from "../study/summary.ts";
 import {
 	type ConfigFlags,
+	collected,
 	configOf,
 	type ProgressFlags,
 	type QueueFlags,
@@ -61,10 +62,7 @@ export function addSweep(program: Command): void {
 				"the values a key takes, as a YAML list, such as train.epochs=[5,10] or order=[1,2], beside `sweep.grid` of the configuration; may be repeated",
 			)
 				.default([], "none")
-				.argParser((text: string, earlier: readonly string[]) => [
-					...earlier,
-					text,
-				]),
+				.argParser(collected),
 		)
 		.option(
 			"--out <dir>",

@@ -31,6 +31,15 @@ export async function fingerprint({ categories }: LearnTask): Promise<string> {
 	return `${images.length} images, ${hash.slice(0, 16)}`;
 }
 
+/** Of several tasks, by their ids. */
+export async function fingerprints(
+	tasks: readonly LearnTask[],
+): Promise<Record<string, string>> {
+	const found: Record<string, string> = {};
+	for (const task of tasks) found[task.id] = await fingerprint(task);
+	return found;
+}
+
 async function sizeAndPart(
 	path: string,
 ): Promise<readonly [bytes: number, part: string]> {

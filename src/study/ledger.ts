@@ -19,13 +19,13 @@ import {
 import { type Cell, digestOf } from "./cells.ts";
 
 /** Who ran a cell on another machine. */
-const workerSchema = z.strictObject({
-	host: z.string(),
+export const workerSchema = z.strictObject({
+	host: z.string().max(255),
 	pid: z.int(),
 	keepsight: z.string(),
 	onnxruntime: z.string(),
-	node: z.string(),
-	cpu: z.string(),
+	node: z.string().max(100),
+	cpu: z.string().max(200),
 });
 export type WorkerName = z.output<typeof workerSchema>;
 

@@ -205,3 +205,20 @@ export const post = (
 		body: body as NonNullable<RequestInit["body"]>,
 		headers: body instanceof FormData ? {} : headers,
 	});
+
+export const get = async <T>(url: string): Promise<T> =>
+	(await (await fetch(url)).json()) as T;
+
+/** JSON there and back. */
+export const send = async <T>(
+	url: string,
+	body: object,
+	method = "POST",
+): Promise<T> =>
+	(await (
+		await fetch(url, {
+			method,
+			body: JSON.stringify(body),
+			headers: { "content-type": "application/json" },
+		})
+	).json()) as T;

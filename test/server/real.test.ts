@@ -24,7 +24,7 @@ import { uint8 } from "../../src/engine/tensor.ts";
 import { Random } from "../../src/random.ts";
 import { drawCategory, frozenRun } from "../drawn.ts";
 import { keepsight } from "../program.ts";
-import { post } from "./fake.ts";
+import { get, post, send } from "./fake.ts";
 import { type Running, serving } from "./running.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-serve-"));
@@ -75,14 +75,6 @@ const started = async (dir: string, ...args: string[]): Promise<Running> => {
 };
 const predict = (url: string, file: string, query = "") =>
 	post(`${url}/v1/predict${query}`, readFileSync(file));
-const get = async <T>(url: string): Promise<T> =>
-	(await (await fetch(url)).json()) as T;
-const send = async <T>(url: string, body: object): Promise<T> =>
-	(await (
-		await post(url, JSON.stringify(body), {
-			"content-type": "application/json",
-		})
-	).json()) as T;
 /** Until it waits for somebody, or ended. */
 const settled = async (url: string, { id }: JobReply): Promise<JobReply> => {
 	let job: JobReply | null = null;

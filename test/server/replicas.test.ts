@@ -32,22 +32,16 @@ import {
 	fake,
 	fakeMemory,
 	gate,
+	get,
 	grey,
 	post,
+	send,
 	served,
 	setVersion,
 	startFake,
 } from "./fake.ts";
 import { type Running, serving } from "./running.ts";
 
-const get = async <T>(url: string): Promise<T> =>
-	(await (await fetch(url)).json()) as T;
-const send = async <T>(url: string, body: object): Promise<T> =>
-	(await (
-		await post(url, JSON.stringify(body), {
-			"content-type": "application/json",
-		})
-	).json()) as T;
 const versionOf = async (url: string): Promise<number | null> =>
 	(await get<{ memoryVersion: number | null }>(`${url}/health`)).memoryVersion;
 

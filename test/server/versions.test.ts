@@ -19,27 +19,14 @@ import {
 	fake,
 	fakeMemory,
 	gate,
+	get,
 	grey,
 	post,
+	send,
 	served,
 	setVersion,
 	startFake,
 } from "./fake.ts";
-
-const get = async <T>(url: string): Promise<T> =>
-	(await (await fetch(url)).json()) as T;
-const send = async <T>(
-	url: string,
-	body: object,
-	method = "POST",
-): Promise<T> =>
-	(await (
-		await fetch(url, {
-			method,
-			body: JSON.stringify(body),
-			headers: { "content-type": "application/json" },
-		})
-	).json()) as T;
 
 /** A child process that makes changes at once: each is the next version. */
 const teaching = (dir: string, changes: Change[] = []): Teach => {

@@ -22,6 +22,8 @@ import type { Store } from "./store.ts";
 
 /** A shared folder may show late what was written elsewhere: NFS by default within 60 s (nfs(5), acdirmax). A store may be away for as long. */
 const SEEN_MS = 90_000;
+/** So often it is looked at until then. */
+const LOOKS = 10;
 
 type Images = Readonly<Record<string, string>>;
 
@@ -75,8 +77,8 @@ class CellItem implements Item {
 	#began = performance.now();
 	/** Of starts before the last, ms. */
 	#spent = 0;
-	/** Since when its result is not to be seen; null: it is. */
-	#unseen: number | null = null;
+	/** Since when its result is not to be seen, and when to look again; null: it was not looked for. */
+	#unseen: { readonly since: number; again: number } | null = null;
 
 	constructor(cell: Cell, context: Context) {
 		this.id = `${context.id}-${cell.key}`;
@@ -116,20 +118,27 @@ class CellItem implements Item {
 	async completed(result: unknown): Promise<boolean> {
 		const parsed = cellResult.safeParse(result);
 		if (!parsed.success)
-			return this.#fails("its worker reported something else than a result");
+			return this.#end(
+				"failed",
+				"its worker reported something else than a result",
+			);
 		const { start, worker } = parsed.data;
 		if (start !== this.#said?.start) this.#begin(start);
 		this.#said = { start, worker };
+		const { seenMs } = this.#context;
+		const now = performance.now();
+		if (this.#unseen && now < this.#unseen.again) return false; // a store would bring the whole run every time
 		const problem = await this.#problemWith(parsed.data);
 		if (problem === null) return this.#finish(parsed.data);
-		this.#unseen ??= performance.now();
-		if (performance.now() - this.#unseen < this.#context.seenMs) return false;
+		this.#unseen ??= { since: now, again: now };
+		this.#unseen.again = now + seenMs / LOOKS;
+		if (now - this.#unseen.since < seenMs) return false;
 		// not failed: the run may be whole, and only has to be looked at again
 		return this.#end("running", `${problem}. Run the sweep again`);
 	}
 
 	failed(reason: string): void {
-		this.#fails(reason);
+		this.#end("failed", reason);
 	}
 
 	/** Why a result cannot be counted (yet); null: it can. */
@@ -171,10 +180,6 @@ class CellItem implements Item {
 		this.#tell({ type: "opened", dir: runDir(config) }); // whole, and nobody writes there any more
 		this.#tell({ type: "cell", cell: key, state: "finished" });
 		return true;
-	}
-
-	#fails(message: string): true {
-		return this.#end("failed", message);
 	}
 
 	#end(state: "failed" | "running", message: string): true {

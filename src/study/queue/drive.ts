@@ -7,7 +7,7 @@ import { type Job, Queue } from "bullmq";
 import { plainName } from "../../columns.ts";
 import { fail, Interrupted } from "../../errors.ts";
 import { saidSchema, type Said } from "./jobs.ts";
-import { type Connection, prefix } from "./redis.ts";
+import { type Connection, prefix, withinTime } from "./redis.ts";
 
 const LOOK_MS = 250;
 /** So often it is looked whether there is a worker. */
@@ -66,7 +66,8 @@ export async function drive(
 	);
 	try {
 		await unlessStopped(clear(queue, study, items), signal);
-		const looks = { askAt: performance.now() + NO_WORKER_MS, said: false };
+		let askAt = performance.now() + NO_WORKER_MS;
+		let alone = false;
 		const reasons = new Set<string>();
 		while (open.size > 0) {
 			const list = [...open.keys()].slice(0, WINDOW);
@@ -95,14 +96,14 @@ export async function drive(
 					await unlessStopped(job.remove(), signal);
 				}
 			}
-			if (performance.now() >= looks.askAt) {
-				looks.askAt = performance.now() + NO_WORKER_MS;
+			if (performance.now() >= askAt) {
+				askAt = performance.now() + NO_WORKER_MS;
 				const working = await unlessStopped(queue.getWorkersCount(), signal);
-				if (working === 0 && !looks.said)
+				if (working === 0 && !alone)
 					notice(
 						`No worker is at the queue "${name}" of ${connection.name}: start some with "keepsight worker --redis URL" in the shared folder.`,
 					);
-				looks.said = working === 0; // once, until one was there
+				alone = working === 0; // said once, until one was there
 			}
 			if (open.size > 0) await unlessStopped(sleep(LOOK_MS), signal);
 		}
@@ -197,7 +198,7 @@ async function ended(item: Item, job: Job): Promise<boolean> {
 }
 
 /** Where Redis is away its commands wait for it; who stops does not. */
-export async function unlessStopped<T>(
+async function unlessStopped<T>(
 	work: Promise<T>,
 	signal: AbortSignal | undefined,
 ): Promise<T> {
@@ -217,13 +218,5 @@ export async function unlessStopped<T>(
 }
 
 /** For what is good to have done, and can be left. */
-export async function briefly(work: Promise<unknown>): Promise<void> {
-	const waiting = new AbortController();
-	await Promise.race([
-		work.catch(() => undefined),
-		sleep(CLEAR_MS, undefined, { signal: waiting.signal }).catch(
-			() => undefined,
-		),
-	]);
-	waiting.abort();
-}
+export const briefly = (work: Promise<unknown>): Promise<unknown> =>
+	withinTime(work, CLEAR_MS).catch(() => undefined);

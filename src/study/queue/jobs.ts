@@ -5,15 +5,21 @@
 import { lstatSync, realpathSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { z } from "zod";
-import { checkedConfig, type RunConfig, runDir } from "../../config.ts";
+import {
+	checkedConfig,
+	readingOf,
+	type RunConfig,
+	runDir,
+} from "../../config.ts";
 import { plainName } from "../../columns.ts";
-import { fingerprint } from "../../data/fingerprint.ts";
+import { fingerprints } from "../../data/fingerprint.ts";
 import { readLearnTasks } from "../../data/index.ts";
 import { runtimeVersion } from "../../engine/runtime.ts";
 import { fail } from "../../errors.ts";
 import { verdicts } from "../../events.ts";
 import { isFolderName } from "../../models/index.ts";
 import { version } from "../../version.ts";
+import { workerSchema } from "../ledger.ts";
 
 /** Changed when a worker of an earlier version must not take a job. */
 const format = 1;
@@ -84,14 +90,6 @@ export type ShardJob = z.output<typeof shardSchema>;
 export type QueuedJob = CellJob | ShardJob;
 
 export const jobBase = { format: format as 1, versions: ownVersions };
-
-const workerSchema = z.strictObject({
-	host: z.string().max(255),
-	pid: z.int(),
-	...versionsSchema.shape,
-	node: z.string().max(100),
-	cpu: z.string().max(200),
-});
 
 /** What a worker says of the job it has. */
 export const saidSchema = z.strictObject({
@@ -181,17 +179,11 @@ export function readJob(data: unknown, confines: Confines): QueuedJob {
 }
 
 /** Fingerprints of the images that a run learns from, by task. */
-export async function imagesOf({
-	data: { root, tasks, followLinks, limit, roi },
-}: RunConfig): Promise<Record<string, string>> {
-	const found = await readLearnTasks(root, tasks, {
-		followLinks,
-		limit,
-		roi: Object.fromEntries(roi.map(({ category, mask }) => [category, mask])),
-	});
-	const images: Record<string, string> = {};
-	for (const task of found) images[task.id] = await fingerprint(task);
-	return images;
+export async function imagesOf(
+	config: RunConfig,
+): Promise<Record<string, string>> {
+	const { root, tasks } = config.data;
+	return fingerprints(await readLearnTasks(root, tasks, readingOf(config)));
 }
 
 /** Every path of a configuration, with its key. */

@@ -68,7 +68,7 @@ async function probe(url: string, name: string): Promise<void> {
 	});
 	let info: string;
 	try {
-		await withinTime(redis.connect());
+		await withinTime(redis.connect(), ANSWER_MS);
 		info = await redis.info();
 		await redis.set(`${prefix}:probe`, "", "EX", 1); // full, read-only or forbidden: better known now
 	} catch (error) {
@@ -92,12 +92,12 @@ async function probe(url: string, name: string): Promise<void> {
 }
 
 /** A server that accepts and never speaks must not be waited for. */
-function withinTime<T>(work: Promise<T>): Promise<T> {
+export function withinTime<T>(work: Promise<T>, ms: number): Promise<T> {
 	let timer: NodeJS.Timeout | undefined;
 	const late = new Promise<never>((_, reject) => {
 		timer = setTimeout(
-			() => reject(new Error("no answer within 5 s")),
-			ANSWER_MS,
+			() => reject(new Error(`no answer within ${ms / 1000} s`)),
+			ms,
 		);
 	});
 	work.catch(() => undefined); // told to whoever waits, if anyone still does

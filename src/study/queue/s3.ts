@@ -29,7 +29,6 @@ const SILENT_MS = 60_000;
 
 export class S3Store implements Store {
 	readonly name: string;
-	readonly late = false;
 	readonly #client: S3Client;
 	readonly #bucket: string;
 	readonly #prefix: string;

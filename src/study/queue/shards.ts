@@ -6,6 +6,7 @@ import { fail } from "../../errors.ts";
 import type { Prediction } from "../../events.ts";
 import { MapNames } from "../../predict.ts";
 import { openRun } from "../../run.ts";
+import { codeOf } from "../../storage.ts";
 import { drive, type DriveOptions, type Item } from "./drive.ts";
 import { isPlain, jobBase, type ShardJob, shardResult } from "./jobs.ts";
 
@@ -131,7 +132,6 @@ async function sizeOf(path: string): Promise<number> {
 	try {
 		return (await stat(path)).size;
 	} catch (error) {
-		const { code = "an unknown error" } = error as NodeJS.ErrnoException;
-		throw fail("CANNOT_READ", { path, code });
+		throw fail("CANNOT_READ", { path, code: codeOf(error) });
 	}
 }

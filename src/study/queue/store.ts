@@ -14,8 +14,6 @@ export interface Artefact {
 export interface Store {
 	/** As jobs call it. */
 	readonly name: string;
-	/** Whether what was written elsewhere may be seen only after a while. */
-	readonly late: boolean;
 	/** Makes a study known to workers, beside the marker in its folder. */
 	announce(study: string): Promise<void>;
 	/** Whether a worker sees what the sweep announced; what is wrong, else null. */
@@ -29,7 +27,6 @@ export interface Store {
 /** The folder that all were started in: nothing is copied. */
 export const folderStore: Store = {
 	name: "folder",
-	late: true,
 	announce: () => Promise.resolve(),
 	async problemWith(study, dir) {
 		const found = readJsonObject(markerPath(dir));

@@ -167,10 +167,11 @@ export async function work(options: WorkerOptions): Promise<void> {
 		maxStalledCount: LOST_WORKERS,
 		drainDelay: 2,
 	});
+	// that the connection is away it tells itself; lost leases below
 	worker.on("error", (error) => {
 		if (error.name === "ReplyError")
 			complain(`Redis at ${connection.name} answers ${error.message}`);
-	}); // the connection tells of its own; lost leases below
+	});
 	worker.on("lockRenewalFailed", (ids) => {
 		for (const id of ids) {
 			if (running.has(id))

@@ -17,6 +17,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { drawCategory, size } from "../../drawn.ts";
 import { cli } from "../../program.ts";
+import { childrenOf } from "../../runs.ts";
 import { S3Server } from "./s3-server.ts";
 import { noRedis, RedisServer, skipped } from "./redis-server.ts";
 
@@ -98,22 +99,6 @@ const ledgerOf = (out: string) =>
 		}
 	>;
 
-/** The processes that a worker started. */
-const childrenOf = (pid: number): number[] =>
-	readdirSync("/proc")
-		.filter((name) => /^\d+$/.test(name))
-		.filter((name) => {
-			try {
-				const stat = readFileSync(`/proc/${name}/stat`, "utf8");
-				return (
-					stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1] === String(pid)
-				);
-			} catch {
-				return false; // gone meanwhile
-			}
-		})
-		.map(Number);
-
 describe.skipIf(noRedis)(`workers${skipped}`, () => {
 	it("case 40: one killed, one stopped past its lease and continued, the sweep killed: every cell once, with the bytes of a sweep without workers", async () => {
 		const here = start("sweep", "--config", "study.yaml", "--out", "here");
@@ -128,7 +113,7 @@ describe.skipIf(noRedis)(`workers${skipped}`, () => {
 		await until(() => /begun/.test(paused.said()));
 		const pids = [
 			paused.child.pid as number,
-			...childrenOf(paused.child.pid as number),
+			...childrenOf(paused.child.pid as number).map(Number),
 		];
 		for (const pid of pids) process.kill(pid, "SIGSTOP");
 		const last = worker();
