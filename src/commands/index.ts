@@ -38,7 +38,7 @@ export async function createProgram(wanted?: string): Promise<Command> {
 		)
 		.version(version)
 		.configureHelp({ showGlobalOptions: true })
-		.configureOutput({ outputError: () => undefined }) // printed by cli.ts, in our words
+		.configureOutput({ outputError: () => undefined }) // printed by main.ts, in our words
 		.exitOverride();
 	const one = files.find(([names]) => names.some((name) => name === wanted));
 	for (const [, load] of one ? [one] : files) (await load())(program);
