@@ -8,6 +8,7 @@ import { Worker } from "node:worker_threads";
 import type { Image } from "./data/task.ts";
 import { type Shape, sizeOf, uint8 } from "./engine/tensor.ts";
 import { type ErrorCode, fail, KeepsightError } from "./errors.ts";
+import { type LoadedPlugin, loadedPlugins } from "./plugins.ts";
 import { createPretext, type PretextChoice } from "./pretext/index.ts";
 import type { PretextTask } from "./pretext/pretext.ts";
 import { Random } from "./random.ts";
@@ -47,6 +48,8 @@ export interface AugmenterOptions {
 /** What a worker starts with. */
 export interface WorkerSetup {
 	readonly pretext: PretextChoice;
+	/** Of the process: the task may come from one. */
+	readonly plugins: readonly LoadedPlugin[];
 	readonly shape: Shape; // [H, W, 3]
 	readonly memory: SharedArrayBuffer; // uint8 [images, H, W, 3]
 	readonly seed: number;
@@ -149,7 +152,13 @@ export function createAugmenter({
 		};
 	}
 	const threads = Array.from({ length: count }, () =>
-		startThread(file, { pretext: choice, shape, memory, seed }),
+		startThread(file, {
+			pretext: choice,
+			plugins: loadedPlugins(),
+			shape,
+			memory,
+			seed,
+		}),
 	);
 	return { ...base, ...spread(threads, pretext.classes.length * size) };
 }

@@ -8,9 +8,17 @@ import {
 	type WorkerSetup,
 } from "./augment.ts";
 import { KeepsightError } from "./errors.ts";
+import { loadPlugins } from "./plugins.ts";
 import { createPretext } from "./pretext/index.ts";
 
-const { pretext: choice, shape, memory, seed } = workerData as WorkerSetup;
+const {
+	pretext: choice,
+	plugins,
+	shape,
+	memory,
+	seed,
+} = workerData as WorkerSetup;
+await loadPlugins(plugins);
 const pretext = createPretext(choice);
 const images = viewImages(memory, shape);
 

@@ -12,9 +12,10 @@ import { exportDetector } from "./export/export.ts";
 import { verifyExport } from "./export/verify.ts";
 import type { FromChild, Job, JobResult, ToChild } from "./launch.ts";
 import { openScorer, type Scorer } from "./scorer.ts";
-import { teach } from "./teach.ts";
+import { loadPlugins } from "./plugins.ts";
 import { predictAll } from "./predict.ts";
 import { qualify } from "./qualify/qualify.ts";
+import { teach } from "./teach.ts";
 import { train, trainAll, type Watcher } from "./train.ts";
 
 const PROGRESS_EVERY_MS = 100;
@@ -36,11 +37,12 @@ if (process.send) {
 		if (message.type === "stop") stop.requested = true;
 		if (message.type === "start") {
 			computeOn(message.device);
-			void work(message.job, stop);
+			void work(message, stop);
 		}
 		if (message.type === "serve") {
 			computeOn(message.device);
 			void ended(async () => {
+				await loadPlugins(message.plugins);
 				scorer = await openScorer(message.job);
 				await send({ type: "ready", ready: scorer.ready });
 			});
@@ -65,7 +67,10 @@ async function ended(work: () => Promise<void>): Promise<void> {
 	}
 }
 
-async function work(job: Job, stop: { requested: boolean }): Promise<void> {
+async function work(
+	{ job, plugins }: Extract<ToChild, { type: "start" }>,
+	stop: { requested: boolean },
+): Promise<void> {
 	let last = 0;
 	const emit = (event: RunEvent) => {
 		if (event.type === "progress") {
@@ -76,6 +81,7 @@ async function work(job: Job, stop: { requested: boolean }): Promise<void> {
 		void send({ type: "event", event });
 	};
 	try {
+		await loadPlugins(plugins);
 		const result = await doneBy(job, { emit, stop });
 		await send({ type: "done", result });
 	} catch (error) {

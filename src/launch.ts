@@ -15,9 +15,10 @@ import type {
 } from "./scorer.ts";
 import type { ExportJob } from "./export/export.ts";
 import type { VerifyJob } from "./export/verify.ts";
-import type { TeachJob } from "./teach.ts";
+import { type LoadedPlugin, loadedPlugins } from "./plugins.ts";
 import type { PredictJob } from "./predict.ts";
 import type { QualifyJob } from "./qualify/qualify.ts";
+import type { TeachJob } from "./teach.ts";
 import type { TrainJob, trainAll } from "./train.ts";
 
 export type Job =
@@ -46,10 +47,16 @@ export interface JobResult {
 	readonly text: string;
 }
 
+/** What a job is done with: the device, and the plugins of this process. */
+interface Surroundings {
+	readonly device: string;
+	readonly plugins: readonly LoadedPlugin[];
+}
+
 export type ToChild =
-	| { readonly type: "start"; readonly job: Job; readonly device: string }
+	| (Surroundings & { readonly type: "start"; readonly job: Job })
 	| { readonly type: "stop" }
-	| { readonly type: "serve"; readonly job: ScorerJob; readonly device: string }
+	| (Surroundings & { readonly type: "serve"; readonly job: ScorerJob })
 	| {
 			readonly type: "score";
 			readonly id: number;
@@ -153,15 +160,16 @@ export function launch(
 			),
 		);
 		signal?.addEventListener("abort", stop);
-		child.send({ type: "start", job, device } satisfies ToChild);
+		const plugins = loadedPlugins();
+		child.send({ type: "start", job, device, plugins } satisfies ToChild);
 		if (signal?.aborted) stop();
 	});
 }
 
-/** Starts a process that scores. Rejects with the error that keeps it from beginning. */
+/** Starts a process that scores until it is closed. `device`: a usable one (devices.ts). Rejects with the error that keeps it from beginning. */
 export function startScorer(
 	job: ScorerJob,
-	device: string,
+	device = "cpu",
 ): Promise<RunningScorer> {
 	const child = startChild("ignore");
 	const asked = new Map<
@@ -221,7 +229,8 @@ export function startScorer(
 				}),
 			close,
 		});
-		child.send({ type: "serve", job, device } satisfies ToChild);
+		const plugins = loadedPlugins();
+		child.send({ type: "serve", job, device, plugins } satisfies ToChild);
 	});
 }
 

@@ -47,13 +47,16 @@ import type { Backbone } from "./models/backbone.ts";
 import { pinned } from "./models/cache.ts";
 import { loadBackbone } from "./models/index.ts";
 import type { VitConfig } from "./models/vit.ts";
+import { pluginsBehind } from "./plugins.ts";
 import { createPretext } from "./pretext/index.ts";
 import { split, unstack } from "./probe.ts";
 import { Random } from "./random.ts";
 import { Reuse } from "./reuse.ts";
 import {
+	checkReaders,
 	describeMachine,
 	differences,
+	holdsRun,
 	openRun,
 	type Run,
 	type RunStart,
@@ -120,6 +123,7 @@ export async function train(
 		total: 1,
 		unit: "data set",
 	});
+	if (job.mode === "resume" && holdsRun(job.dir)) checkReaders(job.dir);
 	const { root, tasks: specs } = config.data;
 	const reading = readingOf(config);
 	const shared = <T extends LearnTask>(list: T[]): T[] =>
@@ -398,6 +402,7 @@ export const startOf = (
 	},
 	machine: describeMachine(),
 	order,
+	plugins: pluginsBehind(config),
 });
 
 /** The strategy of a configuration. */
