@@ -8,7 +8,6 @@ import {
 	type WorkerSetup,
 } from "./augment.ts";
 import { KeepsightError } from "./errors.ts";
-import { loadPlugins } from "./plugins.ts";
 import { createPretext } from "./pretext/index.ts";
 
 const {
@@ -18,7 +17,8 @@ const {
 	memory,
 	seed,
 } = workerData as WorkerSetup;
-await loadPlugins(plugins);
+if (plugins.length > 0)
+	await (await import("./plugins.ts")).loadPlugins(plugins); // with all registries, which others need not wait for
 const pretext = createPretext(choice);
 const images = viewImages(memory, shape);
 

@@ -47,7 +47,7 @@ import type { Backbone } from "./models/backbone.ts";
 import { pinned } from "./models/cache.ts";
 import { loadBackbone } from "./models/index.ts";
 import type { VitConfig } from "./models/vit.ts";
-import { pluginsBehind } from "./plugins.ts";
+import { loadedPlugins, pluginsBehind } from "./plugins.ts";
 import { createPretext } from "./pretext/index.ts";
 import { split, unstack } from "./probe.ts";
 import { Random } from "./random.ts";
@@ -546,6 +546,7 @@ async function trainStage(
 	const heldOutImages = await decode(parts.flatMap((p) => p.heldOut));
 	const training = createAugmenter({
 		pretext,
+		plugins: loadedPlugins(),
 		images: [
 			...(await decode(parts.flatMap((p) => p.training))),
 			...(rehearsal ? unstack(rehearsal.images) : []),
