@@ -78,7 +78,8 @@ export interface TrainJob {
 	readonly config: RunConfig;
 	readonly dir: string;
 	readonly mode: "new" | "resume" | "fresh";
-	readonly force: boolean;
+	/** resume: goes on although something differs. Default: no. */
+	readonly force?: boolean;
 }
 
 export interface Watcher {
@@ -149,7 +150,10 @@ export async function train(
 			),
 			images,
 		},
-		{ force: job.force, notice: (text) => emit({ type: "notice", text }) },
+		{
+			force: job.force ?? false,
+			notice: (text) => emit({ type: "notice", text }),
+		},
 	);
 	let tracker: Tracker | null = null;
 	let knowledge: Knowledge | null = null;
