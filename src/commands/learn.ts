@@ -16,6 +16,7 @@ import {
 	wholeNumber,
 	withConfigFlags,
 	withDeviceFlag,
+	withPlugins,
 	withProgressFlags,
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
@@ -71,7 +72,8 @@ export function addLearn(program: Command): void {
 	withDeviceFlag(learn, "keepsight learn");
 	withProgressFlags(learn).action(learnProduct);
 
-	withProgressFlags(
+	const change = (command: Command) => withProgressFlags(withPlugins(command));
+	change(
 		program
 			.command("forget")
 			.description("drop one product; the others stay as they are")
@@ -81,7 +83,7 @@ export function addLearn(program: Command): void {
 		changed({ kind: "forget", task }, flags),
 	);
 
-	withProgressFlags(
+	change(
 		program
 			.command("rollback")
 			.description(
@@ -97,7 +99,7 @@ export function addLearn(program: Command): void {
 		changed({ kind: "rollback", to: to ?? null }, flags),
 	);
 
-	withProgressFlags(
+	change(
 		program
 			.command("threshold")
 			.description("set the score from which a product's images are rejected")
@@ -107,9 +109,13 @@ export function addLearn(program: Command): void {
 			.option("--reset", "back to what the rate of false alarms says"),
 	).action(setThreshold);
 
-	program
-		.command("tasks")
-		.description("the products that are known, and the versions that are kept")
+	withPlugins(
+		program
+			.command("tasks")
+			.description(
+				"the products that are known, and the versions that are kept",
+			),
+	)
 		.requiredOption(...memDir)
 		.option("--json", "as JSON")
 		.action(listTasks);
