@@ -87,8 +87,8 @@ export async function openScorer({
 	memDir,
 	version,
 }: ScorerJob): Promise<Scorer> {
-	const { memory, record } = openRun(memDir, "read");
-	const { threads } = record.config as { readonly threads: number };
+	const { memory, settings } = openRun(memDir, "read");
+	const { threads } = settings;
 	const predictor = new Predictor(
 		memory.version === version ? memory : memory.at(version),
 		threads,
