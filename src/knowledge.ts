@@ -41,7 +41,7 @@ import {
 } from "./models/safetensors.ts";
 import { gridOf, parameterShapes, type VitConfig } from "./models/vit.ts";
 import type { Random } from "./random.ts";
-import { hashedName, type VersionedFolder } from "./storage.ts";
+import { hashedName, isObject, type VersionedFolder } from "./storage.ts";
 import { blocksAt } from "./trunk.ts";
 
 /** What the backbone says about n images, for all memories together. */
@@ -178,6 +178,29 @@ const metaSchema = z.strictObject({
 		}),
 	),
 });
+
+/** The first runs had a single memory: their manifests name it `memory`, and a category's file of it `density`. */
+function ofSeveral({
+	memory,
+	...rest
+}: VersionedFolder["meta"]): VersionedFolder["meta"] {
+	if (!isObject(memory)) return rest;
+	const listed = (category: unknown) => {
+		if (!isObject(category)) return category;
+		const { density, ...others } = category;
+		return { ...others, memories: [density] };
+	};
+	const tasks = Array.isArray(rest.tasks) ? rest.tasks : [];
+	return {
+		...rest,
+		memories: [{ ...memory, weight: 1 }],
+		tasks: tasks.map((task) =>
+			isObject(task) && Array.isArray(task.categories)
+				? { ...task, categories: task.categories.map(listed) }
+				: task,
+		),
+	};
+}
 
 /** Tasks of a version of memory/, in the order they were learnt, from its manifest alone. */
 export const taskIds = ({
@@ -613,13 +636,7 @@ export class Knowledge {
 		threads: number,
 		only: readonly string[] | null = null,
 	): Knowledge {
-		if (Object.hasOwn(folder.meta, "memory"))
-			throw fail("FORMAT_VERSION", {
-				path: folder.dir,
-				found: "of a single memory",
-				known: 1,
-			});
-		const parsed = metaSchema.safeParse(folder.meta);
+		const parsed = metaSchema.safeParse(ofSeveral(folder.meta));
 		if (!parsed.success)
 			throw fail("DAMAGED", {
 				path: folder.dir,

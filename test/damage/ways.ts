@@ -871,14 +871,6 @@ const run: readonly Way[] = [
 		"predict",
 	),
 	way(
-		"manifest.json is as an early version wrote it",
-		(d) =>
-			forged(d, (json) => {
-				json.memory = { name: "dne" };
-			}),
-		"predict",
-	),
-	way(
 		"the backbone's weights have a flipped bit",
 		(d) => flip(backboneFile(d)),
 		"predict",
