@@ -26,6 +26,7 @@ import {
 	type Guard,
 	inPresentFormat,
 	isBookkeeping,
+	isFolder,
 	isObject,
 	type Lock,
 	lockFolder,
@@ -95,6 +96,12 @@ export interface RunRecord extends RunStart {
 	readonly format: number;
 	readonly tasks: readonly TaskState[];
 	readonly forced?: readonly (readonly string[])[];
+}
+
+/** As configurations have them. */
+export interface RunSettings {
+	readonly threads: number;
+	readonly data: { readonly root: string; readonly followLinks: boolean };
 }
 
 export type OpenMode =
@@ -199,6 +206,10 @@ export const logFile = (dir: string): string => join(dir, names.log);
 /** How much of the log MLflow has been told: the one file that is not written by who holds the lock, but by who started that process. */
 export const shippedFile = (dir: string): string => join(dir, names.mlflow);
 
+/** What to do about a damaged metrics.json. */
+export const evaluateAnew = (dir: string): string =>
+	`delete it and run "keepsight eval --mem_dir ${dir}"`;
+
 /** Whether the folder holds a run of any format version. */
 export const holdsRun = (dir: string): boolean =>
 	existsSync(join(dir, names.run));
@@ -245,6 +256,25 @@ export class Run {
 
 	get record(): RunRecord {
 		return this.#record;
+	}
+	/** Of the configuration, what every command reads. */
+	get settings(): RunSettings {
+		const { threads, data } = this.#record.config;
+		if (
+			!Number.isSafeInteger(threads) ||
+			(threads as number) < 1 ||
+			!isObject(data) ||
+			typeof data.root !== "string"
+		)
+			throw fail("DAMAGED", {
+				path: join(this.dir, names.run),
+				problem:
+					"threads or data.root of its config is missing or of the wrong kind",
+			});
+		return {
+			threads: threads as number,
+			data: { root: data.root, followLinks: data.followLinks === true },
+		};
 	}
 	/** Ids, in the order they were learnt. */
 	get tasksLearnt(): readonly string[] {
@@ -323,7 +353,7 @@ export class Run {
 	/** null before the first task was evaluated. */
 	readMetrics(): Record<string, unknown> | null {
 		const path = join(this.dir, names.metricsJson);
-		const json = readJsonObject(path);
+		const json = readJsonObject(path, evaluateAnew(this.dir));
 		return json && inPresentFormat("metrics", path, json);
 	}
 	/** SHA-256 over the results: the manifest of memory/, all scores and metrics.json. None of them knows of times and places. */
@@ -749,7 +779,10 @@ export interface ScoreStage {
 /** Our `scores/` or anyone's folder: `*.csv` directly (one stage), or in `after-NN/` subfolders (in the order of NN). */
 export function readScoreFolder(dir: string): readonly ScoreStage[] {
 	const missing = (problem: string) => fail("SCORES_MISSING", { dir, problem });
-	if (!existsSync(dir)) throw missing("there is no such folder");
+	if (!isFolder(dir))
+		throw missing(
+			existsSync(dir) ? "it is no folder" : "there is no such folder",
+		);
 	const items = readdirSync(dir, { withFileTypes: true });
 	const csvIn = (folder: string) =>
 		readdirSync(folder)

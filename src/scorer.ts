@@ -84,9 +84,9 @@ async function warmUp(predictor: Predictor): Promise<void> {
 }
 
 export async function openScorer(job: ScorerJob): Promise<Scorer> {
-	const { memory, record } = openRun(job.memDir, "read");
+	const { memory, settings } = openRun(job.memDir, "read");
 	const { version = memory.version } = job;
-	const { threads } = record.config as { readonly threads: number };
+	const { threads } = settings;
 	const predictor = new Predictor(
 		memory.version === version ? memory : memory.at(version),
 		threads,

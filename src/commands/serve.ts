@@ -124,9 +124,7 @@ async function start(flags: ServeFlags): Promise<void> {
 			command: called,
 		});
 	const { config } = await loadConfig(flags.config ?? flagship, []);
-	const threads = known
-		? (known.record.config as { readonly threads: number }).threads
-		: config.threads;
+	const { threads } = known ? known.settings : config;
 	const device = await usableDevice(flags.device, log);
 	const progress = createProgress({ color: false, ...(quiet && { quiet }) });
 	const signal = new AbortController().signal; // a signal ends the program: nothing is served yet
