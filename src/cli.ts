@@ -1,53 +1,9 @@
 #!/usr/bin/env node
-/** The `keepsight` program: its table of commands, and what an error becomes. Exit codes: 0 done, 1 our fault, 2 the user's, 130/143 interrupted. */
-import { Command, CommanderError } from "commander";
-import { addBackbone } from "./commands/backbone.ts";
-import { addCompare } from "./commands/compare.ts";
-import { addData } from "./commands/data.ts";
-import { addDoctor } from "./commands/doctor.ts";
-import { addEvaluate } from "./commands/evaluate.ts";
-import { addExport } from "./commands/export.ts";
+/** The `keepsight` program: runs a command (commands/index.ts), and says what an error becomes. Exit codes: 0 done, 1 our fault, 2 the user's, 130/143 interrupted. */
+import { type Command, CommanderError } from "commander";
+import { createProgram } from "./commands/index.ts";
 import { StoppedBySignal } from "./commands/interrupt.ts";
-import { addLearn } from "./commands/learn.ts";
-import { addPredict } from "./commands/predict.ts";
-import { addQualify } from "./commands/qualify.ts";
-import { addReport } from "./commands/report.ts";
-import { addServe } from "./commands/serve.ts";
-import { addSweep } from "./commands/sweep.ts";
-import { addTrain } from "./commands/train.ts";
-import { addWorker } from "./commands/worker.ts";
 import { fail, KeepsightError } from "./errors.ts";
-import { version } from "./version.ts";
-
-const commands = [
-	addTrain,
-	addEvaluate,
-	addLearn,
-	addPredict,
-	addQualify,
-	addServe,
-	addReport,
-	addExport,
-	addCompare,
-	addSweep,
-	addWorker,
-	addBackbone,
-	addData,
-	addDoctor,
-];
-
-function createProgram(): Command {
-	const program = new Command("keepsight")
-		.description(
-			"Visual anomaly detection that learns one product after another and does not forget the earlier ones.",
-		)
-		.version(version)
-		.configureHelp({ showGlobalOptions: true })
-		.configureOutput({ outputError: () => undefined }) // printed by `report`, in our words
-		.exitOverride();
-	for (const add of commands) add(program);
-	return program;
-}
 
 /** `--mem_dir` and `--mem-dir` are one flag, for every flag; values stay as they are. */
 function normalised(args: readonly string[]): string[] {

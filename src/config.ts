@@ -232,7 +232,13 @@ const optimizer = z
 				"adam and adamw, and what muon leaves to adamw; the first is the momentum of muon's matrices too",
 			),
 		eps: z.number().positive().default(1e-8).describe("adam and adamw"),
-		weightDecay: z.number().min(0).default(0),
+		weightDecay: z
+			.number()
+			.min(0)
+			.default(0)
+			.describe(
+				"adamw and muon take lr * weight_decay of every weight off it a step, adam and sgd add weight_decay * weight to its gradient; 0: none",
+			),
 		momentum: rate().default(0).describe("sgd"),
 	})
 	.refine((o) => o.momentum === 0 || o.name === "sgd", {
@@ -339,7 +345,7 @@ const fields = z.strictObject({
 		roi: z
 			.array(
 				z.strictObject({
-					category: z.string().min(1),
+					category: z.string().min(1).describe('such as "mvtec/bottle"'),
 					mask: z.string().min(1).describe("a picture, white where to look"),
 				}),
 			)
@@ -360,13 +366,21 @@ const fields = z.strictObject({
 		.transform((size): [number, number] =>
 			typeof size === "number" ? [size, size] : size,
 		)
-		.default([224, 224])
+		.prefault(224)
 		.describe("pixels; the whole image is resized to it, without a crop"),
-	backbone: backbone.prefault({ name: DEFAULT_BACKBONE }),
+	backbone: backbone
+		.prefault({ name: DEFAULT_BACKBONE })
+		.describe("the pretrained network (docs/backbones.md)"),
 	trainable: z
-		.union([z.strictObject({ last: count() }), z.enum(["all", "none"])], {
-			error: "expected { last: k }, all or none",
-		})
+		.union(
+			[
+				z.strictObject({ last: count().describe("k") }),
+				z.enum(["all", "none"]),
+			],
+			{
+				error: "expected { last: k }, all or none",
+			},
+		)
 		.default({ last: 3 })
 		.describe(
 			"the last k blocks with a copy of the final norm and the pretext head; all; or none: nothing trains, the strategy is ignored",
@@ -376,8 +390,12 @@ const fields = z.strictObject({
 			.enum(["shared", "firstTask"])
 			.default("shared")
 			.describe("firstTask: the head trains on the first task only"),
-	}) as z.ZodType<RunConfig["pretext"]>,
-	strategy: entryOf(strategies),
+	}).describe(
+		"what the network is trained on: telling normal views from views with a drawn-in anomaly",
+	) as z.ZodType<RunConfig["pretext"]>,
+	strategy: entryOf(strategies).describe(
+		"what keeps earlier tasks while the next one trains",
+	),
 	memory: memory.describe("what is kept of each task"),
 	train: z
 		.strictObject({
@@ -486,7 +504,13 @@ const fields = z.strictObject({
 		})
 		.prefault({})
 		.describe("what `keepsight sweep` runs; `train` does not read it"),
-	seed: z.int().min(0).default(42),
+	seed: z
+		.int()
+		.min(0)
+		.default(42)
+		.describe(
+			"of first weights, order of images, views and every other draw; the same seed gives the same bytes",
+		),
 	tracking: z
 		.strictObject({
 			mlflow: z
@@ -496,7 +520,7 @@ const fields = z.strictObject({
 				})
 				.transform((url) => url.replace(/\/+$/, ""))
 				.nullable()
-				.default(null)
+				.prefault(null)
 				.describe(
 					"address of an MLflow server that is told how the run goes, such as http://127.0.0.1:5000; null: none",
 				),

@@ -42,6 +42,7 @@ const memDir = ["--mem-dir <dir>", "the run folder (also --mem_dir)"] as const;
 export function addLearn(program: Command): void {
 	const learn = program
 		.command("learn")
+		.usage("--mem_dir DIR --task NAME --data DIR [flags]")
 		.description(
 			"learn one more product from a folder of good images; nothing of the others changes",
 		)
@@ -74,6 +75,7 @@ export function addLearn(program: Command): void {
 	withProgressFlags(
 		program
 			.command("forget")
+			.usage("--mem_dir DIR --task NAME [flags]")
 			.description("drop one product; the others stay as they are")
 			.requiredOption(...memDir)
 			.requiredOption("--task <name>", "the product's name"),
@@ -84,6 +86,7 @@ export function addLearn(program: Command): void {
 	withProgressFlags(
 		program
 			.command("rollback")
+			.usage("--mem_dir DIR [--to VERSION] [flags]")
 			.description(
 				"return to an earlier version of the memory; this can be undone",
 			)
@@ -100,6 +103,7 @@ export function addLearn(program: Command): void {
 	withProgressFlags(
 		program
 			.command("threshold")
+			.usage("--mem_dir DIR --task NAME --score NUMBER | --reset")
 			.description("set the score from which a product's images are rejected")
 			.requiredOption(...memDir)
 			.requiredOption("--task <name>", "the product's name")
@@ -109,6 +113,7 @@ export function addLearn(program: Command): void {
 
 	program
 		.command("tasks")
+		.usage("--mem_dir DIR [--json]")
 		.description("the products that are known, and the versions that are kept")
 		.requiredOption(...memDir)
 		.option("--json", "as JSON")
