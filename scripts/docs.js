@@ -16,6 +16,7 @@ const pages = {
 		(await import("./docs/commands.js")).commandsPage(),
 	"configuration.md": async () =>
 		(await import("./docs/configuration.js")).configurationPage(),
+	"http.md": async () => (await import("./docs/http.js")).httpPage(),
 };
 
 for (const [name, write] of Object.entries(pages)) {

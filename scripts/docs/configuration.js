@@ -1,6 +1,7 @@
 /** docs/configuration.md: every key of a configuration, from the schema that holds it. */
 import { configJsonSchema } from "../../dist/config.js";
 import { code, generated, page, prose, sentence, table } from "./markdown.js";
+import { entriesOf, takes, yaml } from "./takes.js";
 
 const intro = `# Configuration
 
@@ -33,9 +34,6 @@ What decides results is in the file alone. These say where things are, and hold 
 | \`AWS_REGION\`, \`AWS_ENDPOINT_URL_S3\` and the other variables of AWS's SDK | for \`--store s3://...\` ([sweep](sweep.md)) |
 | \`NO_COLOR\` | no colours, as \`--no-color\` |`;
 
-/** An integer without a bound of its own has that of JavaScript. */
-const bounded = (n) => n !== undefined && Math.abs(n) < Number.MAX_SAFE_INTEGER;
-
 export function configurationPage() {
 	const { properties, required } = configJsonSchema();
 	const keys = Object.keys(properties);
@@ -55,9 +53,6 @@ export function configurationPage() {
 
 /** What has a section of its own. */
 const isGroup = (node) => entriesOf(node) !== undefined || node.properties;
-
-/** Those of a registry: { name, ...options } each. */
-const entriesOf = (node) => node.oneOf ?? node.items?.oneOf;
 
 const pick = (object, keys) =>
 	Object.fromEntries(keys.map((key) => [key, object[key]]));
@@ -159,69 +154,4 @@ const objectOf = (node) =>
 function described({ description }, where) {
 	if (!description) throw new Error(`${where} has no description (.describe)`);
 	return description;
-}
-
-/** What a key takes, in words: `number, above 0`. */
-function takes(node) {
-	if (node.const !== undefined) return code(yaml(node.const));
-	if (node.enum) return node.enum.map((value) => code(value)).join(", ");
-	const among = node.anyOf ?? node.oneOf;
-	if (among)
-		return entriesOf(node) && node.oneOf?.[0]?.properties?.name
-			? "see there"
-			: [...new Set(among.map(takes))].join(", or ");
-	if (Array.isArray(node.type)) return node.type.map(wordFor).join(" or ");
-	if (node.prefixItems) return `[${node.prefixItems.map(takes).join(", ")}]`;
-	if (node.type === "array")
-		return `${node.minItems > 0 ? "non-empty " : ""}list of ${plural(node.items)}`;
-	if (node.type === "object")
-		return node.properties
-			? `{ ${Object.keys(node.properties).join(", ")} }`
-			: `keys with ${takes(node.additionalProperties)} each`;
-	return `${wordFor(node.type)}${limits(node)}`;
-}
-
-const plural = (items) =>
-	items === undefined || Object.keys(items).length === 0
-		? "values"
-		: items.oneOf?.[0]?.properties?.name
-			? "entries"
-			: items.properties
-				? takes(items)
-				: items.anyOf
-					? `(${takes(items)})`
-					: takes(items);
-
-const wordFor = (type) =>
-	({
-		integer: "whole number",
-		boolean: "`true` or `false`",
-		string: "text",
-		null: "`null`",
-		undefined: "any value",
-	})[type] ?? type;
-
-function limits(node) {
-	const least = bounded(node.minimum)
-		? ` from ${node.minimum}`
-		: bounded(node.exclusiveMinimum)
-			? ` above ${node.exclusiveMinimum}`
-			: "";
-	const most = bounded(node.maximum)
-		? ` to ${node.maximum}`
-		: bounded(node.exclusiveMaximum)
-			? `${least && ","} below ${node.exclusiveMaximum}`
-			: "";
-	const length = node.maxLength ? `, at most ${node.maxLength} characters` : "";
-	return `${least}${most}${length}`;
-}
-
-/** A value as the file would have it, on one line. */
-function yaml(value) {
-	if (Array.isArray(value)) return `[${value.map(yaml).join(", ")}]`;
-	if (typeof value === "object" && value !== null) {
-		const pairs = Object.entries(value).map(([k, v]) => `${k}: ${yaml(v)}`);
-		return pairs.length === 0 ? "{}" : `{ ${pairs.join(", ")} }`;
-	}
-	return String(value);
 }
