@@ -17,6 +17,7 @@ const pages = {
 	"configuration.md": async () =>
 		(await import("./docs/configuration.js")).configurationPage(),
 	"http.md": async () => (await import("./docs/http.js")).httpPage(),
+	"api.md": async () => (await import("./docs/api.js")).apiPage(),
 };
 
 for (const [name, write] of Object.entries(pages)) {

@@ -125,6 +125,7 @@ export interface GridPoint {
 	readonly config: RunConfig;
 }
 
+/** What a configuration file says, with its defaults: one run, and the studies around it. */
 export interface LoadedConfig {
 	readonly config: RunConfig;
 	readonly compare: CompareConfig;

@@ -20,6 +20,7 @@ import type { PredictJob } from "./predict.ts";
 import type { QualifyJob } from "./qualify/qualify.ts";
 import type { TrainJob, trainAll } from "./train.ts";
 
+/** What a process of its own can do; `kind` says which. */
 export type Job =
 	| (TrainJob & { readonly kind: "train" })
 	| CellsJob
@@ -39,6 +40,7 @@ export interface CellsJob {
 	readonly processes: number;
 }
 
+/** What each kind of job ends with. */
 export interface JobResult {
 	/** The object of metrics.json. */
 	readonly results: object;
@@ -72,6 +74,7 @@ export type FromChild =
 			readonly stack: string | null;
 	  };
 
+/** How a job is started and heard. */
 export interface LaunchOptions {
 	readonly onEvent?: (event: RunEvent) => void;
 	/** Aborting asks the child to finish its step and stop; the promise then rejects with `Interrupted`. */

@@ -584,6 +584,7 @@ function stageName(after: number): string {
 
 // ---- score files: CSV by RFC 4180, one row a test image ----
 
+/** A row of a score file: one test image. */
 export interface ScoreRow {
 	/** Relative to the data root. */
 	readonly path: string;

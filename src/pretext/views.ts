@@ -8,6 +8,7 @@ import type { Image } from "../data/task.ts";
 import type { Random } from "../random.ts";
 import { colorJitter, rotate } from "./transforms.ts";
 
+/** Options of every pretext task whose views are jittered and turned. */
 export const viewOptions = {
 	jitter: z
 		.number()
