@@ -561,7 +561,10 @@ const schema = fields.refine(
 	},
 );
 
-/** The configuration of a file with its --set and --grid values applied. */
+/**
+ * The configuration of a file with its --set and --grid values applied. Throws CONFIG_FILE, CONFIG_SYNTAX, CONFIG_KEY, CONFIG_VALUE,
+ * CONFIG_MISSING, UNKNOWN_NAME or SET_SYNTAX.
+ */
 export async function loadConfig(
 	file: string,
 	sets: readonly string[] = [],

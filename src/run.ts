@@ -111,7 +111,10 @@ export interface OpenOptions {
 	readonly notice?: (text: string) => void;
 }
 
-/** Opens a run folder. All modes but "read" hold its lock until `close`. */
+/**
+ * Opens a run folder. All modes but "read" hold its lock until `close`. Throws RUN_EXISTS, RUN_MISSING, RUN_FOREIGN, RUN_DIFFERS, LOCKED, DAMAGED or
+ * FORMAT_VERSION.
+ */
 export function openRun(
 	dir: string,
 	mode: "update" | "read",
