@@ -28,6 +28,7 @@ import type { Prediction } from "../src/events.ts";
 import { modelOf } from "../src/export/graph.ts";
 import { Knowledge } from "../src/knowledge.ts";
 import { openRun } from "../src/run.ts";
+import { differences } from "./documented.ts";
 import { keepsight } from "./program.ts";
 
 /** Of tests that start the program several times. */
@@ -270,6 +271,7 @@ describe("export", { timeout: PATIENCE_MS }, () => {
 			join(pictures, "stripes.png"),
 			"--quiet",
 		);
+		expect(differences(manifestOf(dir), "## Exports")).toEqual([]);
 		const { products, golden } = manifestOf(dir);
 		expect(products.map(({ id }) => id)).toEqual([task]);
 		expect(golden[0]).toMatchObject({ task, verdict: "defect" });
