@@ -1,6 +1,6 @@
 /**
  * npm run docs: writes the pages of docs/ that are taken from the program: commands, configuration, HTTP API, library API.
- * `npm run docs -- --check` only says which of them are stale, and exits with 1 then.
+ * `npm run docs -- --check` only says which of them are stale, and exits with 1 then. `npm run docs -- --pictures` also draws docs/pictures/.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -35,6 +35,9 @@ for (const [name, write] of Object.entries(pages)) {
 		console.log(`docs/${name}: written`);
 	}
 }
+
+if (process.argv.includes("--pictures"))
+	await (await import("./docs/pictures.js")).drawPictures();
 
 /** As Biome would have it, which is what `npm run check` asks of every page. */
 function formatted(text, name) {
