@@ -1,6 +1,6 @@
 /** The pages of docs/ that are taken from the program say what the program says. */
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 
 describe("docs/", () => {
@@ -28,5 +28,28 @@ describe("docs/", () => {
 		expect(
 			[...new Set(read)].filter((name) => !page.includes(`\`${name}\``)),
 		).toEqual([]);
+	});
+
+	it("README.md leads to every page, decisions/README.md to every decision", () => {
+		for (const folder of ["docs", "docs/decisions"]) {
+			const index = readFileSync(`${folder}/README.md`, "utf8");
+			const missing = readdirSync(folder).filter(
+				(name) =>
+					name.endsWith(".md") &&
+					name !== "README.md" &&
+					!index.includes(`](${name})`),
+			);
+			expect(missing, folder).toEqual([]);
+		}
+	});
+
+	it("the tests that security.md names are there", () => {
+		const named = [
+			...readFileSync("docs/security.md", "utf8").matchAll(
+				/`(test\/[\w/]+\.test\.ts)`/g,
+			),
+		].map(([, path]) => path as string);
+		expect(named.length).toBeGreaterThan(10);
+		expect(named.filter((path) => !existsSync(path))).toEqual([]);
 	});
 });

@@ -20,12 +20,11 @@ const cell = (text) =>
 		.replaceAll("|", "\\|")
 		.replaceAll(/\s*\n\s*/g, " ");
 
-/** Text of the program as Markdown: what has a meaning there has none here, but for `code`. */
+/** Text of the program as Markdown: what has a meaning there has none here, but for `code`; pages that are named are linked. */
 export const prose = (text) =>
-	text.replaceAll(
-		/(`[^`]*`)|([<*_[\]])/g,
-		(_, code, sign) => code ?? `\\${sign}`,
-	);
+	text
+		.replaceAll(/(`[^`]*`)|([<*_[\]])/g, (_, code, sign) => code ?? `\\${sign}`)
+		.replaceAll(/\bdocs\/([\w-]+)\.md/g, "[$1]($1.md)");
 
 /** A description as a sentence. */
 export const sentence = (text) =>
