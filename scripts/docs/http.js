@@ -207,7 +207,7 @@ function rowsOf({ properties = {}, required = [] }, prefix, nameOf) {
 	});
 }
 
-const withoutDescription = ({ description: _, ...rest }) => rest;
+const withoutDescription = ({ description: _description, ...rest }) => rest;
 
 function about(schema, text = schema.description) {
 	if (!text) throw new Error(`no .describe: ${JSON.stringify(schema)}`);
