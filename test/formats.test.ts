@@ -5,6 +5,12 @@ import { join } from "node:path";
 import Database from "libsql";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseConfig, type RunConfig, runDir } from "../src/config.ts";
+import {
+	definitionOf,
+	type MetricDefinition,
+	metrics,
+	pixelMetrics,
+} from "../src/metrics/index.ts";
 import { readSafetensorsFile } from "../src/models/safetensors.ts";
 import { lockFolder } from "../src/storage.ts";
 import { History } from "../src/server/history.ts";
@@ -71,6 +77,29 @@ it("run.json, metrics.json and memory/manifest.json", () => {
 		expectJson(join(dir, "metrics.json"), "### metrics.json");
 		expectJson(join(dir, "memory/manifest.json"), "### manifest.json");
 	}
+});
+
+it("metrics, by their names, titles and what guessing gives", () => {
+	const told = tableOf("### Metrics").map(
+		({ cells: [name, title, , chance] }) => ({
+			name: plain(name as string),
+			title,
+			chance: chance === "-" ? null : Number(chance),
+		}),
+	);
+	const names = [
+		...Object.keys({ ...metrics, ...pixelMetrics }),
+		"imageAurocPooled",
+	];
+	expect(told).toEqual(
+		names.map((name) => {
+			const { title, chance } = definitionOf(name) as MetricDefinition;
+			return { name, title, chance };
+		}),
+	);
+	expect(names.every((name) => definitionOf(name)?.better === "higher")).toBe(
+		true,
+	);
 });
 
 it("score files and metrics.csv", () => {
