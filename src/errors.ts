@@ -53,6 +53,25 @@ const reasons: Readonly<Record<string, string>> = {
 	ERR_FS_FILE_TOO_LARGE: "the file is larger than 2 GiB. Use a smaller one",
 };
 
+/** Of these a user may have some of his own (plugins.ts). */
+const pluggable: readonly string[] = [
+	"strategy",
+	"pretext",
+	"pretext task",
+	"memory",
+	"reader",
+];
+
+/** What to do where Node.js cannot import a plugin, by the code of its error. */
+const pluginHints: Readonly<Record<string, string>> = {
+	ERR_MODULE_NOT_FOUND:
+		"Install what it imports in its project, Keepsight too: npm install keepsight",
+	ERR_PACKAGE_PATH_NOT_EXPORTED:
+		'Import from "keepsight" itself; its inner files are not for others',
+	ERR_UNKNOWN_FILE_EXTENSION:
+		"Node.js reads TypeScript from 22.18 on: use that, or compile the file to JavaScript",
+};
+
 /** One line an error: what is wrong, where, and what to do. Keep the lines of one area together. */
 const wording = {
 	// configuration and names
@@ -63,8 +82,22 @@ const wording = {
 		known: readonly string[];
 	}) => {
 		const near = nearest(e.name, e.known);
-		return `Unknown ${e.kind} "${e.name}" at ${e.where}.${near ? ` Did you mean "${near}"?` : ""} Use one of: ${e.known.join(", ")}.`;
+		return `Unknown ${e.kind} "${e.name}" at ${e.where}.${near ? ` Did you mean "${near}"?` : ""} Use one of: ${e.known.join(", ")}.${pluggable.includes(e.kind) ? " One of your own comes with --plugin FILE." : ""}`;
 	},
+	// plugins
+	PLUGIN_UNREADABLE: (e: { file: string; reason: string; code?: string }) =>
+		`Cannot load the plugin ${e.file}: ${e.reason.replace(/\.$/, "")}. ${pluginHints[e.code ?? ""] ?? "Give --plugin an ES module that Node.js can import"}.`,
+	PLUGIN_INVALID: (e: { file: string; problem: string }) =>
+		`The plugin ${e.file} cannot be used: ${e.problem}. It is to export default definePlugin({ strategies, pretexts, memories, readers }), those it has, each an object of definitions by name.`,
+	PLUGIN_CLASH: (e: {
+		file: string;
+		kind: string;
+		name: string;
+		other: string | null;
+	}) =>
+		`The plugin ${e.file} adds the ${e.kind} "${e.name}", and ${e.other === null ? "Keepsight has one of that name" : `${e.other} has added one of that name already`}. Give it another name.`,
+	PLUGIN_CHANGED: (e: { file: string }) =>
+		`The plugin ${e.file} is no longer what it was when this command began, and half of a run would be of either. Start the command again.`,
 	// configuration file and command line
 	CONFIG_FILE: (e: { file: string; reason: string }) =>
 		`Cannot read the configuration ${e.file}: ${e.reason}. Give --config an existing YAML file, such as configs/demo.yaml.`,

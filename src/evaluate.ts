@@ -22,7 +22,13 @@ import {
 	metricsCsv,
 	type Results,
 } from "./metrics/results.ts";
-import { metricRow, openRun, type Run, type ScoreRow } from "./run.ts";
+import {
+	checkReaders,
+	metricRow,
+	openRun,
+	type Run,
+	type ScoreRow,
+} from "./run.ts";
 import type { Measured } from "./metrics/measured.ts";
 import { Localiser, type ScoredCategory } from "./localise.ts";
 import { type Seen, visualise, writeMaps } from "./visualise.ts";
@@ -560,6 +566,7 @@ export async function evaluateRun(
 		if (run.memory.version === 0)
 			throw fail("NOTHING_LEARNT", { dir: job.memDir });
 		const config = run.record.config as StoredConfig;
+		checkReaders(job.memDir);
 		const knowledge = Knowledge.load(run.memory, config.threads);
 		const tasks = await testTasksOf(run, knowledge, job);
 		if (job.maps !== undefined) checkMaps(job.maps, tasks, knowledge);

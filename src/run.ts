@@ -14,7 +14,9 @@ import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { basename, join } from "node:path";
 import { csvNumber, csvPlain, csvText, parseCsv } from "./csv.ts";
-import { fail, KeepsightError } from "./errors.ts";
+import { readers } from "./data/index.ts";
+import type { DatasetReader } from "./data/task.ts";
+import { fail, KeepsightError, registered } from "./errors.ts";
 import type { ScoreRow as MetricRow } from "./metrics/index.ts";
 import {
 	append,
@@ -82,6 +84,8 @@ export interface RunStart {
 	readonly machine: Machine;
 	/** Task ids in the order they are learnt. */
 	readonly order: readonly string[];
+	/** "strategy l2" -> hash of the plugin's file it came from (plugins.ts); a run of an earlier version has none. */
+	readonly plugins?: Readonly<Record<string, string>>;
 	/** Task id -> fingerprint of the images it is learnt from; a run of an earlier version, and one of `learn`, has none. */
 	readonly images?: Readonly<Record<string, string>>;
 }
@@ -201,6 +205,20 @@ export const shippedFile = (dir: string): string => join(dir, names.mlflow);
 /** Whether the folder holds a run of any format version. */
 export const holdsRun = (dir: string): boolean =>
 	existsSync(join(dir, names.run));
+
+/** Refuses where the images of a run were read by a plugin's reader that is not there now: others would find other images, or none. */
+export function checkReaders(dir: string): void {
+	for (const entry of Object.keys(existingRecord(dir).plugins ?? {})) {
+		const [kind, name = ""] = entry.split(" ");
+		if (kind === "reader")
+			registered(
+				readers as Record<string, DatasetReader>,
+				name,
+				kind,
+				`plugins in ${join(dir, names.run)}`,
+			);
+	}
+}
 
 /** An open run folder. What it writes is on the disk, whole, when the call returns. */
 export class Run {
@@ -451,11 +469,19 @@ function continued(
 	force: boolean,
 ): RunRecord {
 	const finished = earlier.tasks.every((t) => t.state === "learnt");
-	const compared = ({ config, seed, order, versions, images }: RunStart) => ({
+	const compared = ({
+		config,
+		seed,
+		order,
+		versions,
+		images,
+		plugins = {},
+	}: RunStart) => ({
 		...config,
 		tracking: undefined, // who is told of a run changes nothing in it
 		seed,
 		order,
+		plugins,
 		...(finished
 			? {}
 			: {

@@ -8,8 +8,8 @@ import { openRun } from "./run.ts";
 /** Which version of which memory scores. */
 export interface ScorerJob {
 	readonly memDir: string;
-	/** Of memory/; the present one or one that is kept. */
-	readonly version: number;
+	/** Of memory/; the present one (also where it is left out) or one that is kept. */
+	readonly version?: number;
 }
 
 /** A picture to be scored. */
@@ -69,7 +69,7 @@ export interface RunningScorer extends Scorer {
 	close(): void;
 }
 
-export type StartScorer = (job: ScorerJob) => Promise<RunningScorer>;
+export type StartScorer = (job: Required<ScorerJob>) => Promise<RunningScorer>;
 
 /** The first picture takes several times as long as the others, so it is none of a client's. */
 async function warmUp(predictor: Predictor): Promise<void> {
@@ -86,11 +86,9 @@ async function warmUp(predictor: Predictor): Promise<void> {
 	}
 }
 
-export async function openScorer({
-	memDir,
-	version,
-}: ScorerJob): Promise<Scorer> {
-	const { memory, record } = openRun(memDir, "read");
+export async function openScorer(job: ScorerJob): Promise<Scorer> {
+	const { memory, record } = openRun(job.memDir, "read");
+	const { version = memory.version } = job;
 	const { threads } = record.config as { readonly threads: number };
 	const predictor = new Predictor(
 		memory.version === version ? memory : memory.at(version),

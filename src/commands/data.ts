@@ -14,6 +14,7 @@ import {
 	configOf,
 	wholeNumber,
 	withConfigFlags,
+	withPlugins,
 } from "./flags.ts";
 import { createProgress } from "./progress.ts";
 
@@ -21,12 +22,14 @@ export function addData(program: Command): void {
 	const data = program
 		.command("data")
 		.description("check, draw and look at data");
-	data
-		.command("check")
-		.usage("DIR [--json]")
-		.description(
-			"look at every image and mask of a data root, data set, category or folder, and say what to mend; exit code 2 if there are errors",
-		)
+	withPlugins(
+		data
+			.command("check")
+			.usage("DIR [--json]")
+			.description(
+				"look at every image and mask of a data root, data set, category or folder, and say what to mend; exit code 2 if there are errors",
+			),
+	)
 		.argument("<dir>", "a data root, data set, category or folder of pictures")
 		.option("--json", "print the report as JSON")
 		.action(check);

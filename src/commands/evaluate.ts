@@ -15,6 +15,7 @@ import {
 	type DeviceFlags,
 	type ProgressFlags,
 	withDeviceFlag,
+	withPlugins,
 	withProgressFlags,
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
@@ -65,6 +66,7 @@ export function addEvaluate(program: Command): void {
 			"--maps <dir>",
 			"write every anomaly map as 32-bit TIFF, <dir>/<dataset>/<category>/test/<type>/<stem>.tiff, and over its picture as PNG; with --scores: read such maps, masks from --data_root",
 		);
+	withPlugins(command);
 	withDeviceFlag(command, "keepsight eval");
 	withProgressFlags(command).action(evaluate);
 }

@@ -16,6 +16,7 @@ import {
 	wholeNumber,
 	withConfigFlags,
 	withDeviceFlag,
+	withPlugins,
 	withProgressFlags,
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
@@ -72,7 +73,8 @@ export function addLearn(program: Command): void {
 	withDeviceFlag(learn, "keepsight learn");
 	withProgressFlags(learn).action(learnProduct);
 
-	withProgressFlags(
+	const change = (command: Command) => withProgressFlags(withPlugins(command));
+	change(
 		program
 			.command("forget")
 			.usage("--mem_dir DIR --task NAME [flags]")
@@ -83,7 +85,7 @@ export function addLearn(program: Command): void {
 		changed({ kind: "forget", task }, flags),
 	);
 
-	withProgressFlags(
+	change(
 		program
 			.command("rollback")
 			.usage("--mem_dir DIR [--to VERSION] [flags]")
@@ -100,7 +102,7 @@ export function addLearn(program: Command): void {
 		changed({ kind: "rollback", to: to ?? null }, flags),
 	);
 
-	withProgressFlags(
+	change(
 		program
 			.command("threshold")
 			.usage("--mem_dir DIR --task NAME --score NUMBER | --reset")
@@ -111,10 +113,14 @@ export function addLearn(program: Command): void {
 			.option("--reset", "back to what the rate of false alarms says"),
 	).action(setThreshold);
 
-	program
-		.command("tasks")
-		.usage("--mem_dir DIR [--json]")
-		.description("the products that are known, and the versions that are kept")
+	withPlugins(
+		program
+			.command("tasks")
+			.usage("--mem_dir DIR [--json]")
+			.description(
+				"the products that are known, and the versions that are kept",
+			),
+	)
 		.requiredOption(...memDir)
 		.option("--json", "as JSON")
 		.action(listTasks);

@@ -16,6 +16,7 @@ import {
 	usualQueue,
 	wholeNumber,
 	withDeviceFlag,
+	withPlugins,
 	withProgressFlags,
 	withQueueFlags,
 } from "./flags.ts";
@@ -73,6 +74,7 @@ export function addPredict(program: Command): void {
 		`with --redis: pictures that a worker takes at a time (default: ${SHARD})`,
 		wholeNumber(1, called),
 	);
+	withPlugins(command);
 	withDeviceFlag(command, called);
 	withProgressFlags(command).action(predict);
 }

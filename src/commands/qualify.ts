@@ -11,6 +11,7 @@ import {
 	type DeviceFlags,
 	type ProgressFlags,
 	withDeviceFlag,
+	withPlugins,
 	withProgressFlags,
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
@@ -84,6 +85,7 @@ export function addQualify(program: Command): void {
 			numberOf(Number.MIN_VALUE, Number.MAX_VALUE),
 		)
 		.option("--out <html>", "also write all of it as one page");
+	withPlugins(command);
 	withDeviceFlag(command, called);
 	withProgressFlags(command).action(run);
 }

@@ -17,6 +17,7 @@ import {
 	type DeviceFlags,
 	wholeNumber,
 	withDeviceFlag,
+	withPlugins,
 } from "./flags.ts";
 
 const called = "keepsight serve";
@@ -99,6 +100,7 @@ export function addServe(program: Command): void {
 			"a folder of run folders, whose results the dashboard shows too",
 		)
 		.option("--quiet", "errors only");
+	withPlugins(command);
 	withDeviceFlag(command, called).action(start);
 }
 

@@ -14,6 +14,7 @@ import {
 	usualQueue,
 	wholeNumber,
 	withDeviceFlag,
+	withPlugins,
 	withQueueFlags,
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
@@ -71,6 +72,7 @@ export function addWorker(program: Command): void {
 		)
 		.option("--quiet", "errors only")
 		.option("--no-color", "no colours (also: environment variable NO_COLOR)");
+	withPlugins(command);
 	withDeviceFlag(command, called).action(start);
 }
 
