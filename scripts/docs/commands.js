@@ -1,6 +1,14 @@
 /** docs/commands.md: every command with its arguments, flags and their defaults, from the program itself. */
 import { createProgram } from "../../dist/commands/index.js";
-import { code, generated, page, prose, sentence, table } from "./markdown.js";
+import {
+	code,
+	generated,
+	page,
+	prose,
+	sentence,
+	table,
+	toHeading,
+} from "./markdown.js";
 
 const intro = `# Commands
 
@@ -24,9 +32,22 @@ export async function commandsPage() {
 	return page(
 		generated("the program"),
 		intro,
+		contents(program.commands),
 		exits,
 		program.commands.flatMap((command) => sections(command, "keepsight")),
 	);
+}
+
+/** A line a command that can be given. */
+function contents(commands) {
+	const all = (list, path) =>
+		list.flatMap((command) => {
+			const name = [...path, command.name()];
+			return command.commands.length > 0
+				? all(command.commands, name)
+				: [[toHeading(name.join(" ")), prose(command.description())]];
+		});
+	return table(["command", "does"], all(commands, []));
 }
 
 function sections(command, parent) {

@@ -4,7 +4,15 @@ import { join } from "node:path";
 import { createApp } from "../../dist/server/app.js";
 import { bodyLimit, statuses } from "../../dist/server/problem.js";
 import { root } from "../project.js";
-import { code, generated, page, prose, sentence, table } from "./markdown.js";
+import {
+	code,
+	generated,
+	page,
+	prose,
+	sentence,
+	table,
+	toHeading,
+} from "./markdown.js";
 import { takes } from "./takes.js";
 
 const intro = `# HTTP API
@@ -80,6 +88,15 @@ export async function httpPage() {
 	return page(
 		generated("openapi.json"),
 		intro,
+		table(
+			["address", "does"],
+			Object.entries(api.paths).flatMap(([path, methods]) =>
+				Object.entries(methods).map(([method, { summary }]) => [
+					toHeading(headingOf(method, path)),
+					prose(summary),
+				]),
+			),
+		),
 		Object.entries(api.paths).flatMap(([path, methods]) =>
 			Object.entries(methods).map(([method, route]) =>
 				routeSection(method, path, route, nameOf),
@@ -110,11 +127,13 @@ const events = `## Events
 | \`job\` | a [Job](#job) |
 | \`version\` | \`{ active, waiting }\`: the version that answers from now on, and the one that waits to be activated; \`null\`: none |`;
 
+const headingOf = (method, path) => `${method.toUpperCase()} ${path}`;
+
 function routeSection(method, path, route, nameOf) {
 	const { summary, description, parameters = [], requestBody } = route;
 	const body = requestBody && bodyText(requestBody, nameOf);
 	return [
-		`## ${method.toUpperCase()} ${path}`,
+		`## ${headingOf(method, path)}`,
 		[sentence(summary), description && sentence(description)]
 			.filter(Boolean)
 			.join(" "),

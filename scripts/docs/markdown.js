@@ -32,6 +32,13 @@ export const sentence = (text) =>
 
 export const code = (text) => `\`${text}\``;
 
+/** A link to a heading of the same page, by GitHub's rules. */
+export const toHeading = (heading) =>
+	`[${heading}](#${heading
+		.toLowerCase()
+		.replaceAll(/[^\w\- ]/g, "")
+		.replaceAll(" ", "-")})`;
+
 /** Parts with an empty line between them. */
 export const page = (...parts) =>
 	`${parts.flat(Infinity).filter(Boolean).join("\n\n")}\n`;

@@ -410,12 +410,7 @@ export const jobParams = z.strictObject({
 		.describe("as it was given when the job was opened"),
 });
 export const jobImageParams = jobParams.extend({
-	n: z.coerce
-		.number()
-		.int()
-		.min(0)
-		.max(9999)
-		.describe("the picture's number; once more: it is replaced"),
+	n: z.coerce.number().int().min(0).max(9999).describe("the picture's number"),
 });
 export const taskParams = z.strictObject({ name: taskName });
 
