@@ -77,7 +77,7 @@ function section({ name, local, from, above }) {
 	return [
 		`### ${name}`,
 		doc,
-		`\`\`\`typescript\n${found.map((one) => one.text).join("\n")}\n\`\`\``,
+		`<!-- not run: a declaration -->\n\`\`\`typescript\n${found.map((one) => one.text).join("\n")}\n\`\`\``,
 		local === name ? code(source) : `${code(source)}, there ${code(local)}`,
 	];
 }
