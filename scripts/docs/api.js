@@ -133,7 +133,7 @@ function docOf(value) {
 	return lines
 		.join("\n")
 		.trim()
-		.replaceAll(/(`[^`]*`)|([<*_])/g, (_, kept, sign) => kept ?? `\\${sign}`)
+		.replaceAll(/(`[^`]*`)|([<*])/g, (_, kept, sign) => kept ?? `\\${sign}`)
 		.replaceAll(/\bdocs\/([\w-]+)\.md/g, "[$1]($1.md)")
 		.replaceAll(/\{@link (\w+)\}/g, "`$1`");
 }
