@@ -77,7 +77,7 @@ function section({ name, local, from, above }) {
 	return [
 		`### ${name}`,
 		doc,
-		`\`\`\`typescript\n${found.map((one) => one.text).join("\n")}\n\`\`\``,
+		`<!-- not run: a declaration -->\n\`\`\`typescript\n${found.map((one) => one.text).join("\n")}\n\`\`\``,
 		local === name ? code(source) : `${code(source)}, there ${code(local)}`,
 	];
 }
@@ -133,7 +133,7 @@ function docOf(value) {
 	return lines
 		.join("\n")
 		.trim()
-		.replaceAll(/(`[^`]*`)|([<*_])/g, (_, kept, sign) => kept ?? `\\${sign}`)
+		.replaceAll(/(`[^`]*`)|([<*])/g, (_, kept, sign) => kept ?? `\\${sign}`)
 		.replaceAll(/\bdocs\/([\w-]+)\.md/g, "[$1]($1.md)")
 		.replaceAll(/\{@link (\w+)\}/g, "`$1`");
 }

@@ -56,7 +56,7 @@ function sections(command, parent) {
 		return command.commands.flatMap((child) => sections(child, path));
 	return [
 		`## ${path.replace(/^keepsight /, "")}`,
-		`\`\`\`text\n${path} ${command.usage()}\n\`\`\``,
+		`<!-- not run: how it is called -->\n\`\`\`text\n${path} ${command.usage()}\n\`\`\``,
 		sentence(described(command.description(), path)),
 		table(
 			["argument", "is"],

@@ -23,7 +23,10 @@ const cell = (text) =>
 /** Text of the program as Markdown: what has a meaning there has none here, but for `code`; pages that are named are linked. */
 export const prose = (text) =>
 	text
-		.replaceAll(/(`[^`]*`)|([<*_[\]])/g, (_, code, sign) => code ?? `\\${sign}`)
+		.replaceAll(
+			/(`[^`]*`)|([<*[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))/g,
+			(_, code, sign) => code ?? `\\${sign}`,
+		)
 		.replaceAll(/\bdocs\/([\w-]+)\.md/g, "[$1]($1.md)");
 
 /** A description as a sentence. */
