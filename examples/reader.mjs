@@ -33,9 +33,8 @@ async function samples(
 		.filter(({ name }) => rows.get(name)?.[1] === use)
 		.map(({ name, path }) => {
 			const defect = rows.get(name)?.[2] || null;
-			const kind = /** @type {const} */ (
-				defect === null ? "good" : "structural"
-			);
+			/** @type {import("keepsight").Sample["kind"]} */
+			const kind = defect === null ? "good" : "structural";
 			return { ...sampleOf(`${id}/${name}`, path), defect, kind };
 		});
 }
