@@ -460,7 +460,8 @@ describe("forget and rollback", () => {
 
 it("killed at any moment, the memory is the old or the new one, and the next command goes on", async () => {
 	const times: number[] = [];
-	for (let wait = 150; wait < 60_000; wait = Math.round(wait * 1.35))
+	const factor = process.env.KEEPSIGHT_SOAK ? 1.2 : 1.5;
+	for (let wait = 200; wait < 60_000; wait = Math.round(wait * factor))
 		times.push(wait);
 	const dir = "killed";
 	await succeeded(learn(dir, "mvtec/a", "--config", frozen));
