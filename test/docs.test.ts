@@ -43,13 +43,20 @@ describe("docs/", () => {
 		}
 	});
 
-	it("the tests that security.md names are there", () => {
-		const named = [
-			...readFileSync("docs/security.md", "utf8").matchAll(
-				/`(test\/[\w/]+\.test\.ts)`/g,
-			),
-		].map(([, path]) => path as string);
-		expect(named.length).toBeGreaterThan(10);
-		expect(named.filter((path) => !existsSync(path))).toEqual([]);
+	it("source files that pages name are there", () => {
+		const pages = readdirSync("docs", { recursive: true, encoding: "utf8" })
+			.filter((name) => name.endsWith(".md"))
+			.map((name) => `docs/${name}`);
+		const missing = ["README.md", ...pages].flatMap((page) =>
+			[
+				...readFileSync(page, "utf8").matchAll(
+					/`((?:src|test|bench|scripts|configs|deploy|examples)\/[\w+./-]+\.(?:tsx?|m?js|py|yaml|json))`/g,
+				),
+			]
+				.filter(([, path]) => !existsSync(path as string))
+				.map(([, path]) => `${page}: ${path}`),
+		);
+		expect(missing).toEqual([]);
+		expect(pages.length).toBeGreaterThan(40);
 	});
 });
