@@ -125,6 +125,7 @@ export interface GridPoint {
 	readonly config: RunConfig;
 }
 
+/** What a configuration file says, with its defaults: one run, and the studies around it. */
 export interface LoadedConfig {
 	readonly config: RunConfig;
 	readonly compare: CompareConfig;
@@ -232,7 +233,13 @@ const optimizer = z
 				"adam and adamw, and what muon leaves to adamw; the first is the momentum of muon's matrices too",
 			),
 		eps: z.number().positive().default(1e-8).describe("adam and adamw"),
-		weightDecay: z.number().min(0).default(0),
+		weightDecay: z
+			.number()
+			.min(0)
+			.default(0)
+			.describe(
+				"adamw and muon take lr * weight_decay of every weight off it a step, adam and sgd add weight_decay * weight to its gradient; 0: none",
+			),
 		momentum: rate().default(0).describe("sgd"),
 	})
 	.refine((o) => o.momentum === 0 || o.name === "sgd", {
@@ -345,7 +352,7 @@ function schemaOf() {
 			roi: z
 				.array(
 					z.strictObject({
-						category: z.string().min(1),
+						category: z.string().min(1).describe('such as "mvtec/bottle"'),
 						mask: z.string().min(1).describe("a picture, white where to look"),
 					}),
 				)
@@ -366,13 +373,21 @@ function schemaOf() {
 			.transform((size): [number, number] =>
 				typeof size === "number" ? [size, size] : size,
 			)
-			.default([224, 224])
+			.prefault(224)
 			.describe("pixels; the whole image is resized to it, without a crop"),
-		backbone: backbone.prefault({ name: DEFAULT_BACKBONE }),
+		backbone: backbone
+			.prefault({ name: DEFAULT_BACKBONE })
+			.describe("the pretrained network (docs/backbones.md)"),
 		trainable: z
-			.union([z.strictObject({ last: count() }), z.enum(["all", "none"])], {
-				error: "expected { last: k }, all or none",
-			})
+			.union(
+				[
+					z.strictObject({ last: count().describe("k") }),
+					z.enum(["all", "none"]),
+				],
+				{
+					error: "expected { last: k }, all or none",
+				},
+			)
 			.default({ last: 3 })
 			.describe(
 				"the last k blocks with a copy of the final norm and the pretext head; all; or none: nothing trains, the strategy is ignored",
@@ -382,8 +397,12 @@ function schemaOf() {
 				.enum(["shared", "firstTask"])
 				.default("shared")
 				.describe("firstTask: the head trains on the first task only"),
-		}) as z.ZodType<RunConfig["pretext"]>,
-		strategy: entryOf(strategies),
+		}).describe(
+			"what the network is trained on: telling normal views from views with a drawn-in anomaly",
+		) as z.ZodType<RunConfig["pretext"]>,
+		strategy: entryOf(strategies).describe(
+			"what keeps earlier tasks while the next one trains",
+		),
 		memory: memory.describe("what is kept of each task"),
 		train: z
 			.strictObject({
@@ -492,7 +511,13 @@ function schemaOf() {
 			})
 			.prefault({})
 			.describe("what `keepsight sweep` runs; `train` does not read it"),
-		seed: z.int().min(0).default(42),
+		seed: z
+			.int()
+			.min(0)
+			.default(42)
+			.describe(
+				"of first weights, order of images, views and every other draw; the same seed gives the same bytes",
+			),
 		tracking: z
 			.strictObject({
 				mlflow: z
@@ -502,7 +527,7 @@ function schemaOf() {
 					})
 					.transform((url) => url.replace(/\/+$/, ""))
 					.nullable()
-					.default(null)
+					.prefault(null)
 					.describe(
 						"address of an MLflow server that is told how the run goes, such as http://127.0.0.1:5000; null: none",
 					),
@@ -558,7 +583,10 @@ let made: {
 	readonly schema: ReturnType<typeof schemaOf>;
 } | null = null;
 
-/** The configuration of a file with its --set and --grid values applied. */
+/**
+ * The configuration of a file with its --set and --grid values applied. Throws CONFIG_FILE, CONFIG_SYNTAX, CONFIG_KEY, CONFIG_VALUE,
+ * CONFIG_MISSING, UNKNOWN_NAME or SET_SYNTAX.
+ */
 export async function loadConfig(
 	file: string,
 	sets: readonly string[] = [],

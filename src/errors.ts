@@ -458,6 +458,7 @@ const wording = {
 		`${e.pretext}: ${e.draws} patches in a row changed the image by at most 1 grey level${e.background ? " or met no foreground" : ""}. Take blank images out of the training data${e.background ? ", check pretext.background (its grey value and tolerance)" : ""} or use the pretext task cutpaste.`,
 } as const;
 
+/** Stable codes of what a user can mend (docs/errors.md). */
 export type ErrorCode = keyof typeof wording;
 
 /** The error of the given code. Throw what it returns: `throw fail("UNKNOWN_NAME", {...})`. */

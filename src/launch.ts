@@ -46,6 +46,7 @@ export type FromChild =
 			readonly stack: string | null;
 	  };
 
+/** How a job is started and heard. */
 export interface LaunchOptions {
 	readonly onEvent?: (event: RunEvent) => void;
 	/** Aborting asks the child to finish its step and stop; the promise then rejects with `Interrupted`. */

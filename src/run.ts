@@ -122,7 +122,10 @@ export interface OpenOptions {
 	readonly notice?: (text: string) => void;
 }
 
-/** Opens a run folder. All modes but "read" hold its lock until `close`. */
+/**
+ * Opens a run folder. All modes but "read" hold its lock until `close`. Throws RUN_EXISTS, RUN_MISSING, RUN_FOREIGN, RUN_DIFFERS, LOCKED, DAMAGED or
+ * FORMAT_VERSION.
+ */
 export function openRun(
 	dir: string,
 	mode: "update" | "read",
@@ -640,6 +643,7 @@ function stageName(after: number): string {
 
 // ---- score files: CSV by RFC 4180, one row a test image ----
 
+/** A row of a score file: one test image. */
 export interface ScoreRow {
 	/** Relative to the data root. */
 	readonly path: string;

@@ -5,6 +5,7 @@ import type { Prediction } from "./events.ts";
 import { type Picture, Predictor } from "./predictor.ts";
 import { openRun } from "./run.ts";
 
+/** Which version of which memory scores. */
 export interface ScorerJob {
 	readonly memDir: string;
 	/** Of memory/; the present one (also where it is left out) or one that is kept. */
@@ -21,6 +22,7 @@ export interface Sent {
 	readonly overlay: boolean;
 }
 
+/** What a picture got. */
 export interface Answered {
 	readonly prediction: Prediction;
 	/** PNG; null: not asked for, or there is no map. */
@@ -44,6 +46,7 @@ export interface LearntProduct {
 	readonly goodScores: readonly number[];
 }
 
+/** A scorer that takes pictures. */
 export interface ScorerReady {
 	readonly version: number;
 	/** Pictures that are best asked about together. */

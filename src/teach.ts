@@ -48,6 +48,7 @@ const FEWEST = 10;
 /** Versions kept beside the present one. */
 const KEPT = 20;
 
+/** A change to what is known, as `launch` takes it with `kind: "teach"`. */
 export type Change =
 	| {
 			readonly kind: "learn";

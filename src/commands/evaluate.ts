@@ -34,6 +34,7 @@ interface EvaluateFlags extends ProgressFlags, DeviceFlags {
 export function addEvaluate(program: Command): void {
 	const command = program
 		.command("eval")
+		.usage("--mem_dir DIR [flags] | --scores DIR [--maps DIR --data_root DIR]")
 		.description(
 			"score every learnt task from the stored memory alone, print and rewrite the metrics",
 		)

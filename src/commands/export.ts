@@ -19,6 +19,7 @@ const called = "keepsight export";
 export function addExport(program: Command): void {
 	const command = program
 		.command("export")
+		.usage("--mem_dir DIR --out DIR [flags] | --verify DIR")
 		.description(
 			"write the detector as an ONNX graph with a manifest, golden samples and examples in Python and JavaScript; or check such a folder",
 		)

@@ -43,6 +43,7 @@ const memDir = ["--mem-dir <dir>", "the run folder (also --mem_dir)"] as const;
 export function addLearn(program: Command): void {
 	const learn = program
 		.command("learn")
+		.usage("--mem_dir DIR --task NAME --data DIR [flags]")
 		.description(
 			"learn one more product from a folder of good images; nothing of the others changes",
 		)
@@ -76,6 +77,7 @@ export function addLearn(program: Command): void {
 	change(
 		program
 			.command("forget")
+			.usage("--mem_dir DIR --task NAME [flags]")
 			.description("drop one product; the others stay as they are")
 			.requiredOption(...memDir)
 			.requiredOption("--task <name>", "the product's name"),
@@ -86,6 +88,7 @@ export function addLearn(program: Command): void {
 	change(
 		program
 			.command("rollback")
+			.usage("--mem_dir DIR [--to VERSION] [flags]")
 			.description(
 				"return to an earlier version of the memory; this can be undone",
 			)
@@ -102,6 +105,7 @@ export function addLearn(program: Command): void {
 	change(
 		program
 			.command("threshold")
+			.usage("--mem_dir DIR --task NAME --score NUMBER | --reset")
 			.description("set the score from which a product's images are rejected")
 			.requiredOption(...memDir)
 			.requiredOption("--task <name>", "the product's name")
@@ -112,6 +116,7 @@ export function addLearn(program: Command): void {
 	withPlugins(
 		program
 			.command("tasks")
+			.usage("--mem_dir DIR [--json]")
 			.description(
 				"the products that are known, and the versions that are kept",
 			),

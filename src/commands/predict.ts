@@ -39,6 +39,7 @@ const SHARD = 500;
 export function addPredict(program: Command): void {
 	const command = program
 		.command("predict")
+		.usage("--mem_dir DIR PATH... [flags]")
 		.description(
 			"score pictures with what was learnt: good, defect, unsure, unknown or unusable, a line each; with --json one object a line",
 		)

@@ -38,6 +38,9 @@ const CONTRAST = 40;
 export function addQualify(program: Command): void {
 	const command = program
 		.command("qualify")
+		.usage(
+			"--mem_dir DIR --task NAME --labelled DIR | --gauge DIR | --good DIR [flags]",
+		)
 		.description(
 			"figures of one product for quality assurance, with their intervals: escapes and overkill, repeatability, the size of defect that is found",
 		)

@@ -45,6 +45,7 @@ export function addServe(program: Command): void {
 	const number = (least: number) => wholeNumber(least, called);
 	const command = program
 		.command("serve")
+		.usage("--mem_dir DIR [flags]")
 		.description(
 			"score pictures over HTTP, learn and correct products, show a dashboard; ends on SIGTERM or Ctrl-C without losing a request",
 		)

@@ -37,6 +37,7 @@ interface WorkerFlags extends DeviceFlags, QueueFlags {
 export function addWorker(program: Command): void {
 	const command = program
 		.command("worker")
+		.usage("--redis [URL] [flags]")
 		.description(
 			"run what sweeps and bulk scoring put into a queue; SIGTERM or Ctrl-C hands back what is under way and ends it",
 		);

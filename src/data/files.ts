@@ -87,6 +87,7 @@ export async function list(
 	return entries.sort((a, b) => compareNames(a.name, b.name));
 }
 
+/** Images of a folder (by the ending of their names), sorted; hidden files are left out. */
 export async function listImages(
 	dir: string,
 	options?: ReadOptions,
