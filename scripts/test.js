@@ -15,7 +15,8 @@ const count = { passed: 0, failed: 0, skipped: 0 };
 install();
 await build();
 if (only.length === 0)
-	for (const { passed } of check()) count[passed ? "passed" : "failed"]++;
+	for (const { passed, skipped } of await check())
+		count[skipped ? "skipped" : passed ? "passed" : "failed"]++;
 suite(only);
 if (only.length === 0) node24();
 
