@@ -86,7 +86,7 @@ const wording = {
 	SCORER_LOST: (e: { how: string }) =>
 		`The process that scores ended (${e.how}); another one takes its place. Send the picture again.`,
 	CHILD_LOST: (e: { how: string; last: string }) =>
-		`The working process ended by ${e.how} (last: ${e.last}). If the system ran out of memory, lower train.batch_size or image_size. What was finished is kept; the same command with --resume goes on.`,
+		`The working process ended by ${e.how} (last: ${e.last}). If the system ran out of memory, lower train.batch_size or image_size. What was finished is kept; run the same command again, train and backbone distill with --resume.`,
 	NOTHING_LEARNT: (e: { dir: string }) =>
 		`${e.dir} holds a run that has learnt no task yet. Finish one with train --resume, or learn a product, first.`,
 	NOT_EVALUATED: (e: { dir: string }) =>

@@ -3,12 +3,8 @@
 // a run: its configuration, its folder
 export { loadConfig, parseConfig, type RunConfig, runDir } from "./config.ts";
 export { holdsRun, openRun, readScoreFolder } from "./run.ts";
-export {
-	type Job,
-	type JobResult,
-	type LaunchOptions,
-	launch,
-} from "./launch.ts";
+export type { Job, JobResult } from "./job.ts";
+export { type LaunchOptions, launch } from "./launch.ts";
 export type { RunEvent } from "./events.ts";
 
 // metrics

@@ -2,10 +2,9 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { constants, setPriority } from "node:os";
 import { fileURLToPath } from "node:url";
-import type { DistillJob } from "./distill/distill.ts";
 import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
-import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
+import type { Job, JobResult } from "./job.ts";
 import type {
 	Answered,
 	RunningScorer,
@@ -13,38 +12,6 @@ import type {
 	ScorerReady,
 	Sent,
 } from "./scorer.ts";
-import type { ExportJob } from "./export/export.ts";
-import type { VerifyJob } from "./export/verify.ts";
-import type { TeachJob } from "./teach.ts";
-import type { PredictJob } from "./predict.ts";
-import type { QualifyJob } from "./qualify/qualify.ts";
-import type { TrainJob, trainAll } from "./train.ts";
-
-export type Job =
-	| (TrainJob & { readonly kind: "train" })
-	| CellsJob
-	| (DistillJob & { readonly kind: "distill" })
-	| (EvaluateJob & { readonly kind: "evaluate" })
-	| (TeachJob & { readonly kind: "teach" })
-	| (PredictJob & { readonly kind: "predict" })
-	| (QualifyJob & { readonly kind: "qualify" })
-	| (ExportJob & { readonly kind: "export" })
-	| (VerifyJob & { readonly kind: "verify" });
-
-/** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
-export interface CellsJob {
-	readonly kind: "cells";
-	readonly jobs: Parameters<typeof trainAll>[0];
-	/** How many such processes share the machine. */
-	readonly processes: number;
-}
-
-export interface JobResult {
-	/** The object of metrics.json. */
-	readonly results: object;
-	/** The tables that a command prints. */
-	readonly text: string;
-}
 
 export type ToChild =
 	| { readonly type: "start"; readonly job: Job; readonly device: string }

@@ -26,6 +26,7 @@ const layers = [
 	"evaluate",
 	"train predictor",
 	"teach known predict qualify scorer export",
+	"job",
 	"launch watchdog devices deviceProbe",
 	"child golden",
 	"study",

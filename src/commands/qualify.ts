@@ -78,7 +78,7 @@ export function addQualify(program: Command): void {
 		.option(
 			"--mm-per-pixel <x>",
 			"with --good: sizes also in millimetres",
-			numberOf(Number.MIN_VALUE, Number.MAX_VALUE),
+			numberOf(1e-300, Number.MAX_VALUE),
 		)
 		.option("--out <html>", "also write all of it as one page");
 	withDeviceFlag(command, called);
