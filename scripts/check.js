@@ -1,4 +1,4 @@
-/** npm run check: everything that reads the code without running it, and the architecture test. */
+/** npm run check: everything that reads the code without running it, and the tests of its layers and of the documentation. */
 import { pathToFileURL } from "node:url";
 import { install, run } from "./project.js";
 
@@ -43,6 +43,10 @@ export function tell(title, { problems, note, skipped }) {
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
 	install();
 	const results = await check();
-	const tests = run("vitest", ["run", "test/architecture.test.ts"]);
+	const tests = run("vitest", [
+		"run",
+		"test/architecture.test.ts",
+		"test/docs",
+	]);
 	process.exitCode = tests && results.every((r) => r.passed) ? 0 : 1;
 }

@@ -21,7 +21,7 @@ export const pages = () =>
 /**
  * anchors: what #... may name, by GitHub's rules. links: { target, line }, of pictures and HTML too.
  * blocks: fenced code { language, text, line, notes }, notes being the HTML comments just above it, in order.
- * codes: inline code { text, line }.
+ * codes: inline code, and lines of code that is indented instead of fenced, { text, line }.
  */
 export function readMarkdown(text) {
 	const page = { anchors: new Set(), links: [], blocks: [], codes: [] };
@@ -50,6 +50,10 @@ export function readMarkdown(text) {
 				notes,
 			});
 		notes = [];
+		if (token.type === "code_block")
+			token.content.split("\n").forEach((text, n) => {
+				if (text !== "") page.codes.push({ text, line: line + n });
+			});
 		if (token.type !== "inline") return;
 		for (const child of token.children) {
 			if (child.type === "link_open")

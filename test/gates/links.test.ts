@@ -29,13 +29,17 @@ describe("a page", () => {
 	});
 	it("has blocks with the comments just above them", () => {
 		const { blocks, codes } = readMarkdown(
-			"<!-- one -->\n\n<!-- two: a\nb -->\n\n```sh extra\nx\n```\n\n<!-- far -->\n\nText `y`.\n\n- item\n\n  ```\n  z\n  ```\n",
+			"<!-- one -->\n\n<!-- two: a\nb -->\n\n```sh extra\nx\n```\n\n<!-- far -->\n\nText `y`.\n\n- item\n\n  ```\n  z\n  ```\n\nText:\n\n    u\n    v\n",
 		);
 		expect(blocks).toEqual([
 			{ language: "sh", text: "x\n", line: 6, notes: ["one", "two: a\nb"] },
 			{ language: "", text: "z\n", line: 16, notes: [] },
 		]);
-		expect(codes).toEqual([{ text: "y", line: 12 }]);
+		expect(codes).toEqual([
+			{ text: "y", line: 12 },
+			{ text: "u", line: 22 },
+			{ text: "v", line: 23 },
+		]);
 	});
 });
 
