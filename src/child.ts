@@ -6,9 +6,10 @@ import { Worker } from "node:worker_threads";
 import { computeOn } from "./engine/runtime.ts";
 import { Interrupted, KeepsightError } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
-import { type Job, perform } from "./job.ts";
+import { perform } from "./job.ts";
 import type { FromChild, ToChild } from "./launch.ts";
 import { openScorer, type Scorer } from "./scorer.ts";
+import { loadPlugins } from "./plugins.ts";
 
 const PROGRESS_EVERY_MS = 100;
 
@@ -29,11 +30,12 @@ if (process.send) {
 		if (message.type === "stop") stop.requested = true;
 		if (message.type === "start") {
 			computeOn(message.device);
-			void work(message.job, stop);
+			void work(message, stop);
 		}
 		if (message.type === "serve") {
 			computeOn(message.device);
 			void ended(async () => {
+				await loadPlugins(message.plugins);
 				scorer = await openScorer(message.job);
 				await send({ type: "ready", ready: scorer.ready });
 			});
@@ -58,7 +60,10 @@ async function ended(work: () => Promise<void>): Promise<void> {
 	}
 }
 
-async function work(job: Job, stop: { requested: boolean }): Promise<void> {
+async function work(
+	{ job, plugins }: Extract<ToChild, { type: "start" }>,
+	stop: { requested: boolean },
+): Promise<void> {
 	let last = 0;
 	const emit = (event: RunEvent) => {
 		if (event.type === "progress") {
@@ -69,6 +74,7 @@ async function work(job: Job, stop: { requested: boolean }): Promise<void> {
 		void send({ type: "event", event });
 	};
 	try {
+		await loadPlugins(plugins);
 		const input = process.stdin.setEncoding("utf8");
 		const result = await perform(job, { emit, stop }, input);
 		await send({ type: "done", result });

@@ -8,6 +8,7 @@ import { qualify, type QualifyJob } from "./qualify/qualify.ts";
 import { teach, type TeachJob } from "./teach.ts";
 import { train, trainAll, type TrainJob, type Watcher } from "./train.ts";
 
+/** What a process of its own can do; `kind` says which. */
 export type Job =
 	| (TrainJob & { readonly kind: "train" })
 	| CellsJob
@@ -27,6 +28,7 @@ export interface CellsJob {
 	readonly processes: number;
 }
 
+/** What each kind of job ends with. */
 export interface JobResult {
 	/** The object of metrics.json. */
 	readonly results: object;

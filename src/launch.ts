@@ -12,11 +12,18 @@ import type {
 	ScorerReady,
 	Sent,
 } from "./scorer.ts";
+import { type LoadedPlugin, loadedPlugins } from "./plugins.ts";
+
+/** What a job is done with: the device, and the plugins of this process. */
+interface Surroundings {
+	readonly device: string;
+	readonly plugins: readonly LoadedPlugin[];
+}
 
 export type ToChild =
-	| { readonly type: "start"; readonly job: Job; readonly device: string }
+	| (Surroundings & { readonly type: "start"; readonly job: Job })
 	| { readonly type: "stop" }
-	| { readonly type: "serve"; readonly job: ScorerJob; readonly device: string }
+	| (Surroundings & { readonly type: "serve"; readonly job: ScorerJob })
 	| {
 			readonly type: "score";
 			readonly id: number;
@@ -39,6 +46,7 @@ export type FromChild =
 			readonly stack: string | null;
 	  };
 
+/** How a job is started and heard. */
 export interface LaunchOptions {
 	readonly onEvent?: (event: RunEvent) => void;
 	/** Aborting asks the child to finish its step and stop; the promise then rejects with `Interrupted`. */
@@ -120,15 +128,16 @@ export function launch(
 			),
 		);
 		signal?.addEventListener("abort", stop);
-		child.send({ type: "start", job, device } satisfies ToChild);
+		const plugins = loadedPlugins();
+		child.send({ type: "start", job, device, plugins } satisfies ToChild);
 		if (signal?.aborted) stop();
 	});
 }
 
-/** Starts a process that scores. Rejects with the error that keeps it from beginning. */
+/** Starts a process that scores until it is closed. `device`: a usable one (devices.ts). Rejects with the error that keeps it from beginning. */
 export function startScorer(
 	job: ScorerJob,
-	device: string,
+	device = "cpu",
 ): Promise<RunningScorer> {
 	const child = startChild("ignore");
 	const asked = new Map<
@@ -188,7 +197,8 @@ export function startScorer(
 				}),
 			close,
 		});
-		child.send({ type: "serve", job, device } satisfies ToChild);
+		const plugins = loadedPlugins();
+		child.send({ type: "serve", job, device, plugins } satisfies ToChild);
 	});
 }
 

@@ -15,6 +15,7 @@ const layers = [
 	"engine linalg metrics",
 	"models data calibration maps",
 	"pretext strategies memory",
+	"plugins",
 	"config trunk augment", // augment.worker is part of augment
 	"knowledge draws probe reuse",
 	"step states review",

@@ -28,6 +28,7 @@ import type { Prediction } from "../src/events.ts";
 import { modelOf } from "../src/export/graph.ts";
 import { Knowledge } from "../src/knowledge.ts";
 import { openRun } from "../src/run.ts";
+import { differences } from "./documented.ts";
 import { keepsight as here } from "./here.ts";
 import { keepsight as program } from "./program.ts";
 
@@ -300,6 +301,7 @@ describe("export", { timeout: PATIENCE_MS }, () => {
 			join(pictures, "stripes.png"),
 			"--quiet",
 		);
+		expect(differences(manifestOf(dir), "## Exports")).toEqual([]);
 		const { products, golden } = manifestOf(dir);
 		expect(products.map(({ id }) => id)).toEqual([task]);
 		expect(golden[0]).toMatchObject({ task, verdict: "defect" });
