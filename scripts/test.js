@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { check } from "./check.js";
+import { check, tell } from "./check.js";
 import { build, install, npm, root, run } from "./project.js";
 
 const soak = process.argv.includes("--soak");
@@ -17,22 +17,35 @@ const count = { passed: 0, failed: 0, skipped: 0 };
 install();
 await build();
 if (only.length === 0)
-	for (const { passed } of check()) count[passed ? "passed" : "failed"]++;
+	for (const { passed, skipped } of await check())
+		count[skipped ? "skipped" : passed ? "passed" : "failed"]++;
 if (only.length === 0) installNode24(); // a test compares the two
-suite(only);
+await suite(only);
 if (only.length === 0) node24();
 
 const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
 console.log(`${count.passed} passed, ${count.failed} failed${skipped}`);
 process.exitCode = count.failed > 0 ? 1 : 0;
 
-/** Runs vitest and adds its numbers. */
-function suite(args) {
+/** Runs vitest and adds its numbers; all of it: also what lines were run. */
+async function suite(args) {
+	const { coverage, coverageOf } = await import("./gates/coverage.js");
+	const counting = args.length === 0 ? coverageOf(soak) : { args: [], env: {} };
 	const report = join(root, ".cache", "vitest.json");
-	const ok = run("vitest", ["run", ...args, ...reporters(report)], {
-		env: { ...process.env, ...(soak && { KEEPSIGHT_SOAK: "1" }) },
-	});
+	const ok = run(
+		"vitest",
+		["run", ...args, ...reporters(report), ...counting.args],
+		{
+			env: {
+				...process.env,
+				...counting.env,
+				...(soak && { KEEPSIGHT_SOAK: "1" }),
+			},
+		},
+	);
 	add(report, ok);
+	if (args.length === 0)
+		count[tell("coverage", coverage()).passed ? "passed" : "failed"]++;
 }
 
 function installNode24() {

@@ -19,7 +19,7 @@ export async function main(
 }
 
 /** `--mem_dir` and `--mem-dir` are one flag, for every flag; values stay as they are. */
-function normalised(args: readonly string[]): string[] {
+export function normalised(args: readonly string[]): string[] {
 	const end = args.indexOf("--");
 	return args.map((arg, i) =>
 		end >= 0 && i >= end
