@@ -3,6 +3,7 @@
  * since a running session blocks its process. It leaves terminal signals to the parent, and dies within a second of it.
  */
 import { Worker } from "node:worker_threads";
+import { benchmark } from "./benchmark/benchmark.ts";
 import { distill } from "./distill/distill.ts";
 import { computeOn } from "./engine/runtime.ts";
 import { Interrupted, KeepsightError } from "./errors.ts";
@@ -102,6 +103,8 @@ async function doneBy(job: Job, watcher: Watcher): Promise<JobResult> {
 			return exportDetector(job, watcher);
 		case "verify":
 			return verifyExport(job, watcher);
+		case "benchmark":
+			return benchmark(job, watcher);
 		case "cells":
 			await trainAll(job.jobs, job.processes, watcher);
 			return { results: {}, text: "" };

@@ -2,6 +2,7 @@
 /** The `keepsight` program: its table of commands, and what an error becomes. Exit codes: 0 done, 1 our fault, 2 the user's, 130/143 interrupted. */
 import { Command, CommanderError } from "commander";
 import { addBackbone } from "./commands/backbone.ts";
+import { addBenchmark } from "./commands/benchmark.ts";
 import { addCompare } from "./commands/compare.ts";
 import { addData } from "./commands/data.ts";
 import { addDoctor } from "./commands/doctor.ts";
@@ -28,6 +29,7 @@ const commands = [
 	addServe,
 	addReport,
 	addExport,
+	addBenchmark,
 	addCompare,
 	addSweep,
 	addWorker,

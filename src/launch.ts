@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { constants, setPriority } from "node:os";
 import { fileURLToPath } from "node:url";
+import type { BenchmarkJob } from "./benchmark/benchmark.ts";
 import type { DistillJob } from "./distill/distill.ts";
 import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
 import type { EvaluateJob } from "./evaluate.ts";
@@ -29,7 +30,8 @@ export type Job =
 	| (PredictJob & { readonly kind: "predict" })
 	| (QualifyJob & { readonly kind: "qualify" })
 	| (ExportJob & { readonly kind: "export" })
-	| (VerifyJob & { readonly kind: "verify" });
+	| (VerifyJob & { readonly kind: "verify" })
+	| (BenchmarkJob & { readonly kind: "benchmark" });
 
 /** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
 export interface CellsJob {

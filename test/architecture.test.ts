@@ -23,7 +23,7 @@ const layers = [
 	"visualise",
 	"evaluate",
 	"train predictor",
-	"teach known predict qualify scorer export",
+	"teach known predict qualify scorer export benchmark",
 	"launch watchdog devices deviceProbe",
 	"child golden",
 	"study",
