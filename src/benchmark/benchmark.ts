@@ -8,7 +8,7 @@ import { join, resolve } from "node:path";
 import type { RunConfig } from "../config.ts";
 import { type DemoProduct, drawDemo } from "../data/demo.ts";
 import { readCategory, readTestCategory } from "../data/index.ts";
-import type { Category, Sample, TestCategory } from "../data/task.ts";
+import type { Category, Sample, Task, TestCategory } from "../data/task.ts";
 import type { TensorDict } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import { Eyes, localiserOf, networkOf, writeResults } from "../evaluate.ts";
@@ -125,20 +125,18 @@ function claim(
 	const file = join(dir, names.protocol);
 	const stored = readJsonObject(file);
 	const { out: _, data: __, ...detector } = config ?? {};
-	const wanted = { format: 1, protocol, detector: config && detector };
-	const text = stableJson(wanted);
-	if (stored) {
-		const other = differingKeys(stored, {
-			...wanted,
-			...((stored.detector === null || config === null) && {
-				detector: stored.detector,
-			}),
-		});
-		if (other.length > 0)
-			throw fail("BENCHMARK_DIFFERS", { dir, differences: other });
-	}
-	if (stored === null || (stored.detector === null && config !== null))
-		writeAtomic(file, text);
+	const wanted = {
+		format: 1,
+		protocol,
+		detector: config ? detector : (stored?.detector ?? null),
+	};
+	const free = !stored || stored.detector === null;
+	const other = differingKeys(stored ?? wanted, wanted).filter(
+		(key) => key !== "detector" || !free,
+	);
+	if (other.length > 0)
+		throw fail("BENCHMARK_DIFFERS", { dir, differences: other });
+	if (free) writeAtomic(file, stableJson(wanted));
 	return stored !== null;
 }
 
@@ -220,72 +218,79 @@ class Bench {
 
 	/** Learns what is missing of a chapter and takes the looks that are missing. `step` of `steps`, for whoever watches. */
 	async learn(chapter: Chapter, step: number, steps: number): Promise<void> {
-		const { dir, config, products, protocol } = this.#setting;
-		const count = chapter.products.length;
+		const { dir, config } = this.#setting;
 		const home = memoryDir(dir, chapter.name);
-		const at = { task: chapter.name, taskIndex: step, taskCount: steps };
-		const has = (after: number) =>
-			existsSync(lookFile(dir, chapter.name, after));
-		if (!has(count)) {
+		if (!existsSync(lookFile(dir, chapter.name, chapter.products.length))) {
 			const ids = chapter.products.map((n) => this.#product(n).id);
 			const run = openRun(home, "resume", startOf(config, ids));
-			let knowledge =
-				run.memory.version > 0
-					? Knowledge.load(run.memory, config.threads)
-					: this.#empty();
 			try {
-				for (let after = 1; after <= count; after++) {
-					const product = this.#product(chapter.products[after - 1] as number);
-					const began = performance.now();
-					if (knowledge.tasks.length < after)
-						knowledge = await this.#remember(run, knowledge, chapter, product);
-					if (!run.tasksLearnt.includes(product.id))
-						run.setTask(
-							product.id,
-							"learnt",
-							Math.round(performance.now() - began) / 1000,
-						);
-					this.#watcher.emit({
-						type: "progress",
-						phase: "memory",
-						...at,
-						done: after,
-						total: count,
-						unit: "products",
-					});
-					const targets = targetsAfter(protocol, chapter, after);
-					if (targets.length === 0 || has(after)) continue;
-					const seen = await this.#look(knowledge, targets, at);
-					if (chapter.name === line) {
-						for (const { product: n, split } of targets)
-							if (split === "test" && n < after) {
-								const { id } = this.#product(n);
-								const own = seen.filter(
-									(row) => row.product === id && row.split === "test",
-								);
-								run.writeScores(after, id, own.map(scoreRow));
-							}
-						if (after === count)
-							writeResults(
-								run,
-								knowledge,
-								await Promise.all(
-									products.map(async ({ id }) => ({
-										id,
-										categories: [await this.#category(id)],
-									})),
-								),
-							);
-					}
-					run.checkLock();
-					writeAtomic(lookFile(dir, chapter.name, after), formatLook(seen));
-				}
+				await this.#continue(run, chapter, {
+					task: chapter.name,
+					taskIndex: step,
+					taskCount: steps,
+				});
 			} finally {
 				run.close();
-				await knowledge.release();
 			}
 		}
 		if (chapter.name !== line) removeTree(home); // only its looks are asked for now
+	}
+
+	async #continue(run: Run, chapter: Chapter, at: Step): Promise<void> {
+		const { dir, config, protocol } = this.#setting;
+		const total = chapter.products.length;
+		let knowledge =
+			run.memory.version > 0
+				? Knowledge.load(run.memory, config.threads)
+				: this.#empty();
+		for (const [i, n] of chapter.products.entries()) {
+			const after = i + 1;
+			const product = this.#product(n);
+			const began = performance.now();
+			if (knowledge.tasks.length < after)
+				knowledge = await this.#remember(run, knowledge, chapter, product);
+			if (!run.tasksLearnt.includes(product.id)) {
+				const seconds = Math.round(performance.now() - began) / 1000;
+				run.setTask(product.id, "learnt", seconds);
+			}
+			this.#watcher.emit({
+				type: "progress",
+				phase: "memory",
+				...at,
+				done: after,
+				total,
+				unit: "products",
+			});
+			const file = lookFile(dir, chapter.name, after);
+			const targets = targetsAfter(protocol, chapter, after);
+			if (targets.length === 0 || existsSync(file)) continue;
+			const seen = await this.#look(knowledge, targets, at);
+			if (chapter.name === line) await this.#keep(run, knowledge, seen, after);
+			run.checkLock();
+			writeAtomic(file, formatLook(seen));
+		}
+		await knowledge.release();
+	}
+
+	/** The line's scores, as a run has them. */
+	async #keep(
+		run: Run,
+		knowledge: Knowledge,
+		seen: readonly Seen[],
+		after: number,
+	): Promise<void> {
+		const { products } = this.#setting;
+		for (const { id } of knowledge.tasks) {
+			const own = seen.filter(
+				({ product, split }) => product === id && split === "test",
+			);
+			if (own.length > 0) run.writeScores(after, id, own.map(scoreRow));
+		}
+		if (after < products.length) return;
+		const tasks: Task[] = [];
+		for (const { id } of products)
+			tasks.push({ id, categories: [await this.#category(id)] });
+		writeResults(run, knowledge, tasks);
 	}
 
 	async release(): Promise<void> {
@@ -384,11 +389,7 @@ class Bench {
 	async #look(
 		knowledge: Knowledge,
 		targets: readonly Target[],
-		at: {
-			readonly task: string;
-			readonly taskIndex: number;
-			readonly taskCount: number;
-		},
+		at: Step,
 	): Promise<Seen[]> {
 		const { emit, stop } = this.#watcher;
 		const eyes = this.#eyes;
@@ -433,6 +434,13 @@ class Bench {
 		}
 		return seen;
 	}
+}
+
+/** Where a benchmark is, for whoever watches. */
+interface Step {
+	readonly task: string;
+	readonly taskIndex: number;
+	readonly taskCount: number;
 }
 
 /** "loco/kit_008" in the folder of a variant: "dirty/kit_008". */

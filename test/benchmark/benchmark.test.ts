@@ -106,6 +106,19 @@ describe("the benchmark", () => {
 		expectSameBytes(join(work, "whole"), join(work, "drawn"), ["data"]);
 		const { results } = await benchmark(job("drawn", { drawOnly: true }), idle);
 		expect(results).toEqual({ figures: null, wentOn: true });
+		const detector = () =>
+			(
+				JSON.parse(readFileSync(join(work, "drawn/protocol.json"), "utf8")) as {
+					detector: { seed: number } | null;
+				}
+			).detector;
+		expect(detector()).toBeNull();
+		const learning = benchmark(job("drawn"), {
+			...idle,
+			stop: { requested: true },
+		});
+		await expect(learning).rejects.toThrow(Interrupted);
+		expect(detector()?.seed).toBe(config.seed);
 	});
 
 	it("products that are not learnt are looked at, and told of no score", () => {
