@@ -119,6 +119,9 @@ export function figuresOf(
 	const calledUnknown = (rows: readonly Seen[]) =>
 		share(rows, ({ unknown }) => unknown);
 
+	const passed = (rows: readonly Seen[]) =>
+		share(rows, (one) => !one.unknown && !isAlarm(one, routed));
+
 	const detection = (rows: readonly Seen[]) => [
 		aurocOf(rows, told),
 		accuracyOf(rows, told),
@@ -185,6 +188,7 @@ export function figuresOf(
 			row("image AUROC right after a product was learnt", aurocOf(own, routed)),
 			row(`image AUROC of all, after ${n} products`, aurocOf(end, routed)),
 			row("the second minus the first (forgetting, if negative)", kept),
+			row("the same, the product told", differenceOf(end, own, told)),
 			row(
 				"image AUROC of structural defects",
 				aurocOf(end, routed, "structural"),
@@ -206,18 +210,28 @@ export function figuresOf(
 				calledUnknown(strangers),
 			),
 			row(
+				"images of products not learnt that pass as good parts",
+				passed(strangers),
+			),
+			row(
 				"images of learnt products that are called unknown",
 				calledUnknown(known),
 			),
 			...images.map(({ label, cells }) =>
 				row(
-					`image AUROC learnt from ${label} ${label === "1" ? "image" : "images"}`,
+					`image AUROC of ${varied} products, from ${label} ${label === "1" ? "image" : "images"} each`,
 					cells[0],
 				),
 			),
-			row(`image AUROC learnt from ${train} images`, aurocOf(ofVaried, told)),
+			row(
+				`image AUROC of ${varied} products, from ${train} images each`,
+				aurocOf(ofVaried, told),
+			),
 			...dirty.map(({ label, cells }) =>
-				row(`change of it with defective ones among them, ${label}`, cells[4]),
+				row(
+					`change of that with defective images among them, ${label}`,
+					cells[4],
+				),
 			),
 			...drift
 				.slice(1)
@@ -310,12 +324,15 @@ export function figuresOf(
 				name: "unknown",
 				title: `Called unknown, after ${unknownAfter} of ${n} products`,
 				columns: ["good", "defective"],
-				rows: [
-					["products not learnt", strangers] as const,
-					["learnt products", known] as const,
-				].map(([label, rows]) => ({
+				rows: (
+					[
+						["products not learnt", strangers, calledUnknown],
+						["products not learnt: pass as good parts", strangers, passed],
+						["learnt products", known, calledUnknown],
+					] as const
+				).map(([label, rows, cellOf]) => ({
 					label,
-					cells: [good, bad].map((side) => calledUnknown(rows.filter(side))),
+					cells: [good, bad].map((side) => cellOf(rows.filter(side))),
 				})),
 			},
 			{

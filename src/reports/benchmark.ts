@@ -61,8 +61,9 @@ function cellText({ value, interval, unit }: Cell): string {
 	if (unit === "count") return String(value);
 	if (unit === "bytes") return `${(value / 1e6).toFixed(2)} MB`;
 	const print = (share: number) => {
-		const text = (100 * share).toFixed(1).replace(/^-(0\.0)$/, "$1");
-		return unit === "difference" && !text.startsWith("-") ? `+${text}` : text;
+		const text = (100 * share).toFixed(1).replace("-0.0", "0.0");
+		const signed = unit === "difference" && !/^-|^0\.0$/.test(text);
+		return signed ? `+${text}` : text;
 	};
 	const range = interval ? ` [${interval.map(print).join(", ")}]` : "";
 	return `${print(value)}${unit === "difference" ? "" : " %"}${range}`;
