@@ -445,6 +445,8 @@ const wording = {
 		`${e.path} is not a valid defects_config.json: ${e.reason}. It is a list of { defect_name, pixel_value, saturation_threshold, relative_saturation } as MVTec LOCO AD ships it.`,
 	MAP_UNUSABLE: (e: { path: string; problem: string }) =>
 		`Cannot use the anomaly map ${e.path}: ${e.problem}. A map is a TIFF of one channel in 32-bit floats, as large as its image; one for every test image, at <folder>/<dataset>/<category>/test/<type>/<name>.tiff.`,
+	BENCHMARK_DIFFERS: (e: { dir: string; differences: readonly string[] }) =>
+		`${e.dir} holds a benchmark with another ${e.differences.join(", ")}. Give another --out, or the same --products, --seed, --config and --set.`,
 	DEMO_FOLDER_TAKEN: (e: { dir: string }) =>
 		`${e.dir} exists and was not drawn by Keepsight's demo, so it is left alone. Choose another folder.`,
 	DEMO_BAD_OPTION: (e: { name: string; value: number; allowed: string }) =>

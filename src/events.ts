@@ -12,7 +12,8 @@ export async function heed(stop: Stop): Promise<void> {
 	if (stop.requested) throw new Interrupted();
 }
 
-export type Phase = "read" | "train" | "memory" | "evaluate";
+export const phases = ["draw", "read", "train", "memory", "evaluate"] as const;
+export type Phase = (typeof phases)[number];
 
 /** `unsure`: near the threshold. `unknown`: no product fits. `unusable`: the picture cannot be scored. */
 export const verdicts = [

@@ -1,4 +1,5 @@
 /** What the process that computes can be asked to do (child.ts), a line each. */
+import { benchmark, type BenchmarkJob } from "./benchmark/benchmark.ts";
 import { distill, type DistillJob } from "./distill/distill.ts";
 import { type EvaluateJob, evaluateRun } from "./evaluate.ts";
 import { type ExportJob, exportDetector } from "./export/export.ts";
@@ -18,7 +19,8 @@ export type Job =
 	| (PredictJob & { readonly kind: "predict" })
 	| (QualifyJob & { readonly kind: "qualify" })
 	| (ExportJob & { readonly kind: "export" })
-	| (VerifyJob & { readonly kind: "verify" });
+	| (VerifyJob & { readonly kind: "verify" })
+	| (BenchmarkJob & { readonly kind: "benchmark" });
 
 /** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
 export interface CellsJob {
@@ -59,6 +61,8 @@ export async function perform(
 			return exportDetector(job, watcher);
 		case "verify":
 			return verifyExport(job, watcher);
+		case "benchmark":
+			return benchmark(job, watcher);
 		case "cells":
 			await trainAll(job.jobs, job.processes, watcher);
 			return { results: {}, text: "" };

@@ -26,7 +26,7 @@ const layers = [
 	"visualise",
 	"evaluate",
 	"train predictor",
-	"teach known predict qualify scorer export",
+	"teach known predict qualify scorer export benchmark",
 	"job",
 	"launch watchdog devices deviceProbe",
 	"child golden",

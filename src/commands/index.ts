@@ -19,6 +19,7 @@ const files: readonly (readonly [
 	[["report"], async () => (await import("./report.ts")).addReport],
 	[["export"], async () => (await import("./export.ts")).addExport],
 	[["compare"], async () => (await import("./compare.ts")).addCompare],
+	[["benchmark"], async () => (await import("./benchmark.ts")).addBenchmark],
 	[["sweep"], async () => (await import("./sweep.ts")).addSweep],
 	[["worker"], async () => (await import("./worker.ts")).addWorker],
 	[["backbone"], async () => (await import("./backbone.ts")).addBackbone],

@@ -26,6 +26,7 @@ interface Amount {
 const redrawMs = 100;
 const plainMs = 5000;
 const verbs = {
+	draw: "drawing",
 	read: "reading",
 	train: "training",
 	memory: "remembering",

@@ -4,7 +4,7 @@
  * The same options give the same bytes. A mask is where the painted part differs from the same part without its defect, before
  * any lighting: exact, and the same for a subtle defect as for an obvious one.
  */
-import { readFile, stat } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { type Tensor, uint8 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
@@ -14,6 +14,7 @@ import { families } from "./demo/index.ts";
 import { type Drift, photograph, takePhoto } from "./demo/photo.ts";
 import type { DefectKind, Family, Product, Region } from "./demo/product.ts";
 import { rectangle, Scene } from "./demo/scene.ts";
+import { exists } from "./files.ts";
 import { encodePng } from "./image.ts";
 
 /** Changes with every change of the pictures. */
@@ -41,8 +42,11 @@ export interface DemoOptions {
 	readonly drift?: boolean;
 	/** Also dirty/: this share of train/good shows defects, listed in each category's dirty.json. Default 0: none. */
 	readonly dirty?: number;
+	/** Of how many products, from the first, there are drift and dirty folders. Default: of all. */
+	readonly varied?: number;
 }
-type Settings = Required<DemoOptions>;
+type Settings = Required<Omit<DemoOptions, "varied">> &
+	Pick<DemoOptions, "varied">;
 const defaults: Settings = {
 	seed: 0,
 	products: 5,
@@ -75,12 +79,12 @@ export interface Demo {
 export async function drawDemo(
 	dir: string,
 	options: DemoOptions = {},
-	onProgress?: (done: number, all: number) => void,
+	onProgress?: (done: number, all: number) => void | Promise<void>,
 ): Promise<Demo> {
 	const settings = { ...defaults, ...options };
 	checkSettings(settings);
 	const plans = planProducts(settings);
-	const variants = variantsOf(settings);
+	const variants = variantsOf(settings, plans);
 	const products = plans.map(
 		({ id, family, twinOf }): DemoProduct => ({
 			id,
@@ -88,38 +92,40 @@ export async function drawDemo(
 			...(twinOf === undefined ? {} : { twinOf }),
 		}),
 	);
-	const categories = variants.flatMap((v) => plans.map((p) => v.category(p)));
+	const categories = variants.flatMap((v) => v.plans.map((p) => v.category(p)));
 	const stamp = { format: 1, version, ...settings, products, categories };
 
 	const old = await readStamp(dir);
-	if (
-		old?.complete === true &&
-		JSON.stringify({ ...old, complete: undefined }) === JSON.stringify(stamp)
-	)
+	if (old?.complete === true && same(old, stamp))
 		return { dir, products, categories, drawn: false };
-	// what an earlier or interrupted drawing left goes; anything else is not ours to touch
-	for (const category of old?.categories ?? [])
-		removeTree(path.join(dir, category));
-	for (const category of categories) {
-		const taken = path.join(dir, category);
-		if (await stat(taken).catch(() => null))
-			throw fail("DEMO_FOLDER_TAKEN", { dir: taken });
+	// an interrupted drawing of the same goes on: each file is whole, and no picture depends on those before it
+	const goesOn = same(old, stamp);
+	if (!goesOn) {
+		// what another drawing left goes; anything else is not ours to touch
+		for (const category of old?.categories ?? [])
+			removeTree(path.join(dir, category));
+		for (const category of categories) {
+			const taken = path.join(dir, category);
+			if (await exists(taken)) throw fail("DEMO_FOLDER_TAKEN", { dir: taken });
+		}
+		writeStamp(dir, { ...stamp, complete: false });
 	}
-	writeStamp(dir, { ...stamp, complete: false });
 
 	const studio = new Studio(settings.size);
 	const all = variants.reduce(
-		(n, v) => n + plans.reduce((m, p) => m + shotsOf(p, v, settings).length, 0),
+		(n, v) =>
+			n + v.plans.reduce((m, p) => m + shotsOf(p, v, settings).length, 0),
 		0,
 	);
 	let done = 0;
 	for (const variant of variants) {
-		for (const plan of plans) {
+		for (const plan of variant.plans) {
 			const home = path.join(dir, variant.category(plan));
 			const shots = shotsOf(plan, variant, settings);
 			for (const shot of shots) {
-				await studio.shoot(plan, shot, home);
-				onProgress?.(++done, all);
+				if (!goesOn || !(await isDrawn(shot, home)))
+					await studio.shoot(plan, shot, home);
+				await onProgress?.(++done, all);
 			}
 			if (plan.family.layout === "loco")
 				writeAtomic(
@@ -206,25 +212,30 @@ function planProducts({ seed, products }: Settings): Plan[] {
 }
 
 interface Variant {
+	readonly plans: readonly Plan[];
 	readonly category: (plan: Plan) => string;
 	/** Test images only; what is learnt is the same. */
 	readonly drift: Drift;
 	readonly dirty: number;
 }
 
-function variantsOf({ drift, dirty }: Settings): Variant[] {
+function variantsOf(
+	{ drift, dirty, varied }: Settings,
+	all: readonly Plan[],
+): Variant[] {
+	const plans = all.slice(0, varied);
 	const inside = (folder: string) => (plan: Plan) =>
 		`${folder}/${path.posix.basename(plan.id)}`;
 	const variants: Variant[] = [
-		{ category: (plan) => plan.id, drift: "none", dirty: 0 },
+		{ plans: all, category: (plan) => plan.id, drift: "none", dirty: 0 },
 	];
 	if (drift)
 		variants.push(
-			{ category: inside("drift_light"), drift: "light", dirty: 0 },
-			{ category: inside("drift_blur"), drift: "blur", dirty: 0 },
+			{ plans, category: inside("drift_light"), drift: "light", dirty: 0 },
+			{ plans, category: inside("drift_blur"), drift: "blur", dirty: 0 },
 		);
 	if (dirty > 0)
-		variants.push({ category: inside("dirty"), drift: "none", dirty });
+		variants.push({ plans, category: inside("dirty"), drift: "none", dirty });
 	return variants;
 }
 
@@ -435,6 +446,13 @@ interface Stamp {
 	readonly complete: boolean;
 	readonly categories: readonly string[];
 }
+
+const same = (old: Stamp | null, stamp: object): boolean =>
+	JSON.stringify({ ...old, complete: undefined }) === JSON.stringify(stamp);
+
+const isDrawn = async ({ file, mask }: Shot, home: string): Promise<boolean> =>
+	(await exists(path.join(home, file))) &&
+	(mask === null || (await exists(path.join(home, mask.file))));
 
 const json = (value: unknown): string =>
 	`${JSON.stringify(value, null, "\t")}\n`;

@@ -330,8 +330,20 @@ export const operations = {
 			: "other figures";
 	},
 	report: async (dir) => {
-		await readReportData(openRun(dir, "read"));
-		return "writes it";
+		const { gallery } = await readReportData(openRun(dir, "read"));
+		return gallery.missing === 0
+			? "writes it"
+			: `writes it, and says that pictures are missing: ${gallery.missing}`;
+	},
+	"learn --task k --review": async (dir) => {
+		const data = join(whole("DATA"), "loco/k");
+		const { text } = await teaching(dir, {
+			kind: "learn",
+			task: "k",
+			data,
+			review: true,
+		});
+		return text.split("\n")[0] as string;
 	},
 	"rollback --to 1": async (dir) => {
 		const { text } = await teaching(dir, { kind: "rollback", to: 1 });
@@ -394,6 +406,7 @@ export async function outcome(
 	return text
 		.replaceAll(dir, kind)
 		.replaceAll(whole("BACKBONE"), "BACKBONE")
+		.replaceAll(whole("DATA"), "DATA")
 		.replaceAll("\n", "\\n")
 		.replaceAll(dirname(dir), "ELSEWHERE")
 		.replace(/\b[0-9a-f]{16}\b/g, "HASH");

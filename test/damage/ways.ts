@@ -696,6 +696,10 @@ const replanted = (
 		change(tensors);
 		return writeSafetensors(tensors);
 	});
+const reviewed = (d: string, table: string) => {
+	mkdirSync(join(d, "review"));
+	put(join(d, "review/k.csv"), table);
+};
 const DENSITY = "mvtec.a/mvtec.a.dne.";
 const BANK = "mvtec.a/mvtec.a.patches.";
 
@@ -1089,6 +1093,64 @@ const run: readonly Way[] = [
 		"report",
 	),
 	way("scores/ is a file", (d) => asFile(join(d, "scores")), "report", "eval"),
+	way(
+		"visualizations/curves.json is cut in half",
+		(d) => halve(join(d, "visualizations/curves.json")),
+		"report",
+		"eval",
+	),
+	way(
+		"visualizations/curves.json has a text for a curve",
+		(d) =>
+			edit(join(d, "visualizations/curves.json"), (json) => {
+				json.pro = { "mvtec/a": "flat" };
+			}),
+		"report",
+	),
+	way(
+		"visualizations/pictures.json is a list",
+		(d) => put(join(d, "visualizations/pictures.json"), "[]"),
+		"report",
+	),
+	way(
+		"visualizations/pictures.json names a file outside",
+		(d) =>
+			edit(join(d, "visualizations/pictures.json"), (json) => {
+				json.categories[0].pictures[0].file = "../../outside.png";
+			}),
+		"report",
+	),
+	way(
+		"visualizations/ has lost a product's pictures",
+		(d) => rmSync(join(d, "visualizations/mvtec.a"), { recursive: true }),
+		"report",
+	),
+	way(
+		"visualizations/ is missing",
+		(d) => rmSync(join(d, "visualizations"), { recursive: true }),
+		"report",
+		"eval",
+	),
+	way(
+		"a review's table is empty",
+		(d) => reviewed(d, ""),
+		"learn --task k --review",
+	),
+	way(
+		"a review's table has another first line",
+		(d) => reviewed(d, "keep;score\n"),
+		"learn --task k --review",
+	),
+	way(
+		"a review's table has an open quote",
+		(d) => reviewed(d, 'keep,score,picture,path\nno,1,"001.png,x\n'),
+		"learn --task k --review",
+	),
+	way(
+		"a review's table names an image that is gone",
+		(d) => reviewed(d, "keep,score,picture,path\nno,1,001.png,gone.png\n"),
+		"learn --task k --review",
+	),
 	way(
 		"the last line of log.jsonl is torn",
 		(d) => halve(join(d, "log.jsonl")),

@@ -1,5 +1,12 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import {
+	mkdtemp,
+	readdir,
+	readFile,
+	rm,
+	stat,
+	writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -86,7 +93,10 @@ describe("drawn once", () => {
 				if (done === 3) throw new Error("stopped");
 			}),
 		).rejects.toThrow("stopped");
+		const drawn = path.join(broken, "mvtec/fabric/train/good/000.png");
+		const before = await stat(drawn);
 		await drawDemo(broken, one);
+		expect((await stat(drawn)).ino).toBe(before.ino); // it went on instead of beginning again
 		expect(await digest(broken)).toBe(await digest(path.join(dir, "whole")));
 	});
 

@@ -16,7 +16,7 @@ import { fingerprints } from "../../data/fingerprint.ts";
 import { readLearnTasks } from "../../data/index.ts";
 import { runtimeVersion } from "../../engine/runtime.ts";
 import { fail } from "../../errors.ts";
-import { verdicts } from "../../events.ts";
+import { phases, verdicts } from "../../events.ts";
 import { isFolderName } from "../../models/index.ts";
 import { loadedPlugins } from "../../plugins.ts";
 import { version } from "../../version.ts";
@@ -103,7 +103,7 @@ export const saidSchema = z.strictObject({
 	unfit: z.string().max(2000).optional(),
 	progress: z
 		.strictObject({
-			phase: z.enum(["read", "train", "memory", "evaluate"]),
+			phase: z.enum(phases),
 			task: z.string().transform(plainName),
 			taskIndex: z.number(),
 			taskCount: z.number(),

@@ -1,0 +1,448 @@
+/**
+ * Draws the products of a protocol, lets memories learn them as `learn` would, one after the other, and shows them test images. The folder:
+ * data/ the pictures; memories/ what is being learnt, of which the whole line's stays; looks/ what they said, a file a moment; protocol.json
+ * what it is. Each look is one atomic file and each product one version of a memory, so a killed benchmark goes on where it was, to the same figures.
+ */
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { RunConfig } from "../config.ts";
+import { type DemoProduct, drawDemo } from "../data/demo.ts";
+import { readCategory, readTestCategory } from "../data/index.ts";
+import type { Category, Sample, Task, TestCategory } from "../data/task.ts";
+import type { TensorDict } from "../engine/tensor.ts";
+import { fail } from "../errors.ts";
+import { Eyes, localiserOf, networkOf, writeResults } from "../evaluate.ts";
+import { heed } from "../events.ts";
+import { Knowledge } from "../knowledge.ts";
+import { pinned } from "../models/cache.ts";
+import { loadBackbone } from "../models/index.ts";
+import { openRun, type Run } from "../run.ts";
+import {
+	differingKeys,
+	lockFolder,
+	readJsonObject,
+	readText,
+	removeTree,
+	stableJson,
+	writeAtomic,
+} from "../storage.ts";
+import {
+	initialWeights,
+	learnStage,
+	setupOf,
+	startOf,
+	strategyOf,
+	type Watcher,
+} from "../train.ts";
+import { Tracker } from "../tracking/tracker.ts";
+import { type Network, Trunk } from "../trunk.ts";
+import { type Figures, figuresOf } from "./figures.ts";
+import { formatLook, parseLook, type Seen, scoreRow } from "./look.ts";
+import {
+	type Chapter,
+	chaptersOf,
+	line,
+	type Protocol,
+	type Target,
+	targetsAfter,
+} from "./protocol.ts";
+
+export interface BenchmarkJob {
+	readonly dir: string;
+	readonly protocol: Protocol;
+	/** The detector; its data and out are not read. */
+	readonly config: RunConfig;
+	/** Only the pictures. */
+	readonly drawOnly: boolean;
+}
+
+export interface BenchmarkResult {
+	/** null: only drawn. */
+	readonly figures: Figures | null;
+	/** Whether an earlier process had done a part of it. */
+	readonly wentOn: boolean;
+}
+
+export async function benchmark(
+	job: BenchmarkJob,
+	watcher: Watcher,
+): Promise<{ results: BenchmarkResult; text: string }> {
+	const { dir, protocol, drawOnly } = job;
+	const config = { ...job.config, backbone: pinned(job.config.backbone) };
+	const { definition, options } = strategyOf(config);
+	if (definition.joint?.(options))
+		throw fail("NEEDS_ALL_IMAGES", { strategy: config.strategy.name });
+	const notice = (text: string) => watcher.emit({ type: "notice", text });
+	const lock = lockFolder(dir, { onWait: notice });
+	try {
+		const wentOn = claim(dir, protocol, drawOnly ? null : config);
+		const chapters = chaptersOf(protocol);
+		const root = join(dir, names.data);
+		const products = await drawn(root, protocol, watcher, chapters.length + 1);
+		if (drawOnly) return { results: { figures: null, wentOn }, text: root };
+		const bench = new Bench({ dir, root, protocol, config, products }, watcher);
+		for (const [i, chapter] of chapters.entries())
+			await bench.learn(chapter, i + 1, chapters.length + 1);
+		await bench.release();
+		const figures = figuresOf(protocol, products, {
+			seen: (chapter, after) => {
+				const file = lookFile(dir, chapter, after);
+				return parseLook(readText(file), file);
+			},
+			falseAlarms: config.evaluate.falseAlarms,
+			memory: openRun(memoryDir(dir, line), "read").readMetrics()?.memory,
+		});
+		return { results: { figures, wentOn }, text: "" };
+	} finally {
+		lock.release();
+	}
+}
+
+const names = {
+	data: "data",
+	memories: "memories",
+	looks: "looks",
+	protocol: "protocol.json",
+} as const;
+
+const memoryDir = (dir: string, chapter: string): string =>
+	join(dir, names.memories, chapter);
+
+const lookFile = (dir: string, chapter: string, after: number): string =>
+	join(
+		dir,
+		names.looks,
+		chapter,
+		`after-${String(after).padStart(3, "0")}.csv`,
+	);
+
+/** Writes down what the folder holds, or checks that it is that; whether something was there. `config` null: pictures alone, which any detector may be shown. */
+function claim(
+	dir: string,
+	protocol: Protocol,
+	config: RunConfig | null,
+): boolean {
+	const file = join(dir, names.protocol);
+	const stored = readJsonObject(file);
+	const { out: _, data: __, ...detector } = config ?? {};
+	const wanted = {
+		format: 1,
+		protocol,
+		detector: config ? detector : (stored?.detector ?? null),
+	};
+	const free = !stored || stored.detector === null;
+	const other = differingKeys(stored ?? wanted, wanted).filter(
+		(key) => key !== "detector" || !free,
+	);
+	if (other.length > 0)
+		throw fail("BENCHMARK_DIFFERS", { dir, differences: other });
+	if (free) writeAtomic(file, stableJson(wanted));
+	return stored !== null;
+}
+
+async function drawn(
+	root: string,
+	protocol: Protocol,
+	{ emit, stop }: Watcher,
+	steps: number,
+): Promise<readonly DemoProduct[]> {
+	const { seed, products, varied, size, train, testGood, perDefect } = protocol;
+	const demo = await drawDemo(
+		root,
+		{
+			seed,
+			products,
+			varied,
+			size,
+			train,
+			validation: 0,
+			testGood,
+			perDefect,
+			drift: true,
+			dirty: protocol.dirty.at(-1) ?? 0,
+		},
+		async (done, total) => {
+			emit({
+				type: "progress",
+				phase: "draw",
+				task: "pictures",
+				taskIndex: 0,
+				taskCount: steps,
+				done,
+				total,
+				unit: "images",
+			});
+			await heed(stop);
+		},
+	);
+	return demo.products;
+}
+
+interface Setting extends Omit<BenchmarkJob, "drawOnly"> {
+	/** Of the pictures. */
+	readonly root: string;
+	readonly products: readonly DemoProduct[];
+}
+
+/** The network and what has looked with it, for all chapters. */
+class Bench {
+	readonly #setting: Setting;
+	readonly #watcher: Watcher;
+	readonly #empty: () => Knowledge;
+	readonly #network: Network;
+	readonly #trunk: Trunk;
+	readonly #eyes: Eyes;
+	readonly #initial: TensorDict | null;
+	readonly #categories = new Map<string, Promise<TestCategory>>();
+
+	constructor(setting: Setting, watcher: Watcher) {
+		const { root, products } = setting;
+		const tasks = products.map(({ id }) => id);
+		const data = { ...setting.config.data, root, tasks, roi: [], limit: null };
+		const config = { ...setting.config, name: line, data };
+		this.#setting = { ...setting, config };
+		this.#watcher = watcher;
+		const backbone = loadBackbone(
+			config.backbone,
+			config.imageSize,
+			config.seed,
+		);
+		const setup = setupOf(config, backbone.config);
+		this.#empty = () => new Knowledge(backbone, setup, config.threads);
+		this.#network = networkOf(this.#empty(), config.threads);
+		this.#trunk = new Trunk(this.#network);
+		this.#eyes = new Eyes(this.#trunk);
+		const trains = setup.from < backbone.config.depth;
+		this.#initial = trains ? initialWeights(this.#network, config) : null;
+	}
+
+	/** Learns what is missing of a chapter and takes the looks that are missing. `step` of `steps`, for whoever watches. */
+	async learn(chapter: Chapter, step: number, steps: number): Promise<void> {
+		const { dir, config } = this.#setting;
+		const home = memoryDir(dir, chapter.name);
+		if (!existsSync(lookFile(dir, chapter.name, chapter.products.length))) {
+			const ids = chapter.products.map((n) => this.#product(n).id);
+			const run = openRun(home, "resume", startOf(config, ids));
+			try {
+				await this.#continue(run, chapter, {
+					task: chapter.name,
+					taskIndex: step,
+					taskCount: steps,
+				});
+			} finally {
+				run.close();
+			}
+		}
+		if (chapter.name !== line) removeTree(home); // only its looks are asked for now
+	}
+
+	async #continue(run: Run, chapter: Chapter, at: Step): Promise<void> {
+		const { dir, config, protocol } = this.#setting;
+		const total = chapter.products.length;
+		let knowledge =
+			run.memory.version > 0
+				? Knowledge.load(run.memory, config.threads)
+				: this.#empty();
+		for (const [i, n] of chapter.products.entries()) {
+			const after = i + 1;
+			const product = this.#product(n);
+			const began = performance.now();
+			if (knowledge.tasks.length < after)
+				knowledge = await this.#remember(run, knowledge, chapter, product);
+			if (!run.tasksLearnt.includes(product.id)) {
+				const seconds = Math.round(performance.now() - began) / 1000;
+				run.setTask(product.id, "learnt", seconds);
+			}
+			this.#watcher.emit({
+				type: "progress",
+				phase: "memory",
+				...at,
+				done: after,
+				total,
+				unit: "products",
+			});
+			const file = lookFile(dir, chapter.name, after);
+			const targets = targetsAfter(protocol, chapter, after);
+			if (targets.length === 0 || existsSync(file)) continue;
+			const seen = await this.#look(knowledge, targets, at);
+			if (chapter.name === line) await this.#keep(run, knowledge, seen, after);
+			run.checkLock();
+			writeAtomic(file, formatLook(seen));
+		}
+		await knowledge.release();
+	}
+
+	/** The line's scores, as a run has them. */
+	async #keep(
+		run: Run,
+		knowledge: Knowledge,
+		seen: readonly Seen[],
+		after: number,
+	): Promise<void> {
+		const { products } = this.#setting;
+		for (const { id } of knowledge.tasks) {
+			const own = seen.filter(
+				({ product, split }) => product === id && split === "test",
+			);
+			if (own.length > 0) run.writeScores(after, id, own.map(scoreRow));
+		}
+		if (after < products.length) return;
+		const tasks: Task[] = [];
+		for (const { id } of products)
+			tasks.push({ id, categories: [await this.#category(id)] });
+		writeResults(run, knowledge, tasks);
+	}
+
+	async release(): Promise<void> {
+		await this.#eyes.release();
+	}
+
+	#product(n: number): DemoProduct {
+		return this.#setting.products[n] as DemoProduct;
+	}
+
+	/** One product more, as `learn` does it. */
+	async #remember(
+		run: Run,
+		knowledge: Knowledge,
+		chapter: Chapter,
+		{ id }: DemoProduct,
+	): Promise<Knowledge> {
+		const { config } = this.#setting;
+		const { definition, options } = strategyOf(config);
+		const { emit, stop } = this.#watcher;
+		const category = await this.#lesson(id, chapter);
+		const task = { id, categories: [category] };
+		const silent: Watcher["emit"] = (event) => {
+			if (event.type === "epoch") emit(event);
+		};
+		await heed(stop);
+		const learnt = await learnStage(
+			{
+				config,
+				run,
+				tracker: new Tracker(run, silent),
+				trunk: this.#trunk,
+				eyes: this.#eyes,
+				localiser: localiserOf(knowledge),
+				regions: new Map(),
+				draws: false,
+				network: this.#network,
+				strategy: definition.create(options),
+				initial: this.#initial,
+				emit: silent,
+				stop,
+				taskIndex: knowledge.tasks.length,
+				taskCount: chapter.products.length,
+			},
+			{
+				row: knowledge.tasks.length,
+				train: task,
+				remember: [task],
+				anew: false,
+			},
+			knowledge,
+			definition.startsFrom === "initial"
+				? this.#initial
+				: (knowledge.current ?? this.#initial),
+			definition.weightsPerTask === true,
+		);
+		run.checkpoint.clear();
+		return learnt;
+	}
+
+	/** The first good images of a product; some of them replaced by the same parts with a defect. */
+	async #lesson(id: string, { images, dirty }: Chapter): Promise<Category> {
+		const { root } = this.#setting;
+		const all = await readCategory(join(root, id), id, { root });
+		const normals = all.normals.slice(0, images);
+		if (dirty === 0) return { id, normals, heldOut: [] };
+		const home = join(root, folderOf("dirty", id));
+		const listed = JSON.parse(readText(join(home, "dirty.json"))) as readonly {
+			readonly path: string;
+		}[];
+		const replaced = listed
+			.slice(0, Math.round(dirty * images))
+			.map(({ path }) => resolve(home, path));
+		const { normals: others } = await readCategory(home, id, { root });
+		return {
+			id,
+			normals: normals.map((normal, i) => {
+				const other = others[i] as Sample;
+				return replaced.includes(other.path) ? other : normal;
+			}),
+			heldOut: [],
+		};
+	}
+
+	/** Test images; of a product by its id, or of one of its splits by that folder. */
+	#category(id: string): Promise<TestCategory> {
+		const { root } = this.#setting;
+		const known =
+			this.#categories.get(id) ??
+			readTestCategory(join(root, id), id, { root });
+		this.#categories.set(id, known);
+		return known;
+	}
+
+	/** Each image is routed by itself, and scored as the product it shows too. */
+	async #look(
+		knowledge: Knowledge,
+		targets: readonly Target[],
+		at: Step,
+	): Promise<Seen[]> {
+		const { emit, stop } = this.#watcher;
+		const eyes = this.#eyes;
+		const learnt = new Set(knowledge.tasks.map(({ id }) => id));
+		const seen: Seen[] = [];
+		for (const [i, { product, split }] of targets.entries()) {
+			const { id } = this.#product(product);
+			const { test } = await this.#category(
+				split === "test" ? id : folderOf(split, id),
+			);
+			for await (const sample of eyes.each(test)) {
+				await heed(stop);
+				const judge = async (category: string) =>
+					knowledge.judge(
+						category,
+						await eyes.features(sample, knowledge.weightsOf(category)),
+					);
+				const routed = knowledge.route(await eyes.frozen(sample));
+				const as = await judge(routed);
+				const told = routed === id ? as : learnt.has(id) && (await judge(id));
+				seen.push({
+					product: id,
+					split,
+					path: sample.id,
+					defect: sample.defect,
+					routed,
+					score: as.score,
+					threshold: as.threshold,
+					unknown: as.unknown,
+					blurred: as.blurred,
+					told: told ? { score: told.score, threshold: told.threshold } : null,
+				});
+			}
+			emit({
+				type: "progress",
+				phase: "evaluate",
+				...at,
+				done: i + 1,
+				total: targets.length,
+				unit: "products",
+			});
+		}
+		return seen;
+	}
+}
+
+/** Where a benchmark is, for whoever watches. */
+interface Step {
+	readonly task: string;
+	readonly taskIndex: number;
+	readonly taskCount: number;
+}
+
+/** "loco/kit_008" in the folder of a variant: "dirty/kit_008". */
+const folderOf = (variant: string, id: string): string =>
+	`${variant}/${id.slice(id.indexOf("/") + 1)}`;

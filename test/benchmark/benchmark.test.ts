@@ -1,0 +1,176 @@
+/** The benchmark in small: three products of a few tiny pictures, whole, broken off many times, and broken. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+	type BenchmarkJob,
+	type BenchmarkResult,
+	benchmark,
+} from "../../src/benchmark/benchmark.ts";
+import { parseLook } from "../../src/benchmark/look.ts";
+import { type Protocol, protocolOf } from "../../src/benchmark/protocol.ts";
+import { loadConfig, type RunConfig } from "../../src/config.ts";
+import { Interrupted } from "../../src/errors.ts";
+import type { Watcher } from "../../src/train.ts";
+import { expectSameBytes } from "../runs.ts";
+
+const protocol: Protocol = {
+	...protocolOf(3, 7),
+	varied: 2,
+	milestones: [1, 2, 3],
+	size: 48,
+	train: 4,
+	testGood: 2,
+	perDefect: 1,
+	images: [1, 2],
+	dirty: [0.5],
+	alone: { products: 1, images: [2, 4] },
+};
+const kept = ["looks", "memories/line/memory", "memories/line/scores"];
+
+let work: string;
+let config: RunConfig;
+let whole: BenchmarkResult;
+
+const idle: Watcher = { emit: () => undefined, stop: { requested: false } };
+const job = (name: string, change: Partial<BenchmarkJob> = {}) => ({
+	dir: join(work, name),
+	protocol,
+	config,
+	drawOnly: false,
+	...change,
+});
+
+/** Stopped again and again, each time once it has done so many things that no process before had; how often. */
+async function inPieces(name: string, things: number): Promise<number> {
+	const done = new Set<string>();
+	for (let pieces = 1; ; pieces++) {
+		const stop = { requested: false };
+		const enough = done.size + things;
+		const emit: Watcher["emit"] = (event) => {
+			done.add(JSON.stringify(event));
+			stop.requested = done.size >= enough;
+		};
+		try {
+			await benchmark(job(name), { emit, stop });
+			return pieces;
+		} catch (error) {
+			if (!(error instanceof Interrupted)) throw error;
+		}
+	}
+}
+
+beforeAll(async () => {
+	work = mkdtempSync(join(tmpdir(), "keepsight-benchmark-"));
+	({ config } = await loadConfig("configs/flagship.yaml", [
+		"image_size=48",
+		"backbone={ name: vit, width: 24, depth: 2, heads: 2, patch: 16 }",
+		"threads=1",
+	]));
+	whole = (await benchmark(job("whole"), idle)).results;
+}, 60_000);
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+const table = (name: string) => {
+	const found = whole.figures?.tables.find((one) => one.name === name);
+	if (!found) throw new Error(`no table ${name}`);
+	return found;
+};
+const look = (chapter: string, after: number) => {
+	const file = join(work, `whole/looks/${chapter}/after-00${after}.csv`);
+	return parseLook(readFileSync(file, "utf8"), file);
+};
+
+describe("the benchmark", () => {
+	it("broken off anywhere, it goes on to the same bytes", async () => {
+		expect(await inPieces("pieces", 13)).toBeGreaterThan(5);
+		expectSameBytes(join(work, "whole"), join(work, "pieces"), kept);
+		rmSync(join(work, "pieces/looks/line/after-003.csv")); // killed between a version of the memory and its look
+		const { results } = await benchmark(job("pieces"), idle);
+		expectSameBytes(join(work, "whole"), join(work, "pieces"), kept);
+		expect(results).toEqual({ ...whole, wentOn: true });
+		expect(whole.wentOn).toBe(false);
+	}, 60_000);
+
+	it("a folder of another benchmark is refused", async () => {
+		const other = benchmark(
+			job("whole", { config: { ...config, seed: 5 } }),
+			idle,
+		);
+		await expect(other).rejects.toMatchObject({ code: "BENCHMARK_DIFFERS" });
+	});
+
+	it("pictures drawn alone are those that any detector is then shown", async () => {
+		await benchmark(job("drawn", { drawOnly: true }), idle);
+		expectSameBytes(join(work, "whole"), join(work, "drawn"), ["data"]);
+		const { results } = await benchmark(job("drawn", { drawOnly: true }), idle);
+		expect(results).toEqual({ figures: null, wentOn: true });
+		const detector = () =>
+			(
+				JSON.parse(readFileSync(join(work, "drawn/protocol.json"), "utf8")) as {
+					detector: { seed: number } | null;
+				}
+			).detector;
+		expect(detector()).toBeNull();
+		const learning = benchmark(job("drawn"), {
+			...idle,
+			stop: { requested: true },
+		});
+		await expect(learning).rejects.toThrow(Interrupted);
+		expect(detector()?.seed).toBe(config.seed);
+	});
+
+	it("products that are not learnt are looked at, and told of no score", () => {
+		const rows = look("line", 1);
+		expect(new Set(rows.map(({ product }) => product)).size).toBe(3);
+		for (const { product, routed, told } of rows) {
+			expect(routed).toBe("mvtec/fabric");
+			expect(told === null).toBe(product !== "mvtec/fabric");
+		}
+	});
+
+	it("fewer images, dirty ones and a memory of its own are each something else or the same", () => {
+		const scores = (chapter: string, after: number) =>
+			look(chapter, after)
+				.filter((r) => r.split === "test" && r.product === "mvtec/flange")
+				.map(({ told }) => told?.score);
+		const learnt = scores("line", 2);
+		expect(learnt).toHaveLength(8);
+		expect(scores("images-2", 2)).not.toEqual(learnt);
+		expect(scores("dirty-50", 2)).not.toEqual(learnt);
+		expect(scores("alone-4-1", 1)).toEqual(learnt); // nothing trains
+		expect(scores("alone-2-1", 1)).toEqual(scores("images-2", 2));
+	});
+
+	it("tables have a cell a column, and say what is not defined", () => {
+		for (const { columns, rows } of whole.figures?.tables ?? [])
+			for (const { cells } of rows) expect(cells.length).toBe(columns.length);
+		expect(table("gain").rows.map(({ cells }) => cells[2]?.value)).toEqual([
+			0, 0,
+		]);
+		expect(table("kinds").rows[1]?.cells[0]?.value).toBeNull(); // no product with logical defects among the first three
+		expect(table("routing").rows[0]?.cells[0]?.of).toBe(6);
+		expect(table("growth").rows.map(({ label }) => label)).toEqual([
+			"1",
+			"2",
+			"3",
+		]);
+	});
+
+	it("a damaged look is an error, not a figure", async () => {
+		const file = join(work, "whole/looks/line/after-002.csv");
+		const text = readFileSync(file, "utf8");
+		for (const [from, to] of [
+			["told_score", "score"],
+			["mvtec/fabric,test", "mvtec/fabric,toast"],
+			[/,2\n/, ",two\n"],
+		] as const) {
+			writeFileSync(file, text.replace(from, to));
+			await expect(benchmark(job("whole"), idle)).rejects.toMatchObject({
+				code: "DAMAGED",
+			});
+		}
+		writeFileSync(file, text);
+	});
+});
