@@ -161,9 +161,16 @@ async function taught(
 	}
 }
 
-/** Held against the schema: the file may come from anywhere. */
-const configOf = ({ record, dir }: Run): RunConfig =>
-	checkedConfig(record.config, `${dir}/run.json`);
+/** Held against the schema: the file may come from anywhere. What `learn` made names no tasks, which a configuration of a run must. */
+function configOf({ record, dir }: Run): RunConfig {
+	const { data, ...rest } = record.config as unknown as Partial<RunConfig>;
+	const named = data?.tasks?.length !== 0;
+	const config = checkedConfig(
+		named ? record.config : { ...rest, data: { ...data, tasks: ["none"] } },
+		`${dir}/run.json`,
+	);
+	return named ? config : { ...config, data: { ...config.data, tasks: [] } };
+}
 
 /** A run of `train` counts its tasks: none may come between. What a killed `learn` left says where its images are. */
 function checkFinished({ record, dir }: Run): void {
