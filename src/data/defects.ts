@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import * as z from "zod";
 import { fail } from "../errors.ts";
+import { codeOf } from "../storage.ts";
 
 const schema = z
 	.array(
@@ -14,6 +15,11 @@ const schema = z
 			saturation_threshold: z.number().positive(),
 			relative_saturation: z.boolean(),
 		}),
+	)
+	.refine(
+		(all) =>
+			all.every((d) => !d.relative_saturation || d.saturation_threshold <= 1),
+		"a relative saturation_threshold is a share, at most 1",
 	)
 	.refine(
 		(all) => new Set(all.map((d) => d.pixel_value)).size === all.length,
@@ -39,7 +45,7 @@ export async function readDefectTypes(
 		text = await readFile(file, "utf8");
 	} catch (error) {
 		if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-		throw error;
+		throw fail("CANNOT_READ", { path: file, code: codeOf(error) });
 	}
 	let json: unknown;
 	try {
