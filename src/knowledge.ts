@@ -40,7 +40,7 @@ import {
 } from "./models/safetensors.ts";
 import { gridOf, parameterShapes, type VitConfig } from "./models/vit.ts";
 import type { Random } from "./random.ts";
-import { hashedName, type VersionedFolder } from "./storage.ts";
+import { hashedName, isObject, type VersionedFolder } from "./storage.ts";
 import { blocksAt } from "./trunk.ts";
 
 /** What the backbone says about n images, for all memories together. */
@@ -121,69 +121,112 @@ export interface Judgement {
 	readonly blurred: boolean;
 }
 
+/** Of any side or number of parts: the largest networks have 48 blocks. */
+const few = z.int().positive().max(1000);
+const side = z.int().positive().max(100_000);
 const vitSchema = z.strictObject({
-	imageSize: z.tuple([z.int().positive(), z.int().positive()]),
-	patch: z.int().positive(),
-	width: z.int().positive(),
-	depth: z.int().positive(),
-	heads: z.int().positive(),
+	imageSize: z.tuple([side, side]),
+	patch: few,
+	width: side,
+	depth: few,
+	heads: few,
 	mlpRatio: z.number().positive(),
-	registers: z.int().min(0),
+	registers: z.int().min(0).max(1000),
 	layerScale: z.boolean(),
 	classPosition: z.boolean(),
 	layerNormEps: z.number().positive(),
 	patchBlocks: z.array(z.number().gt(0).max(1)).min(1).optional(),
 	mean: z.tuple([z.number(), z.number(), z.number()]),
-	std: z.tuple([z.number(), z.number(), z.number()]),
+	std: z.tuple([
+		z.number().positive(),
+		z.number().positive(),
+		z.number().positive(),
+	]),
 });
 
-const metaSchema = z.strictObject({
-	/** What made this version of the one before, in few words; absent where a run wrote it. */
-	change: z.string().optional(),
-	vit: vitSchema,
-	/** In what the frozen blocks compute; memories only fit what they were learnt with. */
-	precision: z.enum(precisions).default("float32"),
-	from: z.int().min(0),
-	falseAlarms: z.number().gt(0).lt(1),
-	memories: z
-		.array(
-			z.strictObject({
-				name: z.string(),
-				options: z.record(z.string(), z.unknown()),
-				weight: z.number().gt(0).max(1),
-			}),
-		)
-		.min(1),
-	backbone: z.string(),
-	strategy: z.string().nullable(),
-	/** The newest weights, with the pretext head: where the next task starts. */
-	current: z.string().nullable(),
-	tasks: z.array(
-		z.strictObject({
-			id: z.string(),
-			weights: z.string().nullable(),
-			threshold: z.number().min(0).optional(),
-			learning: z.record(z.string(), z.number().nullable()),
-			categories: z.array(
+const metaSchema = z
+	.strictObject({
+		/** What made this version of the one before, in few words; absent where a run wrote it. */
+		change: z.string().optional(),
+		vit: vitSchema,
+		/** In what the frozen blocks compute; memories only fit what they were learnt with. */
+		precision: z.enum(precisions).default("float32"),
+		from: z.int().min(0),
+		falseAlarms: z.number().gt(0).lt(1),
+		memories: z
+			.array(
 				z.strictObject({
-					id: z.string(),
-					/** As `memories`. */
-					memories: z.array(z.string()),
-					/** Scores that calibrate instead of the cross-fitted ones; absent: those do. */
-					calibration: z.string().optional(),
-					routing: z.string(),
+					name: z.string(),
+					options: z.record(z.string(), z.unknown()),
+					weight: z.number().gt(0).max(1),
 				}),
+			)
+			.min(1),
+		backbone: z.string(),
+		strategy: z.string().nullable(),
+		/** The newest weights, with the pretext head: where the next task starts. */
+		current: z.string().nullable(),
+		tasks: z.array(
+			z.strictObject({
+				id: z.string(),
+				weights: z.string().nullable(),
+				threshold: z.number().min(0).optional(),
+				learning: z.record(z.string(), z.number().nullable()),
+				categories: z.array(
+					z.strictObject({
+						id: z.string(),
+						/** As `memories`. */
+						memories: z.array(z.string()),
+						/** Scores that calibrate instead of the cross-fitted ones; absent: those do. */
+						calibration: z.string().optional(),
+						routing: z.string(),
+					}),
+				),
+			}),
+		),
+	})
+	.refine(
+		({ vit }) =>
+			vit.width % vit.heads === 0 &&
+			vit.imageSize.every((size) => size % vit.patch === 0),
+		"the network's sizes do not fit together",
+	)
+	.refine(
+		({ from, vit }) => from <= vit.depth,
+		"more blocks are frozen than there are",
+	)
+	.refine(
+		({ memories: all }) =>
+			Math.abs(all.reduce((sum, { weight }) => sum + weight, 0) - 1) < 1e-6,
+		"the memories' weights do not add up to 1",
+	)
+	.refine(
+		({ tasks }) =>
+			areDistinct(tasks.map(({ id }) => id)) &&
+			areDistinct(tasks.flatMap((t) => t.categories.map(({ id }) => id))),
+		"a task or category is there twice",
+	)
+	.refine(
+		({ tasks, memories: all }) =>
+			tasks.every(
+				({ categories }) =>
+					categories.length > 0 &&
+					categories.every((c) => c.memories.length === all.length),
 			),
-		}),
-	),
-});
+		"a category lacks the file of a memory",
+	);
+
+const areDistinct = (names: readonly string[]): boolean =>
+	new Set(names).size === names.length && !names.includes("");
 
 /** Tasks of a version of memory/, in the order they were learnt, from its manifest alone. */
 export const taskIds = ({
 	meta,
 }: Pick<VersionedFolder, "meta">): readonly string[] =>
 	Array.isArray(meta.tasks)
-		? (meta.tasks as readonly { readonly id: string }[]).map(({ id }) => id)
+		? meta.tasks.flatMap((task) =>
+				isObject(task) && typeof task.id === "string" ? task.id : [],
+			)
 		: [];
 
 export class Knowledge {
@@ -634,29 +677,50 @@ export class Knowledge {
 		const cache = new Map<string, TensorDict>();
 		const weightsAt = (path: string | null): TensorDict | null => {
 			if (path === null) return null;
-			const known = cache.get(path) ?? floats(read(path), path);
+			const known = cache.get(path) ?? fitting(floats(read(path), path), path);
 			cache.set(path, known);
 			return known;
 		};
 		const config: VitConfig = meta.vit;
-		const weights = floats(read(meta.backbone), meta.backbone);
-		for (const [name, wanted] of Object.entries(parameterShapes(config))) {
-			if (weights[name]?.shape.join() !== wanted.join())
-				throw fail("WEIGHTS_DO_NOT_FIT", {
-					file: meta.backbone,
-					tensor: name,
-					found: weights[name]?.shape ?? null,
-					wanted,
-				});
-		}
-		const knowledge = new Knowledge(
-			{ config, weights, precision: meta.precision },
-			{
-				memories: meta.memories,
-				from: meta.from,
-				falseAlarms: meta.falseAlarms,
-			},
-			threads,
+		const shapes = parameterShapes(config);
+		/** Of the network's parameters those that are there. */
+		const fitting = (tensors: TensorDict, file: string): TensorDict => {
+			for (const [tensor, { shape }] of Object.entries(tensors)) {
+				const wanted = shapes[tensor];
+				if (wanted && shape.join() !== wanted.join())
+					throw fail("WEIGHTS_DO_NOT_FIT", {
+						file,
+						tensor,
+						found: shape,
+						wanted,
+					});
+			}
+			return tensors;
+		};
+		const weights = fitting(
+			floats(read(meta.backbone), meta.backbone),
+			meta.backbone,
+		);
+		const lacking = Object.keys(shapes).find((name) => !(name in weights));
+		if (lacking !== undefined)
+			throw fail("WEIGHTS_DO_NOT_FIT", {
+				file: meta.backbone,
+				tensor: lacking,
+				found: null,
+				wanted: shapes[lacking] ?? null,
+			});
+		const knowledge = withOptions(
+			folder.dir,
+			() =>
+				new Knowledge(
+					{ config, weights, precision: meta.precision },
+					{
+						memories: meta.memories,
+						from: meta.from,
+						falseAlarms: meta.falseAlarms,
+					},
+					threads,
+				),
 		);
 		knowledge.#backboneFile = meta.backbone;
 		const readsAll = only === null || knowledge.memories.some((m) => m.shared);
@@ -689,6 +753,19 @@ export class Knowledge {
 			});
 		}
 		return knowledge;
+	}
+}
+
+/** What a stored memory is made of is options of ours, or the manifest is damaged. */
+function withOptions<T>(path: string, make: () => T): T {
+	try {
+		return make();
+	} catch (error) {
+		if (!(error instanceof z.ZodError)) throw error;
+		throw fail("DAMAGED", {
+			path,
+			problem: `its manifest has options of a memory that there are not (${z.prettifyError(error).split("\n")[0]})`,
+		});
 	}
 }
 

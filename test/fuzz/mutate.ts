@@ -302,7 +302,7 @@ const hostile: readonly unknown[] = [
 	"/etc/passwd",
 	"a\0b",
 	"\ud800",
-	"<script>",
+	"<script>x</script>",
 	"1",
 	"NaN",
 	[],
@@ -329,6 +329,9 @@ const keys = [
 	"a.b",
 	"\0",
 ];
+
+/** Values of a tree that is to grow any further. */
+const LARGEST = 3000;
 
 interface Node {
 	readonly holder: Record<string, unknown> | unknown[];
@@ -363,7 +366,7 @@ function changeJson(
 	{ what, at, by }: Change,
 ): void {
 	const nodes = nodesOf(root);
-	if (nodes.length === 0) return;
+	if (nodes.length === 0 || nodes.length > LARGEST) return;
 	const node = pick(nodes, at);
 	const { holder, key } = node;
 	const value = valueOf(node);
@@ -424,7 +427,7 @@ function changeJson(
 					node,
 					by % 2 === 0
 						? []
-						: Array.from({ length: 300 }, () => structuredClone(value)).flat(),
+						: Array.from({ length: 50 }, () => structuredClone(value)).flat(),
 				);
 			return put(node, pick(hostile, by));
 		}

@@ -8,7 +8,8 @@ export const text = (bytes: Uint8Array): string =>
 
 /** No number in it is infinite or none, at any depth; nothing in it has another prototype than it ought to. */
 export function finite(value: unknown): void {
-	if (typeof value === "number") assert(Number.isFinite(value), `it is ${value}`);
+	if (typeof value === "number")
+		assert(Number.isFinite(value), `it is ${value}`);
 	if (typeof value !== "object" || value === null) return;
 	if (!Array.isArray(value) && !ArrayBuffer.isView(value))
 		assert(

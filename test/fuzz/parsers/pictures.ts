@@ -75,7 +75,10 @@ function reader(dir: string, seeds: readonly Buffer[]): Reader {
 			assert.deepEqual(own.shape, [h, w, 3]);
 			assert.equal(own.data.length, h * w * 3);
 			for (const side of [8, 40]) {
-				const { shape, data } = await decodeImage(content, "a.img", [side, side]);
+				const { shape, data } = await decodeImage(content, "a.img", [
+					side,
+					side,
+				]);
 				assert.deepEqual(shape, [side, side, 3]);
 				assert.equal(data.length, side * side * 3);
 			}
@@ -134,7 +137,12 @@ export const pictures: readonly Parser[] = [
 		toBytes([
 			raw(3).tiff({ compression: "none" }),
 			raw(4).tiff({ compression: "lzw" }),
-			raw(1).tiff({ compression: "deflate", tile: true, tileWidth: 16, tileHeight: 16 }),
+			raw(1).tiff({
+				compression: "deflate",
+				tile: true,
+				tileWidth: 16,
+				tileHeight: 16,
+			}),
 			raw(3).tiff({ compression: "jpeg" }),
 			raw(1).toColourspace("grey16").tiff({ compression: "none" }),
 			raw(3).toColourspace("lab").tiff({ compression: "none" }),

@@ -2,7 +2,11 @@
 import { strict as assert } from "node:assert";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadConfig, parseConfig, type RunConfig } from "../../../src/config.ts";
+import {
+	loadConfig,
+	parseConfig,
+	type RunConfig,
+} from "../../../src/config.ts";
 import { csvText, parseCsv } from "../../../src/csv.ts";
 import { drawDemo } from "../../../src/data/demo.ts";
 import { readDefectTypes } from "../../../src/data/defects.ts";
@@ -14,9 +18,12 @@ import type { Parser } from "../harness.ts";
 import { csv, json, yaml } from "../mutate.ts";
 import { codeOf, finite, text, utf8 } from "../values.ts";
 
-const configs = ["demo", "flagship", "protocols/mvtec-5x3", "strategies/gpm"].map(
-	(name) => readFileSync(join("configs", `${name}.yaml`)),
-);
+const configs = [
+	"demo",
+	"flagship",
+	"protocols/mvtec-5x3",
+	"strategies/gpm",
+].map((name) => readFileSync(join("configs", `${name}.yaml`)));
 const grid = utf8(`name: grid
 data: { tasks: [a/x, [b/y, b/z]], roi: [{ category: a/x, mask: m.png }] }
 image_size: [64, 32]
@@ -64,14 +71,19 @@ export const settings: readonly Parser[] = [
 		covers: ["config.ts"],
 		mutate: yaml,
 		open: () => ({
-			seeds: ["train.epochs=3", "data.tasks=[a/x]", "orders.2=seeded"].map(utf8),
+			seeds: ["train.epochs=3", "data.tasks=[a/x]", "orders.2=seeded"].map(
+				utf8,
+			),
 			read(bytes) {
 				const flag = text(bytes);
 				const file = text(grid);
 				isConfig(parseConfig(file, "a.yaml", [flag]).config);
-				const { points } = parseConfig(file, "a.yaml", [], [
-					"train.batch_size=[1]",
-				]);
+				const { points } = parseConfig(
+					file,
+					"a.yaml",
+					[],
+					["train.batch_size=[1]"],
+				);
 				assert.equal(points().length, 8);
 			},
 		}),
@@ -81,7 +93,7 @@ export const settings: readonly Parser[] = [
 		covers: ["csv.ts"],
 		mutate: csv,
 		open: () => ({
-			seeds: ['a,b\r\n"c ""d""",\n', "x\n\n'=1,\"\n\"\n"].map(utf8),
+			seeds: ['a,b\r\n"c ""d""",\n', 'x\n\n\'=1,"\n"\n'].map(utf8),
 			read(bytes) {
 				const wrong = (line: number, problem: string) =>
 					fail("SCORES_INVALID", { file: "a.csv", line, problem });
@@ -127,7 +139,7 @@ export const settings: readonly Parser[] = [
 		mutate: csv,
 		open: () => ({
 			seeds: [
-				"keep,score,picture,path\nyes,3.25,0.png,a.png\nno,2.00,1.png,\"b,c.png\"\n",
+				'keep,score,picture,path\nyes,3.25,0.png,a.png\nno,2.00,1.png,"b,c.png"\n',
 			].map(utf8),
 			read(bytes) {
 				for (const row of readReview(text(bytes), "a.csv"))
@@ -153,7 +165,9 @@ export const settings: readonly Parser[] = [
 			seeds: [readFileSync(join("configs", "published.json"))],
 			read(bytes) {
 				for (const row of parsePublished(text(bytes), "published.json")) {
-					assert(row.average === null || (row.average >= 0 && row.average <= 1));
+					assert(
+						row.average === null || (row.average >= 0 && row.average <= 1),
+					);
 					finite(row);
 				}
 			},
@@ -202,7 +216,12 @@ export const settings: readonly Parser[] = [
 			const beside = join(root, "mvtec", "own");
 			for (const one of [beside, join(dir, "mvtec", "own")])
 				mkdirSync(one, { recursive: true });
-			for (const taken of ["mvtec/bottle", "mvtec/flange", "mvtec/fabric", "loco/kit"])
+			for (const taken of [
+				"mvtec/bottle",
+				"mvtec/flange",
+				"mvtec/fabric",
+				"loco/kit",
+			])
 				mkdirSync(join(dir, taken), { recursive: true });
 			return {
 				seeds: [

@@ -97,7 +97,10 @@ function isBackbone(dir: string, size: readonly [number, number] | null): void {
 const commit = "a".repeat(40);
 const model = dinov2Files(1);
 const sha1 = (bytes: Uint8Array) =>
-	createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
+	createHash("sha1")
+		.update(`blob ${bytes.length}\0`)
+		.update(bytes)
+		.digest("hex");
 const sha256 = (bytes: Uint8Array) =>
 	createHash("sha256").update(bytes).digest("hex");
 
@@ -240,17 +243,17 @@ export const weights: readonly Parser[] = [
 		mutate: json,
 		open(root) {
 			const env = { HF_HOME: root };
-			const repo = join(
-				root,
-				"assets/keepsight/backbones/hub/facebook/tiny",
-			);
+			const repo = join(root, "assets/keepsight/backbones/hub/facebook/tiny");
 			mkdirSync(repo, { recursive: true });
 			return {
 				seeds: [utf8(JSON.stringify({ main: commit, v1: commit }))],
 				read(bytes) {
 					writeFileSync(join(repo, "refs.json"), bytes);
 					for (const revision of ["", "@v1", "@constructor", "@__proto__"])
-						assert.equal(findCached({ name: `hub:facebook/tiny${revision}` }, env), null);
+						assert.equal(
+							findCached({ name: `hub:facebook/tiny${revision}` }, env),
+							null,
+						);
 				},
 			};
 		},
