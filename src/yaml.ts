@@ -23,8 +23,7 @@ export function parseYaml(text: string): {
 } {
 	if (text.length > LONGEST)
 		throw new Error(`it has more than ${LONGEST} letters`);
-	if (isTooDeep(text))
-		throw new Error(`it is nested more than ${DEEPEST} levels deep`);
+	checkNesting(text);
 	const lines = new LineCounter();
 	const document = parseDocument(text, {
 		logLevel: "silent",
@@ -60,17 +59,19 @@ export function parseYaml(text: string): {
 }
 
 /** By its tokens: brackets that are open, indicators (- ? :) of blocks that one line opens, and columns of indentation, of which each level takes one. */
-function isTooDeep(text: string): boolean {
+function checkNesting(text: string): void {
 	let [brackets, indicators] = [0, 0];
 	for (const token of new Lexer().lex(text)) {
 		const [first] = token;
 		if (first === "\n" || first === "\r") indicators = 0;
 		else if (token === "[" || token === "{") brackets++;
-		else if (token === "]" || token === "}")
-			brackets = Math.max(0, brackets - 1);
+		else if (token === "]" || token === "}") brackets--;
 		else if (brackets === 0 && /^[-?:]$/.test(token)) indicators++;
-		if (Math.max(brackets, indicators) > DEEPEST) return true;
-		if (first === " " && token.length > DEEPEST) return true;
+		if (brackets < 0) throw new Error("a bracket closes none");
+		if (
+			Math.max(brackets, indicators) > DEEPEST ||
+			(first === " " && token.length > DEEPEST)
+		)
+			throw new Error(`it is nested more than ${DEEPEST} levels deep`);
 	}
-	return false;
 }

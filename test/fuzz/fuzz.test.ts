@@ -10,7 +10,7 @@ const soak = Boolean(process.env.KEEPSIGHT_SOAK);
 const seed = soak
 	? Number(process.env.KEEPSIGHT_FUZZ_SEED ?? Date.now() % 1e9)
 	: 1;
-const SOAK = 10_000;
+const SOAK = Number(process.env.KEEPSIGHT_FUZZ_CASES ?? 10_000);
 const USUAL = 200;
 
 describe(`parsers, seed ${seed}`, () => {

@@ -4,6 +4,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseConfig } from "../../../src/config.ts";
 import { Pool, type PoolSettings } from "../../../src/distill/crops.ts";
+import { studentStateOf } from "../../../src/distill/distill.ts";
+import { checkpointOf } from "../../../src/learn.ts";
 import { float32, uint8 } from "../../../src/engine/tensor.ts";
 import { openExport } from "../../../src/export/manifest.ts";
 import { Knowledge } from "../../../src/knowledge.ts";
@@ -649,6 +651,39 @@ export const runs: readonly Parser[] = [
 				if (!opened) return;
 				finite(opened.manifest);
 				assert(opened.manifest.products.length > 0);
+			},
+		}),
+	},
+	{
+		name: "checkpoint",
+		covers: ["learn.ts", "distill/distill.ts"],
+		mutate: json,
+		open: (dir) => ({
+			seeds: [
+				seed({
+					...manifest(1),
+					task: "mvtec/a",
+					epoch: 3,
+					done: 100,
+					file: "a.safetensors",
+					loss: 0.5,
+					accuracy: 0.9,
+					accuracyHeldOut: null,
+					early: { right: 1, views: 2 },
+					diagnostics: { rank: 3 },
+					losses: { patches: 0.2, classes: 0.1 },
+				}),
+			],
+			read(bytes) {
+				put(dir, "manifest.json", bytes);
+				const folder = VersionedFolder.open(dir);
+				const state = checkpointOf(folder);
+				if (state) {
+					finite(state);
+					assert(state.epoch >= 1);
+				}
+				const student = studentStateOf(folder);
+				if (student) finite(student);
 			},
 		}),
 	},

@@ -48,7 +48,7 @@ function isConfig(config: RunConfig): void {
 export const settings: readonly Parser[] = [
 	{
 		name: "config",
-		covers: ["config.ts"],
+		covers: ["config.ts", "yaml.ts"],
 		mutate: yaml,
 		open: (dir) => ({
 			seeds: [...configs, grid],
