@@ -374,7 +374,7 @@ function changeJson(
 		case 0:
 		case 1:
 		case 2:
-			return put(node, pick(hostile, by));
+			return put(node, structuredClone(pick(hostile, by)));
 		case 3: // missing
 			if (Array.isArray(holder)) holder.splice(Number(key), 1);
 			else Reflect.deleteProperty(holder, key);
@@ -382,7 +382,11 @@ function changeJson(
 		case 4: // twice
 			if (Array.isArray(holder))
 				holder.splice(Number(key), 0, structuredClone(value));
-			else put({ holder, key: `\0dup${by % 7}:${key}` }, pick(hostile, by));
+			else
+				put(
+					{ holder, key: `\0dup${by % 7}:${key}` },
+					structuredClone(pick(hostile, by)),
+				);
 			return;
 		case 5:
 			return put(
@@ -429,7 +433,7 @@ function changeJson(
 						? []
 						: Array.from({ length: 50 }, () => structuredClone(value)).flat(),
 				);
-			return put(node, pick(hostile, by));
+			return put(node, structuredClone(pick(hostile, by)));
 		}
 	}
 }
