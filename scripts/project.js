@@ -33,15 +33,6 @@ export function run(program, args, options = {}) {
 	return status === 0;
 }
 
-/** The dashboard, into dist/web/: how it is compiled says web/tsconfig.json, there is nothing else to configure. */
-const dashboard = [
-	"build",
-	"web",
-	"--outDir=../dist/web",
-	"--emptyOutDir",
-	"--logLevel=warn",
-];
-
 /** `npm ci`, unless every package of the lock file is there in its version. */
 export function install() {
 	if (installed()) return;
@@ -84,26 +75,31 @@ function installed() {
 	);
 }
 
-/** Builds, unless nothing has changed since the last build. */
-export async function build({ force = false } = {}) {
-	const hash = hashOf([
+/** Of all that a build reads. */
+const sourceHash = () =>
+	hashOf([
 		"package.json",
 		"tsconfig.json",
 		"tsconfig.build.json",
+		"scripts/project.js",
 		...filesUnder("src"),
 		...filesUnder("web"),
 	]);
-	if (
-		!force &&
-		existsSync(stamp) &&
-		readFileSync(stamp, "utf8") === hash &&
-		existsSync(at("keepsight.schema.json"))
-	)
-		return;
+
+/** Whether dist/ is what a build would make now. */
+export const isBuilt = (hash = sourceHash()) =>
+	existsSync(stamp) &&
+	readFileSync(stamp, "utf8") === hash &&
+	existsSync(at("keepsight.schema.json"));
+
+/** Builds, unless nothing has changed since the last build. */
+export async function build({ force = false } = {}) {
+	const hash = sourceHash();
+	if (!force && isBuilt(hash)) return;
 	rmSync(stamp, { force: true });
 	if (!run("tsc", ["-p", "tsconfig.build.json"])) process.exit(1);
 	removeStale();
-	if (!run("vite", dashboard)) process.exit(1);
+	await buildDashboard();
 	chmodSync(at("dist", "cli.js"), 0o755);
 	const { configJsonSchema } = await import(
 		`${pathToFileURL(at("dist", "config.js")).href}?${hash}`
@@ -113,6 +109,20 @@ export async function build({ force = false } = {}) {
 	if (!existsSync(schemaFile) || readFileSync(schemaFile, "utf8") !== schema)
 		writeFileSync(schemaFile, schema);
 	writeFileSync(stamp, hash);
+}
+
+/** The dashboard, into dist/web/, with the notices of what is bundled: how it is compiled says web/tsconfig.json, there is nothing else to configure. */
+async function buildDashboard() {
+	const { build: bundle } = await import("vite");
+	await bundle({
+		root: at("web"),
+		build: {
+			outDir: at("dist", "web"),
+			emptyOutDir: true,
+			license: { fileName: "licences.md" },
+		},
+		logLevel: "warn",
+	});
 }
 
 /** Compiles bench/ together with the sources it reads into .cache/bench; its entries are then .cache/bench/bench/*.js. */

@@ -5,39 +5,57 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { check } from "./check.js";
+import { check, tell } from "./check.js";
 import { build, install, npm, root, run } from "./project.js";
 
 const soak = process.argv.includes("--soak");
 const only = process.argv.slice(2).filter((arg) => arg !== "--soak");
+const newerFolder = join(root, "test", "node24");
+const newer = join(newerFolder, "node_modules", "node", "bin", "node");
 const count = { passed: 0, failed: 0, skipped: 0 };
 
 install();
 await build();
 if (only.length === 0)
-	for (const { passed } of check()) count[passed ? "passed" : "failed"]++;
-suite(only);
+	for (const { passed, skipped } of await check())
+		count[skipped ? "skipped" : passed ? "passed" : "failed"]++;
+if (only.length === 0) installNode24(); // a test compares the two
+await suite(only);
 if (only.length === 0) node24();
 
 const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : "";
 console.log(`${count.passed} passed, ${count.failed} failed${skipped}`);
 process.exitCode = count.failed > 0 ? 1 : 0;
 
-/** Runs vitest and adds its numbers. */
-function suite(args) {
+/** Runs vitest and adds its numbers; all of it: also what lines were run. */
+async function suite(args) {
+	const { coverage, coverageOf } = await import("./gates/coverage.js");
+	const counting = args.length === 0 ? coverageOf(soak) : { args: [], env: {} };
 	const report = join(root, ".cache", "vitest.json");
-	const ok = run("vitest", ["run", ...args, ...reporters(report)], {
-		env: { ...process.env, ...(soak && { KEEPSIGHT_SOAK: "1" }) },
-	});
+	const ok = run(
+		"vitest",
+		["run", ...args, ...reporters(report), ...counting.args],
+		{
+			env: {
+				...process.env,
+				...counting.env,
+				...(soak && { KEEPSIGHT_SOAK: "1" }),
+			},
+		},
+	);
 	add(report, ok);
+	if (args.length === 0)
+		count[tell("coverage", coverage()).passed ? "passed" : "failed"]++;
+}
+
+function installNode24() {
+	if (!existsSync(newer))
+		npm(["install", "--no-audit", "--no-fund"], newerFolder);
 }
 
 /** The part of the suite that test/node24/package.json names, with the Node 24 that is installed there. */
 function node24() {
-	const folder = join(root, "test", "node24");
-	const node = join(folder, "node_modules", "node", "bin", "node");
-	if (!existsSync(node)) npm(["install", "--no-audit", "--no-fund"], folder);
-	const { status, stdout } = spawnSync(node, ["--version"], {
+	const { status, stdout } = spawnSync(newer, ["--version"], {
 		encoding: "utf8",
 	});
 	if (status !== 0) {
@@ -51,7 +69,7 @@ function node24() {
 	const report = join(root, ".cache", "vitest-node24.json");
 	add(
 		report,
-		npm(["run", "--silent", "smoke", "--", ...reporters(report)], folder),
+		npm(["run", "--silent", "smoke", "--", ...reporters(report)], newerFolder),
 	);
 }
 

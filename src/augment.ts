@@ -8,6 +8,7 @@ import { Worker } from "node:worker_threads";
 import type { Image } from "./data/task.ts";
 import { type Shape, sizeOf, uint8 } from "./engine/tensor.ts";
 import { type ErrorCode, fail, KeepsightError } from "./errors.ts";
+import type { LoadedPlugin } from "./plugins.ts";
 import { createPretext, type PretextChoice } from "./pretext/index.ts";
 import type { PretextTask } from "./pretext/pretext.ts";
 import { Random } from "./random.ts";
@@ -35,6 +36,8 @@ export interface Augmenter {
 
 export interface AugmenterOptions {
 	readonly pretext: PretextChoice;
+	/** What the workers load, as the task may come from one. Default: none. */
+	readonly plugins?: readonly LoadedPlugin[];
 	/** All of one size, at least one. */
 	readonly images: readonly Image[];
 	/** Run from the .ts sources, where no worker file can be started, 0 is used. */
@@ -47,6 +50,7 @@ export interface AugmenterOptions {
 /** What a worker starts with. */
 export interface WorkerSetup {
 	readonly pretext: PretextChoice;
+	readonly plugins: readonly LoadedPlugin[];
 	readonly shape: Shape; // [H, W, 3]
 	readonly memory: SharedArrayBuffer; // uint8 [images, H, W, 3]
 	readonly seed: number;
@@ -103,6 +107,7 @@ export function viewImages(memory: SharedArrayBuffer, shape: Shape): Image[] {
 
 export function createAugmenter({
 	pretext: choice,
+	plugins = [],
 	images,
 	workers: wanted,
 	seed,
@@ -149,7 +154,13 @@ export function createAugmenter({
 		};
 	}
 	const threads = Array.from({ length: count }, () =>
-		startThread(file, { pretext: choice, shape, memory, seed }),
+		startThread(file, {
+			pretext: choice,
+			plugins,
+			shape,
+			memory,
+			seed,
+		}),
 	);
 	return { ...base, ...spread(threads, pretext.classes.length * size) };
 }

@@ -10,7 +10,15 @@ import {
 import { KeepsightError } from "./errors.ts";
 import { createPretext } from "./pretext/index.ts";
 
-const { pretext: choice, shape, memory, seed } = workerData as WorkerSetup;
+const {
+	pretext: choice,
+	plugins,
+	shape,
+	memory,
+	seed,
+} = workerData as WorkerSetup;
+if (plugins.length > 0)
+	await (await import("./plugins.ts")).loadPlugins(plugins); // with all registries, which others need not wait for
 const pretext = createPretext(choice);
 const images = viewImages(memory, shape);
 

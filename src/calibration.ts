@@ -204,7 +204,7 @@ function fitGumbel(x: Float64Array): Form {
 			beta - mean + sum(x.map((value, i) => value * (w[i] as number))) / sum(w)
 		);
 	};
-	const floor = LEAST_SPREAD * Math.abs(mean) || Number.MIN_VALUE * 2 ** 60;
+	const floor = LEAST_SPREAD * Math.abs(mean) || 1e-300; // beside a session a denormal number counts as 0
 	let low = floor;
 	let high = Math.max(mean - least, floor); // excess is at least 0 there
 	for (let step = 0; step < 100 && high > low * (1 + 1e-14); step++) {

@@ -3,20 +3,13 @@
  * since a running session blocks its process. It leaves terminal signals to the parent, and dies within a second of it.
  */
 import { Worker } from "node:worker_threads";
-import { benchmark } from "./benchmark/benchmark.ts";
-import { distill } from "./distill/distill.ts";
 import { computeOn } from "./engine/runtime.ts";
 import { Interrupted, KeepsightError } from "./errors.ts";
-import { evaluateRun } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
-import { exportDetector } from "./export/export.ts";
-import { verifyExport } from "./export/verify.ts";
-import type { FromChild, Job, JobResult, ToChild } from "./launch.ts";
+import { perform } from "./job.ts";
+import type { FromChild, ToChild } from "./launch.ts";
 import { openScorer, type Scorer } from "./scorer.ts";
-import { teach } from "./teach.ts";
-import { predictAll } from "./predict.ts";
-import { qualify } from "./qualify/qualify.ts";
-import { train, trainAll, type Watcher } from "./train.ts";
+import { loadPlugins } from "./plugins.ts";
 
 const PROGRESS_EVERY_MS = 100;
 
@@ -37,11 +30,12 @@ if (process.send) {
 		if (message.type === "stop") stop.requested = true;
 		if (message.type === "start") {
 			computeOn(message.device);
-			void work(message.job, stop);
+			void work(message, stop);
 		}
 		if (message.type === "serve") {
 			computeOn(message.device);
 			void ended(async () => {
+				await loadPlugins(message.plugins);
 				scorer = await openScorer(message.job);
 				await send({ type: "ready", ready: scorer.ready });
 			});
@@ -66,7 +60,10 @@ async function ended(work: () => Promise<void>): Promise<void> {
 	}
 }
 
-async function work(job: Job, stop: { requested: boolean }): Promise<void> {
+async function work(
+	{ job, plugins }: Extract<ToChild, { type: "start" }>,
+	stop: { requested: boolean },
+): Promise<void> {
 	let last = 0;
 	const emit = (event: RunEvent) => {
 		if (event.type === "progress") {
@@ -77,38 +74,14 @@ async function work(job: Job, stop: { requested: boolean }): Promise<void> {
 		void send({ type: "event", event });
 	};
 	try {
-		const result = await doneBy(job, { emit, stop });
+		await loadPlugins(plugins);
+		const input = process.stdin.setEncoding("utf8");
+		const result = await perform(job, { emit, stop }, input);
 		await send({ type: "done", result });
 	} catch (error) {
 		await send(ending(error));
 	}
 	process.exit(0); // sessions are idle, so leaving is safe
-}
-
-async function doneBy(job: Job, watcher: Watcher): Promise<JobResult> {
-	switch (job.kind) {
-		case "train":
-			return train(job, watcher);
-		case "distill":
-			return distill(job, watcher);
-		case "evaluate":
-			return evaluateRun(job, watcher);
-		case "teach":
-			return teach(job, watcher);
-		case "predict":
-			return predictAll(job, watcher, process.stdin.setEncoding("utf8"));
-		case "qualify":
-			return qualify(job, watcher);
-		case "export":
-			return exportDetector(job, watcher);
-		case "verify":
-			return verifyExport(job, watcher);
-		case "benchmark":
-			return benchmark(job, watcher);
-		case "cells":
-			await trainAll(job.jobs, job.processes, watcher);
-			return { results: {}, text: "" };
-	}
 }
 
 function ending(error: unknown): FromChild {

@@ -125,6 +125,7 @@ export interface GridPoint {
 	readonly config: RunConfig;
 }
 
+/** What a configuration file says, with its defaults: one run, and the studies around it. */
 export interface LoadedConfig {
 	readonly config: RunConfig;
 	readonly compare: CompareConfig;
@@ -232,7 +233,13 @@ const optimizer = z
 				"adam and adamw, and what muon leaves to adamw; the first is the momentum of muon's matrices too",
 			),
 		eps: z.number().positive().default(1e-8).describe("adam and adamw"),
-		weightDecay: z.number().min(0).default(0),
+		weightDecay: z
+			.number()
+			.min(0)
+			.default(0)
+			.describe(
+				"adamw and muon take lr * weight_decay of every weight off it a step, adam and sgd add weight_decay * weight to its gradient; 0: none",
+			),
 		momentum: rate().default(0).describe("sgd"),
 	})
 	.refine((o) => o.momentum === 0 || o.name === "sgd", {
@@ -277,26 +284,29 @@ const backbone = z
 		error: "width must be a multiple of heads",
 	});
 
-const memory = z
-	.array(
-		entryOf(memories, {
-			weight: z
-				.number()
-				.positive()
-				.default(1)
-				.describe("share of the false alarms, relative to the other memories'"),
-		}) as z.ZodType<RunConfig["memory"][number]>,
-	)
-	.min(1)
-	.refine(
-		(list) =>
-			new Set(list.map((entry) => stableJson({ ...entry, weight: 1 }))).size ===
-			list.length,
-		{
-			error:
-				"a memory is named twice with the same options; that would count it twice",
-		},
-	);
+const memoryList = () =>
+	z
+		.array(
+			entryOf(memories, {
+				weight: z
+					.number()
+					.positive()
+					.default(1)
+					.describe(
+						"share of the false alarms, relative to the other memories'",
+					),
+			}) as z.ZodType<RunConfig["memory"][number]>,
+		)
+		.min(1)
+		.refine(
+			(list) =>
+				new Set(list.map((entry) => stableJson({ ...entry, weight: 1 })))
+					.size === list.length,
+			{
+				error:
+					"a memory is named twice with the same options; that would count it twice",
+			},
+		);
 
 /** What is wrong with an address of a tracker; null: nothing. Never repeats it: it may hold a password. */
 function trackerProblem(address: string): string | null {
@@ -308,235 +318,275 @@ function trackerProblem(address: string): string | null {
 	return search || hash ? "an address without ? and # is needed" : null;
 }
 
-const fields = z.strictObject({
-	name: z
-		.string()
-		.regex(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/, {
-			error: "use letters, digits and . _ + - only: it names a folder",
-		})
-		.describe("the run folder is <out>/<name>/Anomaly"),
-	data: z.strictObject({
-		root: z
+/** With all that the registries hold now. */
+function schemaOf() {
+	const memory = memoryList();
+	const fields = z.strictObject({
+		name: z
 			.string()
-			.min(1)
-			.default("data")
-			.describe("relative to the current directory"),
-		followLinks: z
-			.boolean()
-			.default(false)
-			.describe(
-				"read links that lead out of the data root; only for data you trust",
-			),
-		tasks: tasks.describe(
-			'categories in the order they are learnt; a list of categories is one task; "mvtec/*" is every category found',
-		),
-		limit: count()
-			.nullable()
-			.default(null)
-			.describe(
-				"at most so many good images of a category are learnt, spread evenly over its files; null: all",
-			),
-		roi: z
-			.array(
-				z.strictObject({
-					category: z.string().min(1),
-					mask: z.string().min(1).describe("a picture, white where to look"),
-				}),
-			)
-			.default([])
-			.refine(
-				(list) =>
-					new Set(list.map(({ category }) => category)).size === list.length,
-				{ error: "a category is named twice" },
-			)
-			.describe(
-				"regions of interest: patches are looked at where the mask is white; the class token still sees the whole image",
-			),
-	}),
-	imageSize: z
-		.union([count(), z.tuple([count(), count()])], {
-			error: "expected pixels as one number, or as [height, width]",
-		})
-		.transform((size): [number, number] =>
-			typeof size === "number" ? [size, size] : size,
-		)
-		.default([224, 224])
-		.describe("pixels; the whole image is resized to it, without a crop"),
-	backbone: backbone.prefault({ name: DEFAULT_BACKBONE }),
-	trainable: z
-		.union([z.strictObject({ last: count() }), z.enum(["all", "none"])], {
-			error: "expected { last: k }, all or none",
-		})
-		.default({ last: 3 })
-		.describe(
-			"the last k blocks with a copy of the final norm and the pretext head; all; or none: nothing trains, the strategy is ignored",
-		),
-	pretext: entryOf(pretexts, {
-		head: z
-			.enum(["shared", "firstTask"])
-			.default("shared")
-			.describe("firstTask: the head trains on the first task only"),
-	}) as z.ZodType<RunConfig["pretext"]>,
-	strategy: entryOf(strategies),
-	memory: memory.describe("what is kept of each task"),
-	train: z
-		.strictObject({
-			epochs: count()
-				.default(10)
-				.describe("passes over a task's normal images; the last one counts"),
-			viewPool: count()
-				.nullable()
-				.default(null)
-				.describe(
-					"so many views of an image and no more, of which epochs take turns: what the frozen blocks say of each is computed once and kept in memory; null: every epoch draws new views",
-				),
-			batchSize: count()
-				.default(32)
-				.describe(
-					"views a step: a step reads batch_size / K images, K classes of the pretext task",
-				),
-			optimizer: optimizer.prefault({}),
-			schedule: z
-				.enum(["cosine", "constant"])
-				.default("cosine")
-				.describe("restarted for every task"),
-			warmup: rate()
-				.default(0)
-				.describe(
-					"share of a task's steps over which the learning rate rises from 0",
-				),
-			clipNorm: z
-				.number()
-				.positive()
-				.nullable()
-				.default(null)
-				.describe("largest norm of the whole gradient; null: off"),
-		})
-		.prefault({}),
-	orders: z
-		.record(
-			z.string().regex(/^([2-9]|[1-9]\d+)$/, {
-				error: "orders are numbered from 2; order 1 is data.tasks",
-			}),
-			z.union([z.literal("seeded"), tasks], {
-				error: "expected `seeded` or a list of tasks",
-			}),
-		)
-		.default({})
-		.describe("further task orders for comparisons; order 1 is data.tasks"),
-	evaluate: z
-		.strictObject({
-			untrained: z
-				.boolean()
-				.default(false)
-				.describe("also score tasks not yet learnt (forward transfer)"),
-			staleness: z
+			.regex(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/, {
+				error: "use letters, digits and . _ + - only: it names a folder",
+			})
+			.describe("the run folder is <out>/<name>/Anomaly"),
+		data: z.strictObject({
+			root: z
+				.string()
+				.min(1)
+				.default("data")
+				.describe("relative to the current directory"),
+			followLinks: z
 				.boolean()
 				.default(false)
 				.describe(
-					"also measure how far the stored densities of earlier tasks lie from their normals as the network sees them now",
+					"read links that lead out of the data root; only for data you trust",
 				),
-			falseAlarms: z
-				.number()
-				.gt(0)
-				.lt(1)
-				.default(0.01)
-				.describe("share of good parts the threshold may reject"),
-		})
-		.prefault({}),
-	compare: z
-		.strictObject({
-			strategies: z
+			tasks: tasks.describe(
+				'categories in the order they are learnt; a list of categories is one task; "mvtec/*" is every category found',
+			),
+			limit: count()
+				.nullable()
+				.default(null)
+				.describe(
+					"at most so many good images of a category are learnt, spread evenly over its files; null: all",
+				),
+			roi: z
 				.array(
-					entryOf(strategies, {
-						memory: memory
-							.optional()
-							.describe("in place of the configuration's"),
-					}) as z.ZodType<StrategyRow>,
+					z.strictObject({
+						category: z.string().min(1).describe('such as "mvtec/bottle"'),
+						mask: z.string().min(1).describe("a picture, white where to look"),
+					}),
 				)
 				.default([])
-				.describe("strategies with their options, one row of the table each"),
-			seeds: z
-				.array(z.int().min(0))
-				.default([])
-				.describe("default: the seed of this configuration"),
-			orders: z
-				.array(count())
-				.min(1)
-				.default([1])
-				.describe("numbers of orders: 1 is data.tasks, others see `orders`"),
-		})
-		.prefault({})
-		.describe("what `keepsight compare` runs; `train` does not read it"),
-	sweep: z
-		.strictObject({
-			grid: z
-				.record(z.string().min(1), z.array(z.unknown()).min(1), {
-					error: "expected keys with a list of values each",
-				})
-				.default({})
+				.refine(
+					(list) =>
+						new Set(list.map(({ category }) => category)).size === list.length,
+					{ error: "a category is named twice" },
+				)
 				.describe(
-					"keys of this file, such as strategy, seed or train.optimizer.lr, or `order`, each with the values it takes; every combination is a run",
+					"regions of interest: patches are looked at where the mask is white; the class token still sees the whole image",
 				),
-			retries: z
-				.int()
-				.min(0)
-				.default(1)
-				.describe("how often a run that failed is tried again"),
-		})
-		.prefault({})
-		.describe("what `keepsight sweep` runs; `train` does not read it"),
-	seed: z.int().min(0).default(42),
-	tracking: z
-		.strictObject({
-			mlflow: z
-				.string()
-				.refine((url) => trackerProblem(url) === null, {
-					error: ({ input }) => String(trackerProblem(String(input))),
-				})
-				.transform((url) => url.replace(/\/+$/, ""))
-				.nullable()
-				.default(null)
-				.describe(
-					"address of an MLflow server that is told how the run goes, such as http://127.0.0.1:5000; null: none",
-				),
-			experiment: z
-				.string()
-				.min(1)
-				.max(250)
-				.nullable()
-				.default(null)
-				.describe("MLflow's experiment; null: the run's name"),
-		})
-		.prefault({})
-		.describe("changes nothing in a run"),
-	out: z
-		.string()
-		.min(1)
-		.default("results")
-		.describe("relative to the current directory"),
-	threads: count().default(availableParallelism).describe("default: all cores"),
-	device: z
-		.string()
-		.refine((name) => name === "auto" || devicePattern.test(name), {
-			error: `not a device: auto, ${Object.keys(deviceKinds).join(", ")}, or one of several such as cuda:1`,
-		})
-		.default("cpu")
-		.describe(
-			"where to compute: cpu, cuda, webgpu, dml, coreml, one of several such as cuda:1, or auto: the first that works here",
+		}),
+		imageSize: z
+			.union([count(), z.tuple([count(), count()])], {
+				error: "expected pixels as one number, or as [height, width]",
+			})
+			.transform((size): [number, number] =>
+				typeof size === "number" ? [size, size] : size,
+			)
+			.prefault(224)
+			.describe("pixels; the whole image is resized to it, without a crop"),
+		backbone: backbone
+			.prefault({ name: DEFAULT_BACKBONE })
+			.describe("the pretrained network (docs/backbones.md)"),
+		trainable: z
+			.union(
+				[
+					z.strictObject({ last: count().describe("k") }),
+					z.enum(["all", "none"]),
+				],
+				{
+					error: "expected { last: k }, all or none",
+				},
+			)
+			.default({ last: 3 })
+			.describe(
+				"the last k blocks with a copy of the final norm and the pretext head; all; or none: nothing trains, the strategy is ignored",
+			),
+		pretext: entryOf(pretexts, {
+			head: z
+				.enum(["shared", "firstTask"])
+				.default("shared")
+				.describe("firstTask: the head trains on the first task only"),
+		}).describe(
+			"what the network is trained on: telling normal views from views with a drawn-in anomaly",
+		) as z.ZodType<RunConfig["pretext"]>,
+		strategy: entryOf(strategies).describe(
+			"what keeps earlier tasks while the next one trains",
 		),
-});
-const schema = fields.refine(
-	({ backbone, trainable }) =>
-		backbone.precision === "float32" || trainable !== "all",
-	{
-		path: ["backbone", "precision"],
-		error:
-			"int8 is for blocks that do not train, and with `trainable: all` there are none; use float32",
-	},
-);
+		memory: memory.describe("what is kept of each task"),
+		train: z
+			.strictObject({
+				epochs: count()
+					.default(10)
+					.describe("passes over a task's normal images; the last one counts"),
+				viewPool: count()
+					.nullable()
+					.default(null)
+					.describe(
+						"so many views of an image and no more, of which epochs take turns: what the frozen blocks say of each is computed once and kept in memory; null: every epoch draws new views",
+					),
+				batchSize: count()
+					.default(32)
+					.describe(
+						"views a step: a step reads batch_size / K images, K classes of the pretext task",
+					),
+				optimizer: optimizer.prefault({}),
+				schedule: z
+					.enum(["cosine", "constant"])
+					.default("cosine")
+					.describe("restarted for every task"),
+				warmup: rate()
+					.default(0)
+					.describe(
+						"share of a task's steps over which the learning rate rises from 0",
+					),
+				clipNorm: z
+					.number()
+					.positive()
+					.nullable()
+					.default(null)
+					.describe("largest norm of the whole gradient; null: off"),
+			})
+			.prefault({}),
+		orders: z
+			.record(
+				z.string().regex(/^([2-9]|[1-9]\d+)$/, {
+					error: "orders are numbered from 2; order 1 is data.tasks",
+				}),
+				z.union([z.literal("seeded"), tasks], {
+					error: "expected `seeded` or a list of tasks",
+				}),
+			)
+			.default({})
+			.describe("further task orders for comparisons; order 1 is data.tasks"),
+		evaluate: z
+			.strictObject({
+				untrained: z
+					.boolean()
+					.default(false)
+					.describe("also score tasks not yet learnt (forward transfer)"),
+				staleness: z
+					.boolean()
+					.default(false)
+					.describe(
+						"also measure how far the stored densities of earlier tasks lie from their normals as the network sees them now",
+					),
+				falseAlarms: z
+					.number()
+					.gt(0)
+					.lt(1)
+					.default(0.01)
+					.describe("share of good parts the threshold may reject"),
+			})
+			.prefault({}),
+		compare: z
+			.strictObject({
+				strategies: z
+					.array(
+						entryOf(strategies, {
+							memory: memory
+								.optional()
+								.describe("in place of the configuration's"),
+						}) as z.ZodType<StrategyRow>,
+					)
+					.default([])
+					.describe("strategies with their options, one row of the table each"),
+				seeds: z
+					.array(z.int().min(0))
+					.default([])
+					.describe("default: the seed of this configuration"),
+				orders: z
+					.array(count())
+					.min(1)
+					.default([1])
+					.describe("numbers of orders: 1 is data.tasks, others see `orders`"),
+			})
+			.prefault({})
+			.describe("what `keepsight compare` runs; `train` does not read it"),
+		sweep: z
+			.strictObject({
+				grid: z
+					.record(z.string().min(1), z.array(z.unknown()).min(1), {
+						error: "expected keys with a list of values each",
+					})
+					.default({})
+					.describe(
+						"keys of this file, such as strategy, seed or train.optimizer.lr, or `order`, each with the values it takes; every combination is a run",
+					),
+				retries: z
+					.int()
+					.min(0)
+					.default(1)
+					.describe("how often a run that failed is tried again"),
+			})
+			.prefault({})
+			.describe("what `keepsight sweep` runs; `train` does not read it"),
+		seed: z
+			.int()
+			.min(0)
+			.default(42)
+			.describe(
+				"of first weights, order of images, views and every other draw; the same seed gives the same bytes",
+			),
+		tracking: z
+			.strictObject({
+				mlflow: z
+					.string()
+					.refine((url) => trackerProblem(url) === null, {
+						error: ({ input }) => String(trackerProblem(String(input))),
+					})
+					.transform((url) => url.replace(/\/+$/, ""))
+					.nullable()
+					.prefault(null)
+					.describe(
+						"address of an MLflow server that is told how the run goes, such as http://127.0.0.1:5000; null: none",
+					),
+				experiment: z
+					.string()
+					.min(1)
+					.max(250)
+					.nullable()
+					.default(null)
+					.describe("MLflow's experiment; null: the run's name"),
+			})
+			.prefault({})
+			.describe("changes nothing in a run"),
+		out: z
+			.string()
+			.min(1)
+			.default("results")
+			.describe("relative to the current directory"),
+		threads: count()
+			.default(availableParallelism)
+			.describe("default: all cores"),
+		device: z
+			.string()
+			.refine((name) => name === "auto" || devicePattern.test(name), {
+				error: `not a device: auto, ${Object.keys(deviceKinds).join(", ")}, or one of several such as cuda:1`,
+			})
+			.default("cpu")
+			.describe(
+				"where to compute: cpu, cuda, webgpu, dml, coreml, one of several such as cuda:1, or auto: the first that works here",
+			),
+	});
+	return fields.refine(
+		({ backbone, trainable }) =>
+			backbone.precision === "float32" || trainable !== "all",
+		{
+			path: ["backbone", "precision"],
+			error:
+				"int8 is for blocks that do not train, and with `trainable: all` there are none; use float32",
+		},
+	);
+}
 
-/** The configuration of a file with its --set and --grid values applied. */
+/** The schema of the names that are registered, made once for them: a plugin may add some. */
+function schema(): ReturnType<typeof schemaOf> {
+	const names = JSON.stringify(
+		[strategies, pretexts, memories].map((registry) => Object.keys(registry)),
+	);
+	if (made?.names !== names) made = { names, schema: schemaOf() };
+	return made.schema;
+}
+let made: {
+	readonly names: string;
+	readonly schema: ReturnType<typeof schemaOf>;
+} | null = null;
+
+/**
+ * The configuration of a file with its --set and --grid values applied. Throws CONFIG_FILE, CONFIG_SYNTAX, CONFIG_KEY, CONFIG_VALUE,
+ * CONFIG_MISSING, UNKNOWN_NAME or SET_SYNTAX.
+ */
 export async function loadConfig(
 	file: string,
 	sets: readonly string[] = [],
@@ -716,7 +766,7 @@ export function checkedConfig(json: unknown, where: string): RunConfig {
 
 /** The JSON Schema of the YAML file, for editors. */
 export function configJsonSchema(): object {
-	const json = z.toJSONSchema(schema, {
+	const json = z.toJSONSchema(schema(), {
 		io: "input",
 		unrepresentable: "any",
 	}) as Record<string, unknown>;
@@ -874,12 +924,12 @@ function validate(
 	readonly sweep: SweepConfig;
 } {
 	const knownAt = new Map<string, string[]>(); // keys of the objects and names of the registries that refused something
-	const parsed = schema.safeParse(tree, {
+	const parsed = schema().safeParse(tree, {
 		reportInput: true,
 		error: (issue) => {
 			const at = (issue.path ?? []).join(".");
 			if (issue.inst instanceof z.ZodObject)
-				knownAt.set(at, Object.keys(issue.inst.shape));
+				knownAt.set(at, Object.keys(issue.inst.shape).map(snake));
 			if (issue.inst instanceof z.ZodDiscriminatedUnion)
 				knownAt.set(
 					at,
@@ -894,7 +944,7 @@ function validate(
 	if (parsed.success) return parsed.data;
 	const [first] = parsed.error.issues;
 	if (!first) throw parsed.error;
-	const known = (knownAt.get(first.path.join(".")) ?? []).map(snake);
+	const known = knownAt.get(first.path.join(".")) ?? [];
 	if (first.code === "unrecognized_keys")
 		throw fail("CONFIG_KEY", {
 			key: snake(first.keys[0] ?? ""),

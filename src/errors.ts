@@ -43,6 +43,8 @@ const reasons: Readonly<Record<string, string>> = {
 	EFBIG:
 		"the file would be larger than the file system or `ulimit -f` allows (EFBIG). Raise the limit, or choose a folder on another disk",
 	ENOENT: "there is no such file or folder (ENOENT). Check the path",
+	ELOOP:
+		"links lead in a circle (ELOOP). Replace the link by what it should lead to",
 	ENOTDIR:
 		"a part of the path is a file, not a folder (ENOTDIR). Choose another path",
 	EEXIST:
@@ -52,6 +54,30 @@ const reasons: Readonly<Record<string, string>> = {
 	ENAMETOOLONG: "the name is too long (ENAMETOOLONG). Choose a shorter one",
 	ERR_FS_FILE_TOO_LARGE: "the file is larger than 2 GiB. Use a smaller one",
 };
+
+/** Of these a user may have some of his own (plugins.ts). */
+const pluggable: readonly string[] = [
+	"strategy",
+	"pretext",
+	"pretext task",
+	"memory",
+	"reader",
+];
+
+/** What to do where Node.js cannot import a plugin, by the code of its error. */
+const pluginHints: Readonly<Record<string, string>> = {
+	ERR_MODULE_NOT_FOUND:
+		"Install what it imports in its project, Keepsight too: npm install keepsight",
+	ERR_PACKAGE_PATH_NOT_EXPORTED:
+		'Import from "keepsight" itself; its inner files are not for others',
+	ERR_UNKNOWN_FILE_EXTENSION:
+		"Node.js reads TypeScript from 22.18 on: use that, or compile the file to JavaScript",
+};
+/** Of a file that a folder lists and that cannot be opened by that name. */
+const nameless = ({ path, code }: { path: string; code: string }) =>
+	code === "ENOENT" && path.includes("\uFFFD")
+		? "its name is not UTF-8. Rename it"
+		: undefined;
 
 /** One line an error: what is wrong, where, and what to do. Keep the lines of one area together. */
 const wording = {
@@ -63,8 +89,22 @@ const wording = {
 		known: readonly string[];
 	}) => {
 		const near = nearest(e.name, e.known);
-		return `Unknown ${e.kind} "${e.name}" at ${e.where}.${near ? ` Did you mean "${near}"?` : ""} Use one of: ${e.known.join(", ")}.`;
+		return `Unknown ${e.kind} "${e.name}" at ${e.where}.${near ? ` Did you mean "${near}"?` : ""} Use one of: ${e.known.join(", ")}.${pluggable.includes(e.kind) ? " One of your own comes with --plugin FILE." : ""}`;
 	},
+	// plugins
+	PLUGIN_UNREADABLE: (e: { file: string; reason: string; code?: string }) =>
+		`Cannot load the plugin ${e.file}: ${e.reason.replace(/\.$/, "")}. ${pluginHints[e.code ?? ""] ?? "Give --plugin an ES module that Node.js can import"}.`,
+	PLUGIN_INVALID: (e: { file: string; problem: string }) =>
+		`The plugin ${e.file} cannot be used: ${e.problem}. It is to export default definePlugin({ strategies, pretexts, memories, readers }), those it has, each an object of definitions by name.`,
+	PLUGIN_CLASH: (e: {
+		file: string;
+		kind: string;
+		name: string;
+		other: string | null;
+	}) =>
+		`The plugin ${e.file} adds the ${e.kind} "${e.name}", and ${e.other === null ? "Keepsight has one of that name" : `${e.other} has added one of that name already`}. Give it another name.`,
+	PLUGIN_CHANGED: (e: { file: string }) =>
+		`The plugin ${e.file} is no longer what it was when this command began, and half of a run would be of either. Start the command again.`,
 	// configuration file and command line
 	CONFIG_FILE: (e: { file: string; reason: string }) =>
 		`Cannot read the configuration ${e.file}: ${e.reason}. Give --config an existing YAML file, such as configs/demo.yaml.`,
@@ -86,7 +126,7 @@ const wording = {
 	SCORER_LOST: (e: { how: string }) =>
 		`The process that scores ended (${e.how}); another one takes its place. Send the picture again.`,
 	CHILD_LOST: (e: { how: string; last: string }) =>
-		`The working process ended by ${e.how} (last: ${e.last}). If the system ran out of memory, lower train.batch_size or image_size. What was finished is kept; the same command with --resume goes on.`,
+		`The working process ended by ${e.how} (last: ${e.last}). If the system ran out of memory, lower train.batch_size or image_size. What was finished is kept; run the same command again, train and backbone distill with --resume.`,
 	NOTHING_LEARNT: (e: { dir: string }) =>
 		`${e.dir} holds a run that has learnt no task yet. Finish one with train --resume, or learn a product, first.`,
 	NOT_EVALUATED: (e: { dir: string }) =>
@@ -333,18 +373,20 @@ const wording = {
 	CANNOT_WRITE: (e: { path: string; code: string }) =>
 		`Could not write ${e.path}: ${reasons[e.code] ?? `the system reports ${e.code}. Check the disk and the path`}. No file is half-written: what was stored before is intact.`,
 	CANNOT_READ: (e: { path: string; code: string }) =>
-		`Could not read ${e.path}: ${reasons[e.code] ?? `the system reports ${e.code}. Check the disk and the path`}.`,
+		`Could not read ${e.path}: ${nameless(e) ?? reasons[e.code] ?? `the system reports ${e.code}. Check the disk and the path`}.`,
 	UNSAFE_PATH: (e: { path: string; where: string }) =>
 		`Refused the file name ${JSON.stringify(e.path)} in ${e.where}: stored files have relative names of letters, digits and ._+%@=~-, parted by "/", without "..". The manifest may have been tampered with: use a copy from a source you trust.`,
 	FORMAT_VERSION: (e: { path: string; found: unknown; known: number }) =>
-		`${e.path} has format version ${JSON.stringify(e.found) ?? "none"}; this Keepsight reads version ${e.known}. Use the Keepsight version that wrote it, or learn again into a new folder.`,
+		`${e.path} has format version ${JSON.stringify(e.found) ?? "none"}; this Keepsight reads version ${e.known}. Use the Keepsight version that wrote it, or begin anew in another folder.`,
 	DAMAGED: (e: {
 		path: string;
 		problem: string;
 		/** A version that was kept and does not need the file. */
 		earlier?: number | undefined;
+		/** What to do without a copy, where it is not to learn again. */
+		remedy?: string | undefined;
 	}) =>
-		`${e.path} is damaged: ${e.problem}. Restore it from a copy, or ${e.earlier === undefined ? `learn again with "keepsight train --config FILE --fresh"` : `go back to version ${e.earlier}, which does not need it: keepsight rollback --mem_dir DIR --to ${e.earlier}`}.`,
+		`${e.path} is damaged: ${e.problem}. Restore it from a copy, or ${e.remedy ?? (e.earlier === undefined ? `learn again with "keepsight train --config FILE --fresh"` : `go back to version ${e.earlier}, which does not need it: keepsight rollback --mem_dir DIR --to ${e.earlier}`)}.`,
 	FILE_CHANGED_IN_PLACE: (e: { path: string; dir: string }) =>
 		`${e.path} is already part of the stored version in ${e.dir} and has other bytes. Stored files are never changed in place: give the new content a new name (hashedName).`,
 	FOLDER_CHANGED: (e: { dir: string; opened: number; now: number }) =>
@@ -418,6 +460,7 @@ const wording = {
 		`${e.pretext}: ${e.draws} patches in a row changed the image by at most 1 grey level${e.background ? " or met no foreground" : ""}. Take blank images out of the training data${e.background ? ", check pretext.background (its grey value and tolerance)" : ""} or use the pretext task cutpaste.`,
 } as const;
 
+/** Stable codes of what a user can mend (docs/errors.md). */
 export type ErrorCode = keyof typeof wording;
 
 /** The error of the given code. Throw what it returns: `throw fail("UNKNOWN_NAME", {...})`. */
@@ -451,6 +494,19 @@ export function registered<T>(
 
 /** All codes, for the test that compares this table with docs/errors.md. */
 export const errorCodes = Object.keys(wording) as readonly ErrorCode[];
+
+/** What a schema refuses first, and where: "expected number at tasks.0.id". */
+export function firstIssue({
+	issues: [first],
+}: {
+	readonly issues: readonly {
+		readonly message: string;
+		readonly path: readonly PropertyKey[];
+	}[];
+}): string {
+	const where = first?.path.map(String).join(".") ?? "";
+	return `${first?.message ?? "invalid"}${where === "" ? "" : ` at ${where}`}`;
+}
 
 /** The known name closest to `name` by Levenshtein distance, if close enough to be a slip of the hand. */
 export function nearest(

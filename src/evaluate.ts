@@ -22,7 +22,13 @@ import {
 	metricsCsv,
 	type Results,
 } from "./metrics/results.ts";
-import { metricRow, openRun, type Run, type ScoreRow } from "./run.ts";
+import {
+	checkReaders,
+	metricRow,
+	openRun,
+	type Run,
+	type ScoreRow,
+} from "./run.ts";
 import type { Measured } from "./metrics/measured.ts";
 import { Localiser, type ScoredCategory } from "./localise.ts";
 import { type Seen, visualise, writeMaps } from "./visualise.ts";
@@ -542,12 +548,6 @@ export interface EvaluateJob {
 	readonly maps?: string;
 }
 
-/** What is read of run.json. */
-type StoredConfig = {
-	readonly data: { readonly root: string; readonly followLinks: boolean };
-	readonly threads: number;
-};
-
 /** Scores every learnt task from the stored memory alone and rewrites the last row of the results. */
 export async function evaluateRun(
 	job: EvaluateJob,
@@ -559,11 +559,12 @@ export async function evaluateRun(
 	try {
 		if (run.memory.version === 0)
 			throw fail("NOTHING_LEARNT", { dir: job.memDir });
-		const config = run.record.config as StoredConfig;
-		const knowledge = Knowledge.load(run.memory, config.threads);
+		const { threads } = run.settings;
+		checkReaders(job.memDir);
+		const knowledge = Knowledge.load(run.memory, threads);
 		const tasks = await testTasksOf(run, knowledge, job);
 		if (job.maps !== undefined) checkMaps(job.maps, tasks, knowledge);
-		const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
+		const eyes = new Eyes(new Trunk(networkOf(knowledge, threads)));
 		const instruments = { eyes, localiser: localiserOf(knowledge) };
 		const progress: Progress = {
 			emit,
@@ -613,7 +614,7 @@ async function testTasksOf(
 	knowledge: Knowledge,
 	{ dataRoot }: Pick<EvaluateJob, "dataRoot">,
 ): Promise<readonly Task[]> {
-	const { root, followLinks } = (run.record.config as StoredConfig).data;
+	const { root, followLinks } = run.settings.data;
 	const tasks: Task[] = [];
 	for (const { id, categories } of knowledge.tasks) {
 		const own = run.record.tasks.find((task) => task.id === id)?.data;

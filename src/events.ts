@@ -23,6 +23,7 @@ export const verdicts = [
 	"unknown",
 	"unusable",
 ] as const;
+/** What is said of an image: good, defect, unsure (near the threshold), unknown (no product fits), unusable (no picture to judge). */
 export type Verdict = (typeof verdicts)[number];
 
 /** What was found in one image. */
@@ -44,6 +45,7 @@ export interface Prediction {
 	readonly reason: string | null;
 }
 
+/** What a job reports while it runs. */
 export type RunEvent =
 	/** The run folder is open for writing, and nobody else writes to it. */
 	| { readonly type: "opened"; readonly dir: string }

@@ -3,6 +3,7 @@
  * category, the strategy's tensors. A copied memory/ works alone. File names carry a hash of their content; the manifest's
  * meta says which file is what. What is derived (shrinkage, calibration) is computed on load, never stored.
  */
+import { join } from "node:path";
 import { z } from "zod";
 import {
 	type Calibration,
@@ -17,7 +18,7 @@ import {
 	type Tensor,
 	type TensorDict,
 } from "./engine/tensor.ts";
-import { fail, registered } from "./errors.ts";
+import { fail, firstIssue, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
 import { patchesOf } from "./maps.ts";
 import type {
@@ -31,7 +32,7 @@ import type {
 } from "./memory/memory.ts";
 import { Router } from "./memory/routing.ts";
 import { restoreReals } from "./memory/stored.ts";
-import type { Backbone } from "./models/backbone.ts";
+import { type Backbone, notFinite } from "./models/backbone.ts";
 import { precisions } from "./models/quantise.ts";
 import {
 	readSafetensors,
@@ -40,7 +41,7 @@ import {
 } from "./models/safetensors.ts";
 import { gridOf, parameterShapes, type VitConfig } from "./models/vit.ts";
 import type { Random } from "./random.ts";
-import { hashedName, type VersionedFolder } from "./storage.ts";
+import { hashedName, isObject, type VersionedFolder } from "./storage.ts";
 import { blocksAt } from "./trunk.ts";
 
 /** What the backbone says about n images, for all memories together. */
@@ -177,6 +178,29 @@ const metaSchema = z.strictObject({
 		}),
 	),
 });
+
+/** The first runs had a single memory: their manifests name it `memory`, and a category's file of it `density`. */
+function ofSeveral({
+	memory,
+	...rest
+}: VersionedFolder["meta"]): VersionedFolder["meta"] {
+	if (!isObject(memory)) return rest;
+	const listed = (category: unknown) => {
+		if (!isObject(category)) return category;
+		const { density, ...others } = category;
+		return { ...others, memories: [density] };
+	};
+	const tasks = Array.isArray(rest.tasks) ? rest.tasks : [];
+	return {
+		...rest,
+		memories: [{ ...memory, weight: 1 }],
+		tasks: tasks.map((task) =>
+			isObject(task) && Array.isArray(task.categories)
+				? { ...task, categories: task.categories.map(listed) }
+				: task,
+		),
+	};
+}
 
 /** Tasks of a version of memory/, in the order they were learnt, from its manifest alone. */
 export const taskIds = ({
@@ -612,41 +636,35 @@ export class Knowledge {
 		threads: number,
 		only: readonly string[] | null = null,
 	): Knowledge {
-		if (Object.hasOwn(folder.meta, "memory"))
-			throw fail("FORMAT_VERSION", {
-				path: folder.dir,
-				found: "of a single memory",
-				known: 1,
-			});
-		const parsed = metaSchema.safeParse(folder.meta);
+		const parsed = metaSchema.safeParse(ofSeveral(folder.meta));
 		if (!parsed.success)
 			throw fail("DAMAGED", {
 				path: folder.dir,
-				problem: `its manifest does not describe a memory (${z.prettifyError(parsed.error).split("\n")[0]})`,
+				problem: `its manifest does not describe a memory (${firstIssue(parsed.error)})`,
 			});
 		const meta = parsed.data;
+		for (const setup of meta.memories) checkOptions(setup, folder.dir);
+		const at = (path: string) => join(folder.dir, path);
 		const read = (path: string) =>
 			Object.fromEntries(
-				Object.entries(readSafetensors(folder.read(path), path).tensors).map(
-					([name, t]) => [name, toTensor(t)],
-				),
+				Object.entries(
+					readSafetensors(folder.read(path), at(path)).tensors,
+				).map(([name, t]) => [name, toTensor(t)]),
 			);
 		const cache = new Map<string, TensorDict>();
 		const weightsAt = (path: string | null): TensorDict | null => {
 			if (path === null) return null;
-			const known = cache.get(path) ?? floats(read(path), path);
+			const known = cache.get(path) ?? floats(read(path), at(path));
 			cache.set(path, known);
 			return known;
 		};
 		const config: VitConfig = meta.vit;
-		const weights = floats(read(meta.backbone), meta.backbone);
+		const weights = floats(read(meta.backbone), at(meta.backbone));
 		for (const [name, wanted] of Object.entries(parameterShapes(config))) {
 			if (weights[name]?.shape.join() !== wanted.join())
-				throw fail("WEIGHTS_DO_NOT_FIT", {
-					file: meta.backbone,
-					tensor: name,
-					found: weights[name]?.shape ?? null,
-					wanted,
+				throw fail("DAMAGED", {
+					path: at(meta.backbone),
+					problem: `tensor ${name} ${weights[name] ? `has shape [${weights[name].shape.join(", ")}]` : "is missing"}, the network of the manifest needs [${wanted.join(", ")}]`,
 				});
 		}
 		const knowledge = new Knowledge(
@@ -665,6 +683,11 @@ export class Knowledge {
 		for (const task of meta.tasks) {
 			for (const category of task.categories) {
 				const { id, memories: files, routing, calibration } = category;
+				if (files.length !== meta.memories.length)
+					throw fail("DAMAGED", {
+						path: folder.dir,
+						problem: `its manifest names ${files.length} files of memories for ${id}, and there are ${meta.memories.length} memories`,
+					});
 				if (readsAll || only.includes(id)) {
 					for (const [i, memory] of knowledge.memories.entries())
 						memory.restore(id, read(files[i] ?? ""));
@@ -690,6 +713,22 @@ export class Knowledge {
 		}
 		return knowledge;
 	}
+}
+
+/** Of a stored memory: a version of the program that knows other ones may have written it. */
+function checkOptions({ name, options }: MemorySetup, dir: string): void {
+	const definition = registered<MemoryDefinition>(
+		memories as unknown as Record<string, MemoryDefinition>,
+		name,
+		"memory",
+		`the manifest of ${dir}`,
+	);
+	const parsed = definition.options.safeParse(options);
+	if (!parsed.success)
+		throw fail("DAMAGED", {
+			path: dir,
+			problem: `its manifest has options of ${name} that this version does not know (${firstIssue(parsed.error)})`,
+		});
 }
 
 /** The registry's entry with the options it was asked with. */
@@ -800,6 +839,12 @@ function floats(tensors: Record<string, AnyTensor>, file: string): TensorDict {
 				path: file,
 				problem: `tensor ${name} is ${t.dtype}, not float32`,
 			});
+	const odd = notFinite(tensors as TensorDict);
+	if (odd !== null)
+		throw fail("DAMAGED", {
+			path: file,
+			problem: `tensor ${odd} holds NaN or infinity`,
+		});
 	return tensors as TensorDict;
 }
 

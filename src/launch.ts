@@ -2,11 +2,9 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { constants, setPriority } from "node:os";
 import { fileURLToPath } from "node:url";
-import type { BenchmarkJob } from "./benchmark/benchmark.ts";
-import type { DistillJob } from "./distill/distill.ts";
 import { type ErrorCode, fail, Interrupted, KeepsightError } from "./errors.ts";
-import type { EvaluateJob } from "./evaluate.ts";
 import type { RunEvent } from "./events.ts";
+import type { Job, JobResult } from "./job.ts";
 import type {
 	Answered,
 	RunningScorer,
@@ -14,44 +12,18 @@ import type {
 	ScorerReady,
 	Sent,
 } from "./scorer.ts";
-import type { ExportJob } from "./export/export.ts";
-import type { VerifyJob } from "./export/verify.ts";
-import type { TeachJob } from "./teach.ts";
-import type { PredictJob } from "./predict.ts";
-import type { QualifyJob } from "./qualify/qualify.ts";
-import type { TrainJob, trainAll } from "./train.ts";
+import { type LoadedPlugin, loadedPlugins } from "./plugins.ts";
 
-export type Job =
-	| (TrainJob & { readonly kind: "train" })
-	| CellsJob
-	| (DistillJob & { readonly kind: "distill" })
-	| (EvaluateJob & { readonly kind: "evaluate" })
-	| (TeachJob & { readonly kind: "teach" })
-	| (PredictJob & { readonly kind: "predict" })
-	| (QualifyJob & { readonly kind: "qualify" })
-	| (ExportJob & { readonly kind: "export" })
-	| (VerifyJob & { readonly kind: "verify" })
-	| (BenchmarkJob & { readonly kind: "benchmark" });
-
-/** Runs of a comparison; its result is empty: what became of each is told by its events and its run folder. */
-export interface CellsJob {
-	readonly kind: "cells";
-	readonly jobs: Parameters<typeof trainAll>[0];
-	/** How many such processes share the machine. */
-	readonly processes: number;
-}
-
-export interface JobResult {
-	/** The object of metrics.json. */
-	readonly results: object;
-	/** The tables that a command prints. */
-	readonly text: string;
+/** What a job is done with: the device, and the plugins of this process. */
+interface Surroundings {
+	readonly device: string;
+	readonly plugins: readonly LoadedPlugin[];
 }
 
 export type ToChild =
-	| { readonly type: "start"; readonly job: Job; readonly device: string }
+	| (Surroundings & { readonly type: "start"; readonly job: Job })
 	| { readonly type: "stop" }
-	| { readonly type: "serve"; readonly job: ScorerJob; readonly device: string }
+	| (Surroundings & { readonly type: "serve"; readonly job: ScorerJob })
 	| {
 			readonly type: "score";
 			readonly id: number;
@@ -74,6 +46,7 @@ export type FromChild =
 			readonly stack: string | null;
 	  };
 
+/** How a job is started and heard. */
 export interface LaunchOptions {
 	readonly onEvent?: (event: RunEvent) => void;
 	/** Aborting asks the child to finish its step and stop; the promise then rejects with `Interrupted`. */
@@ -155,15 +128,16 @@ export function launch(
 			),
 		);
 		signal?.addEventListener("abort", stop);
-		child.send({ type: "start", job, device } satisfies ToChild);
+		const plugins = loadedPlugins();
+		child.send({ type: "start", job, device, plugins } satisfies ToChild);
 		if (signal?.aborted) stop();
 	});
 }
 
-/** Starts a process that scores. Rejects with the error that keeps it from beginning. */
+/** Starts a process that scores until it is closed. `device`: a usable one (devices.ts). Rejects with the error that keeps it from beginning. */
 export function startScorer(
 	job: ScorerJob,
-	device: string,
+	device = "cpu",
 ): Promise<RunningScorer> {
 	const child = startChild("ignore");
 	const asked = new Map<
@@ -223,7 +197,8 @@ export function startScorer(
 				}),
 			close,
 		});
-		child.send({ type: "serve", job, device } satisfies ToChild);
+		const plugins = loadedPlugins();
+		child.send({ type: "serve", job, device, plugins } satisfies ToChild);
 	});
 }
 

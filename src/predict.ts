@@ -42,7 +42,7 @@ export async function predictAll(
 	const run = openRun(job.memDir, "read");
 	if (run.memory.version === 0)
 		throw fail("NOTHING_LEARNT", { dir: job.memDir });
-	const { threads } = run.record.config as { readonly threads: number };
+	const { threads } = run.settings;
 	const { task = null } = job;
 	const predictor = new Predictor(run.memory, threads);
 	if (task !== null) predictor.checkKnown(task);

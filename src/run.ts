@@ -14,7 +14,9 @@ import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { basename, join } from "node:path";
 import { csvNumber, csvPlain, csvText, parseCsv } from "./csv.ts";
-import { fail, KeepsightError } from "./errors.ts";
+import { readers } from "./data/index.ts";
+import type { DatasetReader } from "./data/task.ts";
+import { fail, KeepsightError, registered } from "./errors.ts";
 import type { ScoreRow as MetricRow } from "./metrics/index.ts";
 import {
 	append,
@@ -24,6 +26,7 @@ import {
 	type Guard,
 	inPresentFormat,
 	isBookkeeping,
+	isFolder,
 	isObject,
 	type Lock,
 	lockFolder,
@@ -82,6 +85,8 @@ export interface RunStart {
 	readonly machine: Machine;
 	/** Task ids in the order they are learnt. */
 	readonly order: readonly string[];
+	/** "strategy l2" -> hash of the plugin's file it came from (plugins.ts); a run of an earlier version has none. */
+	readonly plugins?: Readonly<Record<string, string>>;
 	/** Task id -> fingerprint of the images it is learnt from; a run of an earlier version, and one of `learn`, has none. */
 	readonly images?: Readonly<Record<string, string>>;
 }
@@ -91,6 +96,12 @@ export interface RunRecord extends RunStart {
 	readonly format: number;
 	readonly tasks: readonly TaskState[];
 	readonly forced?: readonly (readonly string[])[];
+}
+
+/** As configurations have them. */
+export interface RunSettings {
+	readonly threads: number;
+	readonly data: { readonly root: string; readonly followLinks: boolean };
 }
 
 export type OpenMode =
@@ -111,7 +122,10 @@ export interface OpenOptions {
 	readonly notice?: (text: string) => void;
 }
 
-/** Opens a run folder. All modes but "read" hold its lock until `close`. */
+/**
+ * Opens a run folder. All modes but "read" hold its lock until `close`. Throws RUN_EXISTS, RUN_MISSING, RUN_FOREIGN, RUN_DIFFERS, LOCKED, DAMAGED or
+ * FORMAT_VERSION.
+ */
 export function openRun(
 	dir: string,
 	mode: "update" | "read",
@@ -195,9 +209,27 @@ export const logFile = (dir: string): string => join(dir, names.log);
 /** How much of the log MLflow has been told: the one file that is not written by who holds the lock, but by who started that process. */
 export const shippedFile = (dir: string): string => join(dir, names.mlflow);
 
+/** What to do about a damaged metrics.json. */
+export const evaluateAnew = (dir: string): string =>
+	`delete it and run "keepsight eval --mem_dir ${dir}"`;
+
 /** Whether the folder holds a run of any format version. */
 export const holdsRun = (dir: string): boolean =>
 	existsSync(join(dir, names.run));
+
+/** Refuses where the images of a run were read by a plugin's reader that is not there now: others would find other images, or none. */
+export function checkReaders(dir: string): void {
+	for (const entry of Object.keys(existingRecord(dir).plugins ?? {})) {
+		const [kind, name = ""] = entry.split(" ");
+		if (kind === "reader")
+			registered(
+				readers as Record<string, DatasetReader>,
+				name,
+				kind,
+				`plugins in ${join(dir, names.run)}`,
+			);
+	}
+}
 
 /** An open run folder. What it writes is on the disk, whole, when the call returns. */
 export class Run {
@@ -227,6 +259,25 @@ export class Run {
 
 	get record(): RunRecord {
 		return this.#record;
+	}
+	/** Of the configuration, what every command reads. */
+	get settings(): RunSettings {
+		const { threads, data } = this.#record.config;
+		if (
+			!Number.isSafeInteger(threads) ||
+			(threads as number) < 1 ||
+			!isObject(data) ||
+			typeof data.root !== "string"
+		)
+			throw fail("DAMAGED", {
+				path: join(this.dir, names.run),
+				problem:
+					"threads or data.root of its config is missing or of the wrong kind",
+			});
+		return {
+			threads: threads as number,
+			data: { root: data.root, followLinks: data.followLinks === true },
+		};
 	}
 	/** Ids, in the order they were learnt. */
 	get tasksLearnt(): readonly string[] {
@@ -305,7 +356,7 @@ export class Run {
 	/** null before the first task was evaluated. */
 	readMetrics(): Record<string, unknown> | null {
 		const path = join(this.dir, names.metricsJson);
-		const json = readJsonObject(path);
+		const json = readJsonObject(path, evaluateAnew(this.dir));
 		return json && inPresentFormat("metrics", path, json);
 	}
 	/** SHA-256 over the results: the manifest of memory/, all scores and metrics.json. None of them knows of times and places. */
@@ -448,11 +499,19 @@ function continued(
 	force: boolean,
 ): RunRecord {
 	const finished = earlier.tasks.every((t) => t.state === "learnt");
-	const compared = ({ config, seed, order, versions, images }: RunStart) => ({
+	const compared = ({
+		config,
+		seed,
+		order,
+		versions,
+		images,
+		plugins = {},
+	}: RunStart) => ({
 		...config,
 		tracking: undefined, // who is told of a run changes nothing in it
 		seed,
 		order,
+		plugins,
 		...(finished
 			? {}
 			: {
@@ -584,6 +643,7 @@ function stageName(after: number): string {
 
 // ---- score files: CSV by RFC 4180, one row a test image ----
 
+/** A row of a score file: one test image. */
 export interface ScoreRow {
 	/** Relative to the data root. */
 	readonly path: string;
@@ -723,7 +783,10 @@ export interface ScoreStage {
 /** Our `scores/` or anyone's folder: `*.csv` directly (one stage), or in `after-NN/` subfolders (in the order of NN). */
 export function readScoreFolder(dir: string): readonly ScoreStage[] {
 	const missing = (problem: string) => fail("SCORES_MISSING", { dir, problem });
-	if (!existsSync(dir)) throw missing("there is no such folder");
+	if (!isFolder(dir))
+		throw missing(
+			existsSync(dir) ? "it is no folder" : "there is no such folder",
+		);
 	const items = readdirSync(dir, { withFileTypes: true });
 	const csvIn = (folder: string) =>
 		readdirSync(folder)

@@ -5,10 +5,11 @@ import type { Prediction } from "./events.ts";
 import { type Picture, Predictor } from "./predictor.ts";
 import { openRun } from "./run.ts";
 
+/** Which version of which memory scores. */
 export interface ScorerJob {
 	readonly memDir: string;
-	/** Of memory/; the present one or one that is kept. */
-	readonly version: number;
+	/** Of memory/; the present one (also where it is left out) or one that is kept. */
+	readonly version?: number;
 }
 
 /** A picture to be scored. */
@@ -21,6 +22,7 @@ export interface Sent {
 	readonly overlay: boolean;
 }
 
+/** What a picture got. */
 export interface Answered {
 	readonly prediction: Prediction;
 	/** PNG; null: not asked for, or there is no map. */
@@ -44,6 +46,7 @@ export interface LearntProduct {
 	readonly goodScores: readonly number[];
 }
 
+/** A scorer that takes pictures. */
 export interface ScorerReady {
 	readonly version: number;
 	/** Pictures that are best asked about together. */
@@ -66,7 +69,7 @@ export interface RunningScorer extends Scorer {
 	close(): void;
 }
 
-export type StartScorer = (job: ScorerJob) => Promise<RunningScorer>;
+export type StartScorer = (job: Required<ScorerJob>) => Promise<RunningScorer>;
 
 /** The first picture takes several times as long as the others, so it is none of a client's. */
 async function warmUp(predictor: Predictor): Promise<void> {
@@ -83,12 +86,10 @@ async function warmUp(predictor: Predictor): Promise<void> {
 	}
 }
 
-export async function openScorer({
-	memDir,
-	version,
-}: ScorerJob): Promise<Scorer> {
-	const { memory, record } = openRun(memDir, "read");
-	const { threads } = record.config as { readonly threads: number };
+export async function openScorer(job: ScorerJob): Promise<Scorer> {
+	const { memory, settings } = openRun(job.memDir, "read");
+	const { version = memory.version } = job;
+	const { threads } = settings;
 	const predictor = new Predictor(
 		memory.version === version ? memory : memory.at(version),
 		threads,

@@ -306,8 +306,11 @@ export function readBytes(path: string): Uint8Array {
 	}
 }
 
-/** A file that may be absent (null) but, if there, must be a JSON object. */
-export function readJsonObject(path: string): Record<string, unknown> | null {
+/** A file that may be absent (null) but, if there, must be a JSON object. `remedy`: what to do where it is damaged and there is no copy. */
+export function readJsonObject(
+	path: string,
+	remedy?: string,
+): Record<string, unknown> | null {
 	if (!existsSync(path)) return null;
 	const text = readText(path);
 	let value: unknown;
@@ -317,10 +320,11 @@ export function readJsonObject(path: string): Record<string, unknown> | null {
 		throw fail("DAMAGED", {
 			path,
 			problem: text.length === 0 ? "it is empty" : "it is not valid JSON",
+			remedy,
 		});
 	}
 	if (!isObject(value))
-		throw fail("DAMAGED", { path, problem: "it is not a JSON object" });
+		throw fail("DAMAGED", { path, problem: "it is not a JSON object", remedy });
 	return value;
 }
 
@@ -420,6 +424,8 @@ export class VersionedFolder {
 	 * the `guard` of every change.
 	 */
 	static open(dir: string, guard: Guard = () => undefined): VersionedFolder {
+		if (existsSync(dir) && !isFolder(dir))
+			throw fail("DAMAGED", { path: dir, problem: "it is no folder" });
 		return new VersionedFolder(dir, readManifest(dir), guard);
 	}
 
@@ -1146,9 +1152,10 @@ function syncFolder(dir: string): void {
 	});
 }
 
-/** A folder, or a link to one. */
-const isFolder = (path: string): boolean =>
-	statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+/** A folder, or a link to one. What lies in a file is none. */
+export const isFolder = (path: string): boolean =>
+	existsSync(path) &&
+	(statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false);
 
 /** "ENOSPC" and the like. */
 export const codeOf = (error: unknown): string =>

@@ -4,7 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import type { RunConfig } from "./config.ts";
+import { checkedConfig, type RunConfig } from "./config.ts";
 import { readCategory } from "./data/index.ts";
 import { encodePng } from "./data/image.ts";
 import type { Category, Sample } from "./data/task.ts";
@@ -48,6 +48,7 @@ const FEWEST = 10;
 /** Versions kept beside the present one. */
 const KEPT = 20;
 
+/** A change to what is known, as `launch` takes it with `kind: "teach"`. */
 export type Change =
 	| {
 			readonly kind: "learn";
@@ -160,8 +161,9 @@ async function taught(
 	}
 }
 
-const configOf = ({ record }: Run): RunConfig =>
-	record.config as unknown as RunConfig;
+/** Held against the schema: the file may come from anywhere. */
+const configOf = ({ record, dir }: Run): RunConfig =>
+	checkedConfig(record.config, `${dir}/run.json`);
 
 /** A run of `train` counts its tasks: none may come between. What a killed `learn` left says where its images are. */
 function checkFinished({ record, dir }: Run): void {

@@ -47,13 +47,16 @@ import type { Backbone } from "./models/backbone.ts";
 import { pinned } from "./models/cache.ts";
 import { loadBackbone } from "./models/index.ts";
 import type { VitConfig } from "./models/vit.ts";
+import { loadedPlugins, pluginsBehind } from "./plugins.ts";
 import { createPretext } from "./pretext/index.ts";
 import { split, unstack } from "./probe.ts";
 import { Random } from "./random.ts";
 import { Reuse } from "./reuse.ts";
 import {
+	checkReaders,
 	describeMachine,
 	differences,
+	holdsRun,
 	openRun,
 	type Run,
 	type RunStart,
@@ -75,7 +78,8 @@ export interface TrainJob {
 	readonly config: RunConfig;
 	readonly dir: string;
 	readonly mode: "new" | "resume" | "fresh";
-	readonly force: boolean;
+	/** resume: goes on although something differs. Default: no. */
+	readonly force?: boolean;
 }
 
 export interface Watcher {
@@ -120,6 +124,7 @@ export async function train(
 		total: 1,
 		unit: "data set",
 	});
+	if (job.mode === "resume" && holdsRun(job.dir)) checkReaders(job.dir);
 	const { root, tasks: specs } = config.data;
 	const reading = readingOf(config);
 	const shared = <T extends LearnTask>(list: T[]): T[] =>
@@ -145,7 +150,10 @@ export async function train(
 			),
 			images,
 		},
-		{ force: job.force, notice: (text) => emit({ type: "notice", text }) },
+		{
+			force: job.force ?? false,
+			notice: (text) => emit({ type: "notice", text }),
+		},
 	);
 	let tracker: Tracker | null = null;
 	let knowledge: Knowledge | null = null;
@@ -398,6 +406,7 @@ export const startOf = (
 	},
 	machine: describeMachine(),
 	order,
+	plugins: pluginsBehind(config),
 });
 
 /** The strategy of a configuration. */
@@ -541,6 +550,7 @@ async function trainStage(
 	const heldOutImages = await decode(parts.flatMap((p) => p.heldOut));
 	const training = createAugmenter({
 		pretext,
+		plugins: loadedPlugins(),
 		images: [
 			...(await decode(parts.flatMap((p) => p.training))),
 			...(rehearsal ? unstack(rehearsal.images) : []),

@@ -1,6 +1,6 @@
-/** The version in package.json. */
 import { readFileSync } from "node:fs";
 
+/** The version of Keepsight, as in its package.json. */
 export const version: string = (
 	JSON.parse(
 		readFileSync(new URL("../package.json", import.meta.url), "utf8"),

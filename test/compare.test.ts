@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Comparison } from "../src/study/summary.ts";
 import { drawCategory, size } from "./drawn.ts";
-import { keepsight } from "./program.ts";
+import { keepsight } from "./here.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-compare-"));
 const data = join(work, "data");
@@ -62,8 +62,8 @@ const tree = (dir: string): Record<string, string> =>
 	);
 
 describe("compare", () => {
-	it("runs a cell for every strategy, seed and order, and writes table and charts", () => {
-		const { status, stdout, stderr } = compare("--jobs", "2");
+	it("runs a cell for every strategy, seed and order, and writes table and charts", async () => {
+		const { status, stdout, stderr } = await compare("--jobs", "2");
 		expect(stderr).toContain("run 12/12");
 		expect(status).toBe(0);
 		expect(Object.values(ledger()).map((c) => c.state)).toEqual(
@@ -93,7 +93,7 @@ describe("compare", () => {
 		expect(tasks?.[0]).toEqual(["mvtec/a", "mvtec/b"]);
 	}, 180_000);
 
-	it("gives the bytes of `train`: what cells share changes nothing", () => {
+	it("gives the bytes of `train`: what cells share changes nothing", async () => {
 		for (const { label, folder } of Object.values(ledger()).filter(
 			({ folder }) => /seed1-order1/.test(folder),
 		)) {
@@ -101,7 +101,7 @@ describe("compare", () => {
 				label === "replay"
 					? "{ name: replay, buffer: 8 }"
 					: `{ name: ${label} }`;
-			const { status } = keepsight(
+			const { status } = await keepsight(
 				"train",
 				"--config",
 				config,
@@ -137,9 +137,9 @@ describe("compare", () => {
 		}
 	});
 
-	it("does not run what is finished, runs what is new, and goes on after a failed cell", () => {
+	it("does not run what is finished, runs what is new, and goes on after a failed cell", async () => {
 		const before = ledger();
-		const { status, stdout } = compare(
+		const { status, stdout } = await compare(
 			"--strategies=finetune,replay,isolated",
 			"--seeds=0",
 			"--orders=1",
@@ -154,13 +154,13 @@ describe("compare", () => {
 			added.find(([, { label }]) => label === "replay")?.[1].message,
 		).toMatch(/the strategy needs 2/);
 		expect(stdout).toMatch(/replay.*the strategy needs 2/);
-		const again = compare("--seeds=0", "--orders=1");
+		const again = await compare("--seeds=0", "--orders=1");
 		expect(again.stderr).toContain(
 			"3 of 3 runs are finished and not run again.",
 		);
 	}, 180_000);
 
-	it("a damaged buffer is one clear error", () => {
+	it("a damaged buffer is one clear error", async () => {
 		const { folder } = Object.values(ledger()).find(
 			(c) => c.label === "replay" && c.state === "finished",
 		) as { folder: string };
@@ -172,7 +172,7 @@ describe("compare", () => {
 		bytes[bytes.length - 5] = (bytes[bytes.length - 5] as number) ^ 1;
 		rmSync(join(dir, "memory", file));
 		writeFileSync(join(dir, "memory", file), bytes);
-		const { status, stderr } = keepsight("eval", "--mem_dir", dir);
+		const { status, stderr } = await keepsight("eval", "--mem_dir", dir);
 		expect(status).toBe(2);
 		expect(stderr).toContain(file);
 		expect(
@@ -183,7 +183,7 @@ describe("compare", () => {
 		).toHaveLength(1);
 	});
 
-	it("runs rows with a memory of their own beside others, in one process", () => {
+	it("runs rows with a memory of their own beside others, in one process", async () => {
 		const own = join(work, "memories.yaml");
 		writeFileSync(
 			own,
@@ -199,7 +199,7 @@ describe("compare", () => {
 `,
 				),
 		);
-		const { status, stdout } = keepsight(
+		const { status, stdout } = await keepsight(
 			"compare",
 			"--config",
 			own,
@@ -217,8 +217,8 @@ describe("compare", () => {
 		expect(stdout).toMatch(/^finetune .*patches/m);
 	}, 180_000);
 
-	it("names an unknown strategy's nearest", () => {
-		const { status, stderr } = compare("--strategies", "finetune,ewcc");
+	it("names an unknown strategy's nearest", async () => {
+		const { status, stderr } = await compare("--strategies", "finetune,ewcc");
 		expect(status).toBe(2);
 		expect(stderr).toContain('Unknown strategy "ewcc" at --strategies');
 		expect(stderr).toContain("ewc");

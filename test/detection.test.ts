@@ -15,7 +15,7 @@ import { encodePng } from "../src/data/image.ts";
 import { readMap } from "../src/data/tiff.ts";
 import { uint8 } from "../src/engine/tensor.ts";
 import { drawCategory, size } from "./drawn.ts";
-import { keepsight } from "./program.ts";
+import { keepsight } from "./here.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-detection-"));
 const data = join(work, "data");
@@ -71,8 +71,8 @@ const metricsOf = (name: string) =>
 	JSON.parse(readFileSync(join(dirOf(name), "metrics.json"), "utf8"));
 
 describe("a run with patches", () => {
-	it("finds the spots and where they are, and leaves a report with pictures", () => {
-		const { status, stdout, stderr } = train("patches");
+	it("finds the spots and where they are, and leaves a report with pictures", async () => {
+		const { status, stdout, stderr } = await train("patches");
 		expect(stderr).not.toMatch(/^error/m);
 		expect(status).toBe(0);
 		const { categories, reasons } = metricsOf("patches");
@@ -91,16 +91,16 @@ describe("a run with patches", () => {
 		expect(pictures.length).toBeGreaterThan(4);
 	});
 
-	it("reads patches of tiles: as many more, each a part of its tile", () => {
+	it("reads patches of tiles: as many more, each a part of its tile", async () => {
 		const one = ["data.tasks=[mvtec/a]", "image_size=12"];
-		const bank = (name: string, tiles: number) => {
+		const bank = async (name: string, tiles: number) => {
 			const memory = `memory=[{ name: patches, blocks: [0.34], tiles: ${tiles} }]`;
-			const { status, stderr } = train(name, ...one, memory);
+			const { status, stderr } = await train(name, ...one, memory);
 			expect(stderr).not.toMatch(/^error/m);
 			expect(status).toBe(0);
 			return metricsOf(name);
 		};
-		const [whole, tiled] = [bank("whole", 1), bank("tiled", 2)];
+		const [whole, tiled] = [await bank("whole", 1), await bank("tiled", 2)];
 		// 12 normals of 3 x 3 patches at 2 x 24 bytes, and of 6 x 6
 		expect(tiled.memory.bytesPerTask - whole.memory.bytesPerTask).toBe(
 			12 * 27 * 48,
@@ -110,9 +110,9 @@ describe("a run with patches", () => {
 		);
 	});
 
-	it("reads several tilings at once, and the counts of words: from the stored memory alone as well", () => {
+	it("reads several tilings at once, and the counts of words: from the stored memory alone as well", async () => {
 		const roi = join(work, "left.png");
-		const { status, stderr } = train(
+		const { status, stderr } = await train(
 			"several",
 			"data.tasks=[mvtec/a]",
 			"image_size=12",
@@ -125,19 +125,21 @@ describe("a run with patches", () => {
 		const trained = metricsOf("several");
 		expect(trained.categories["mvtec/a"].imageAuroc).toBeGreaterThan(0.9);
 		expect(trained.categories["mvtec/a"].pixelAuroc).toBeGreaterThan(0.7);
-		expect(keepsight("eval", "--mem_dir", dirOf("several")).status).toBe(0);
+		expect(
+			(await keepsight("eval", "--mem_dir", dirOf("several"))).status,
+		).toBe(0);
 		expect(metricsOf("several")).toEqual(trained);
 	});
 
-	it("counts alone make no maps, and say so", () => {
-		const { status } = train(
+	it("counts alone make no maps, and say so", async () => {
+		const { status } = await train(
 			"counts",
 			"data.tasks=[mvtec/a]",
 			"memory=[{ name: words, blocks: [0.34], words: 8 }]",
 		);
 		expect(status).toBe(0);
 		for (const command of ["eval", "predict"]) {
-			const refused = keepsight(
+			const refused = await keepsight(
 				command,
 				"--mem_dir",
 				dirOf("counts"),
@@ -150,8 +152,8 @@ describe("a run with patches", () => {
 		}
 	});
 
-	it("refuses memories that ask for different blocks", () => {
-		const { status, stderr } = train(
+	it("refuses memories that ask for different blocks", async () => {
+		const { status, stderr } = await train(
 			"blocks",
 			"memory=[{ name: patches, blocks: [0.34] }, { name: words, blocks: [0.67] }]",
 		);
@@ -159,8 +161,8 @@ describe("a run with patches", () => {
 		expect(stderr).toContain("blocks (1 and 2)");
 	});
 
-	it("says which options suit the good parts, and scores with them from the stored memory alone", () => {
-		const { status, stderr } = train(
+	it("says which options suit the good parts, and scores with them from the stored memory alone", async () => {
+		const { status, stderr } = await train(
 			"options",
 			"data.tasks=[mvtec/a]",
 			"memory=[{ name: patches, blocks: [0.34], augment: all, window: 2, foreground: true }]",
@@ -173,13 +175,15 @@ describe("a run with patches", () => {
 				),
 			);
 		const trained = metricsOf("options").categories;
-		expect(keepsight("eval", "--mem_dir", dirOf("options")).status).toBe(0);
+		expect(
+			(await keepsight("eval", "--mem_dir", dirOf("options"))).status,
+		).toBe(0);
 		expect(metricsOf("options").categories).toEqual(trained);
 	});
 
 	it("writes maps that give the same metrics when they are read back", async () => {
 		const maps = join(work, "maps");
-		const evaluated = keepsight(
+		const evaluated = await keepsight(
 			"eval",
 			"--mem_dir",
 			dirOf("patches"),
@@ -194,7 +198,7 @@ describe("a run with patches", () => {
 		const at = values.indexOf(Math.max(...values));
 		for (const place of [Math.floor(at / size), at % size])
 			expect(Math.abs(place - 13)).toBeLessThan(8);
-		const again = keepsight(
+		const again = await keepsight(
 			"eval",
 			"--scores",
 			join(dirOf("patches"), "scores"),
@@ -210,9 +214,9 @@ describe("a run with patches", () => {
 		);
 	});
 
-	it("names a map that is missing, and what belongs together", () => {
+	it("names a map that is missing, and what belongs together", async () => {
 		const scores = ["eval", "--scores", join(dirOf("patches"), "scores")];
-		const { status, stderr } = keepsight(
+		const { status, stderr } = await keepsight(
 			...scores,
 			"--maps",
 			work,
@@ -221,13 +225,13 @@ describe("a run with patches", () => {
 		);
 		expect(status).toBe(2);
 		expect(stderr).toContain(join(work, "mvtec/a/test/good/0.tiff"));
-		const alone = keepsight(...scores, "--maps", work);
+		const alone = await keepsight(...scores, "--maps", work);
 		expect(alone.status).toBe(2);
 		expect(alone.stderr).toContain("--data_root");
 	});
 
-	it("writes no maps where no memory knows the place, or over the pictures", () => {
-		expect(train("density", "memory=[{ name: dne }]").status).toBe(0);
+	it("writes no maps where no memory knows the place, or over the pictures", async () => {
+		expect((await train("density", "memory=[{ name: dne }]")).status).toBe(0);
 		expect(metricsOf("density").pixel).toBeUndefined();
 		const picture = join(data, "mvtec/a/test/spot/0.png");
 		const before = readFileSync(picture);
@@ -235,7 +239,7 @@ describe("a run with patches", () => {
 			["density", join(work, "none"), "name: patches"],
 			["patches", data, "data root"],
 		] as const) {
-			const { status, stderr } = keepsight(
+			const { status, stderr } = await keepsight(
 				"eval",
 				"--mem_dir",
 				dirOf(run),
@@ -252,7 +256,8 @@ describe("a run with patches", () => {
 		rmSync(truth("mvtec/a", 1));
 		await mask(truth("mvtec/b", 2), [9, 18, 9, 18], 2 * size);
 		expect(
-			keepsight("eval", "--mem_dir", dirOf("patches"), "--quiet").status,
+			(await keepsight("eval", "--mem_dir", dirOf("patches"), "--quiet"))
+				.status,
 		).toBe(0);
 		const { categories, reasons } = metricsOf("patches");
 		expect(categories["mvtec/a"].pixelAuroc).toBeNull();
@@ -268,9 +273,16 @@ describe("a run with patches", () => {
 		await mask(region, [24, 32, 0, 32]);
 		const roi = `data.roi=[{ category: mvtec/a, mask: ${region} }]`;
 		const alone = "memory=[{ name: patches, blocks: [0.34] }]";
-		expect(train("roi", roi, alone).status).toBe(0);
+		expect((await train("roi", roi, alone)).status).toBe(0);
 		const maps = join(work, "roi-maps");
-		keepsight("eval", "--mem_dir", dirOf("roi"), "--maps", maps, "--quiet");
+		await keepsight(
+			"eval",
+			"--mem_dir",
+			dirOf("roi"),
+			"--maps",
+			maps,
+			"--quiet",
+		);
 		const { data: values } = await readMap(maps, "mvtec/a/test/spot/0.png");
 		const rows = (from: number, to: number) =>
 			values.slice(from * size, to * size);
@@ -281,7 +293,7 @@ describe("a run with patches", () => {
 		expect(metricsOf("roi").categories["mvtec/a"].imageAuroc).toBeLessThan(0.9);
 		await mask(region, [0, 0, 0, 0]);
 		const earlier = readFileSync(join(dirOf("roi"), "run.json"));
-		const empty = keepsight(
+		const empty = await keepsight(
 			"train",
 			"--config",
 			config,
@@ -291,7 +303,11 @@ describe("a run with patches", () => {
 		expect(empty.status).toBe(2);
 		expect(empty.stderr).toContain("region.png");
 		expect(readFileSync(join(dirOf("roi"), "run.json"))).toEqual(earlier);
-		const foreign = train("foreign", roi.replace("mvtec/a", "mvtec/q"), alone);
+		const foreign = await train(
+			"foreign",
+			roi.replace("mvtec/a", "mvtec/q"),
+			alone,
+		);
 		expect(foreign.status).toBe(2);
 		expect(foreign.stderr).toContain("mvtec/q");
 	});

@@ -16,6 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { drawCategory, size } from "./drawn.ts";
+import { keepsight as here } from "./here.ts";
 import { cli, keepsight } from "./program.ts";
 import {
 	childrenOf,
@@ -55,6 +56,8 @@ threads: 1
 const dirOf = (name: string) => join(work, "out", name, "Anomaly");
 const train = (name: string, ...args: string[]) =>
 	keepsight("train", "--config", config, "--set", `name=${name}`, ...args);
+const trainHere = (name: string, ...args: string[]) =>
+	here("train", "--config", config, "--set", `name=${name}`, ...args);
 
 describe("train and eval", () => {
 	it("learns the tasks in order and writes the run folder", () => {
@@ -130,11 +133,11 @@ describe("train and eval", () => {
 		);
 	});
 
-	it("test images change no byte of memory/", () => {
+	it("test images change no byte of memory/", async () => {
 		const hidden = join(work, "hidden");
 		renameSync(join(data, "mvtec/a/test"), hidden);
 		try {
-			expect(train("blind").status).toBe(0);
+			expect((await trainHere("blind")).status).toBe(0);
 			expectSameBytes(dirOf("whole"), dirOf("blind"), ["memory"]);
 		} finally {
 			renameSync(hidden, join(data, "mvtec/a/test"));
@@ -166,8 +169,8 @@ describe("train and eval", () => {
 				"memory=[{ name: dne, drift: ldc }]",
 			],
 		],
-	])("runs %s", (name, sets) => {
-		const { status, stderr } = train(
+	])("runs %s", async (name, sets) => {
+		const { status, stderr } = await trainHere(
 			name,
 			...sets.flatMap((s) => ["--set", s]),
 		);
@@ -200,11 +203,11 @@ describe("train and eval", () => {
 			expect(metrics.learning[0].weightChange).toBeUndefined();
 	});
 
-	it("eval on a copy of a run with patches gives the scores and maps' metrics that train wrote", () => {
+	it("eval on a copy of a run with patches gives the scores and maps' metrics that train wrote", async () => {
 		const copy = join(work, "copied-patches");
 		cpSync(dirOf("patches"), copy, { recursive: true });
 		rmSync(join(copy, "scores/after-02"), { recursive: true });
-		expect(keepsight("eval", "--mem_dir", copy).status).toBe(0);
+		expect((await here("eval", "--mem_dir", copy)).status).toBe(0);
 		expectSameBytes(dirOf("patches"), copy);
 	});
 });
@@ -288,8 +291,8 @@ describe("bad input is one clear error, exit 2, with earlier results intact", ()
 		],
 		["image size", ["--set", "image_size=33"], "patch"],
 		["learning rate too high", ["--set", "train.optimizer.lr=1e38"], "lr"],
-	])("%s", (name, args, text) => {
-		const { status, stderr } = train(
+	])("%s", async (name, args, text) => {
+		const { status, stderr } = await trainHere(
 			`bad ${name}`.replaceAll(" ", "-"),
 			...args,
 		);
@@ -298,11 +301,11 @@ describe("bad input is one clear error, exit 2, with earlier results intact", ()
 		expect(status).toBe(2);
 	});
 
-	it("truncated image: names the path", () => {
+	it("truncated image: names the path", async () => {
 		const broken = join(work, "broken");
 		cpSync(data, broken, { recursive: true });
 		truncateSync(join(broken, "mvtec/a/train/good/3.png"), 200);
-		const { status, stderr } = train(
+		const { status, stderr } = await trainHere(
 			"bad-image",
 			"--set",
 			`data.root=${broken}`,
@@ -310,17 +313,18 @@ describe("bad input is one clear error, exit 2, with earlier results intact", ()
 		expect(status).toBe(2);
 		expect(stderr).toContain("train/good/3.png");
 		rmSync(join(broken, "mvtec/a/train"), { recursive: true });
-		expect(train("bad-empty", "--set", `data.root=${broken}`).status).toBe(2);
+		const empty = await trainHere("bad-empty", "--set", `data.root=${broken}`);
+		expect(empty.status).toBe(2);
 	});
 
-	it("damaged memory and another format version", () => {
+	it("damaged memory and another format version", async () => {
 		const copy = join(work, "damaged");
 		cpSync(dirOf("whole"), copy, { recursive: true });
 		const file = readdirSync(join(copy, "memory")).find((n) =>
 			n.startsWith("backbone"),
 		) as string;
 		truncateSync(join(copy, "memory", file), 1000);
-		const damaged = keepsight("eval", "--mem_dir", copy);
+		const damaged = await here("eval", "--mem_dir", copy);
 		expect(damaged.status).toBe(2);
 		expect(damaged.stderr).toContain(file);
 		const json = JSON.parse(readFileSync(join(copy, "run.json"), "utf8"));
@@ -328,7 +332,7 @@ describe("bad input is one clear error, exit 2, with earlier results intact", ()
 			join(copy, "run.json"),
 			JSON.stringify({ ...json, format: 99 }),
 		);
-		const other = keepsight("eval", "--mem_dir", copy);
+		const other = await here("eval", "--mem_dir", copy);
 		expect(other.status).toBe(2);
 		expect(other.stderr).toContain("99");
 	});
@@ -368,12 +372,12 @@ describe("bad input is one clear error, exit 2, with earlier results intact", ()
 		}
 	}, 60_000);
 
-	it("weights that do not fit", () => {
+	it("weights that do not fit", async () => {
 		const folder = join(work, "backbone");
 		mkdirSync(folder, { recursive: true });
 		writeFileSync(join(folder, "config.json"), "{}");
 		writeFileSync(join(folder, "model.safetensors"), "short");
-		const { status, stderr } = train(
+		const { status, stderr } = await trainHere(
 			"bad-weights",
 			"--set",
 			`backbone={ name: ${folder} }`,

@@ -19,7 +19,7 @@ it("an error carries its code and says what, where and what to do", () => {
 	expect(error).toBeInstanceOf(KeepsightError);
 	expect(error.code).toBe("UNKNOWN_NAME");
 	expect(error.message).toBe(
-		'Unknown strategy "gmp" at strategy.name in a.yaml. Did you mean "gpm"? Use one of: finetune, gpm.',
+		'Unknown strategy "gmp" at strategy.name in a.yaml. Did you mean "gpm"? Use one of: finetune, gpm. One of your own comes with --plugin FILE.',
 	);
 });
 

@@ -28,7 +28,9 @@ import type { Prediction } from "../src/events.ts";
 import { modelOf } from "../src/export/graph.ts";
 import { Knowledge } from "../src/knowledge.ts";
 import { openRun } from "../src/run.ts";
-import { keepsight } from "./program.ts";
+import { differences } from "./documented.ts";
+import { keepsight as here } from "./here.ts";
+import { keepsight as program } from "./program.ts";
 
 /** Of tests that start the program several times. */
 const PATIENCE_MS = 120_000;
@@ -40,8 +42,13 @@ const run = (name: string) => join(work, "out", name, "Anomaly");
 const exported = (name: string) => join(work, "exported", name);
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-const succeed = (...args: string[]) => {
-	const { status, stdout, stderr } = keepsight(...args);
+/** An export takes a file of the built program with it. */
+const keepsight = async (...args: string[]) =>
+	args[0] === "export" && !args.includes("--verify")
+		? program(...args)
+		: here(...args);
+const succeed = async (...args: string[]) => {
+	const { status, stdout, stderr } = await keepsight(...args);
 	if (status !== 0) throw new Error(stderr);
 	return stdout;
 };
@@ -50,7 +57,16 @@ const PER_TASK = 20;
 let tasks: readonly string[] = [];
 
 beforeAll(async () => {
-	succeed("data", "demo", data, "--products", "2", "--size", "96", "--quiet");
+	await succeed(
+		"data",
+		"demo",
+		data,
+		"--products",
+		"2",
+		"--size",
+		"96",
+		"--quiet",
+	);
 	tasks = readdirSync(data, { withFileTypes: true })
 		.filter((item) => item.isDirectory())
 		.flatMap(({ name }) =>
@@ -85,7 +101,7 @@ beforeAll(async () => {
 		join(pictures, "out-of-focus.png"),
 		await encodePng(await readImage(join(pictures, first as string), [12, 12])),
 	);
-	const configure = (name: string, rest: string) => {
+	const configure = async (name: string, rest: string) => {
 		const file = join(work, `${name}.yaml`);
 		writeFileSync(
 			file,
@@ -97,9 +113,9 @@ out: ${join(work, "out")}
 threads: 2
 ${rest}`,
 		);
-		succeed("train", "--config", file, "--quiet");
+		await succeed("train", "--config", file, "--quiet");
 	};
-	configure(
+	await configure(
 		"int8",
 		`backbone: { name: keepsight-tiny, precision: int8 }
 trainable: none
@@ -111,7 +127,7 @@ memory:
   - { name: dne, weight: 0.01 }
 `,
 	);
-	configure(
+	await configure(
 		"trained",
 		`backbone: { name: keepsight-tiny }
 trainable: { last: 1 }
@@ -121,7 +137,7 @@ train: { epochs: 1, batch_size: 16 }
 `,
 	);
 	for (const name of ["int8", "trained"])
-		succeed(
+		await succeed(
 			"export",
 			"--mem_dir",
 			run(name),
@@ -153,8 +169,20 @@ interface Manifest {
 const manifestOf = (dir: string): Manifest =>
 	JSON.parse(readFileSync(join(dir, "manifest.json"), "utf8"));
 
-const predicted = (name: string, ...args: string[]): readonly Prediction[] =>
-	succeed("predict", "--mem_dir", run(name), "--json", "--quiet", ...args)
+const predicted = async (
+	name: string,
+	...args: string[]
+): Promise<readonly Prediction[]> =>
+	(
+		await succeed(
+			"predict",
+			"--mem_dir",
+			run(name),
+			"--json",
+			"--quiet",
+			...args,
+		)
+	)
 		.trim()
 		.split("\n")
 		.map((line) => JSON.parse(line));
@@ -185,7 +213,10 @@ describe.each(["int8", "trained"])(
 			const dir = exported(name);
 			const { graph, inputs, products, verdicts, golden } = manifestOf(dir);
 			const told = new Map(
-				predicted(name, pictures).map((p) => [p.path.split("/").at(-1), p]),
+				(await predicted(name, pictures)).map((p) => [
+					p.path.split("/").at(-1),
+					p,
+				]),
 			);
 			expect(golden).toHaveLength(tasks.length * PER_TASK + 3);
 			expect(inputs.map((one) => one.size)).toEqual(
@@ -240,8 +271,8 @@ describe.each(["int8", "trained"])(
 				expect(seen).toContain(verdict);
 		});
 
-		it("passes its own check", () => {
-			const { status, stdout } = keepsight(
+		it("passes its own check", async () => {
+			const { status, stdout } = await keepsight(
 				"export",
 				"--verify",
 				exported(name),
@@ -258,7 +289,7 @@ describe("export", { timeout: PATIENCE_MS }, () => {
 	it("of one product scores every picture as that, and calls none unknown", async () => {
 		const dir = exported("one");
 		const [, task] = tasks as [string, string];
-		succeed(
+		await succeed(
 			"export",
 			"--mem_dir",
 			run("int8"),
@@ -270,31 +301,32 @@ describe("export", { timeout: PATIENCE_MS }, () => {
 			join(pictures, "stripes.png"),
 			"--quiet",
 		);
+		expect(differences(manifestOf(dir), "## Exports")).toEqual([]);
 		const { products, golden } = manifestOf(dir);
 		expect(products.map(({ id }) => id)).toEqual([task]);
 		expect(golden[0]).toMatchObject({ task, verdict: "defect" });
-		expect(keepsight("export", "--verify", dir).status).toBe(0);
+		expect((await keepsight("export", "--verify", dir)).status).toBe(0);
 	});
 
-	it("draws its samples where none are given, the same each time, and replaces an earlier export alone", () => {
+	it("draws its samples where none are given, the same each time, and replaces an earlier export alone", async () => {
 		const dir = exported("drawn");
 		const args = ["export", "--mem_dir", run("int8"), "--out", dir, "--quiet"];
-		succeed(...args);
+		await succeed(...args);
 		const first = readFileSync(join(dir, "manifest.json"), "utf8");
-		succeed(...args);
+		await succeed(...args);
 		expect(readFileSync(join(dir, "manifest.json"), "utf8")).toBe(first);
-		succeed(...args, "--task", tasks[0] as string);
+		await succeed(...args, "--task", tasks[0] as string);
 		const { graph } = manifestOf(dir);
 		expect(readdirSync(dir).filter((file) => file.endsWith(".onnx"))).toEqual([
 			graph,
 		]);
 		writeFileSync(join(dir, "mine.txt"), "keep");
-		const refused = keepsight(...args);
+		const refused = await keepsight(...args);
 		expect(refused.status).toBe(2);
 		expect(refused.stderr).toContain("mine.txt");
 		expect(existsSync(join(dir, graph))).toBe(true);
 		for (const other of [run("int8"), join(run("int8"), "memory")]) {
-			const { status, stderr } = keepsight(
+			const { status, stderr } = await keepsight(
 				"export",
 				"--mem_dir",
 				run("int8"),
@@ -340,7 +372,7 @@ describe("export", { timeout: PATIENCE_MS }, () => {
 		expect(readdirSync(out)).toEqual([".lock"]);
 	});
 
-	it("tells damage from another answer", () => {
+	it("tells damage from another answer", async () => {
 		const dir = join(work, "damaged");
 		const again = () => {
 			rmSync(dir, { recursive: true, force: true });
@@ -352,7 +384,7 @@ describe("export", { timeout: PATIENCE_MS }, () => {
 		const bytes = readFileSync(join(dir, graph));
 		bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] as number) ^ 1;
 		writeFileSync(join(dir, graph), bytes);
-		const damaged = keepsight("export", "--verify", dir);
+		const damaged = await keepsight("export", "--verify", dir);
 		expect(damaged.status).toBe(2);
 		expect(damaged.stderr).toContain("SHA-256");
 		again();
@@ -363,20 +395,22 @@ describe("export", { timeout: PATIENCE_MS }, () => {
 			String(Number(score) * 1.001),
 		);
 		writeFileSync(file, other);
-		expect(keepsight("export", "--verify", dir).stderr).toMatch(
+		expect((await keepsight("export", "--verify", dir)).stderr).toMatch(
 			/manifest\.json is damaged/,
 		);
 		// without its own hash, it may be that of another program
 		writeFileSync(file, other.replace(/^\t"sha256": "\w+",\n/m, ""));
-		const differs = keepsight("export", "--verify", dir, "--json");
+		const differs = await keepsight("export", "--verify", dir, "--json");
 		expect(differs.status).toBe(1);
 		expect(JSON.parse(differs.stdout)).toMatchObject({ agrees: false });
 		writeFileSync(
 			file,
 			readFileSync(file, "utf8").replace(graph, "../../model.onnx"),
 		);
-		expect(keepsight("export", "--verify", dir).status).toBe(2);
-		expect(keepsight("export", "--verify", work)).toMatchObject({ status: 2 });
+		expect((await keepsight("export", "--verify", dir)).status).toBe(2);
+		expect(await keepsight("export", "--verify", work)).toMatchObject({
+			status: 2,
+		});
 	});
 
 	it("refuses a memory that is no graph, and a graph that is no file", () => {
@@ -391,7 +425,7 @@ describe("export", { timeout: PATIENCE_MS }, () => {
 		).toThrow("Export one product at a time with --task");
 	});
 
-	it("says what is missing", () => {
+	it("says what is missing", async () => {
 		const out = join(work, "nothing");
 		for (const args of [
 			[],
@@ -401,7 +435,7 @@ describe("export", { timeout: PATIENCE_MS }, () => {
 			["--mem_dir", run("int8"), "--out", out, "--task", "mvtec/nosuch"],
 			["--mem_dir", run("int8"), "--out", out, "--samples", out],
 		]) {
-			const { status, stderr } = keepsight("export", ...args);
+			const { status, stderr } = await keepsight("export", ...args);
 			expect(`${status} ${stderr}`).toMatch(/^2 error: /);
 		}
 		expect(existsSync(out)).toBe(false);
@@ -431,7 +465,7 @@ describe("the examples", { timeout: PATIENCE_MS }, () => {
 		return dir;
 	};
 
-	it("predict.mjs says of pictures what predict says", () => {
+	it("predict.mjs says of pictures what predict says", async () => {
 		const dir = beside("int8");
 		try {
 			const files = readdirSync(pictures)
@@ -442,7 +476,7 @@ describe("the examples", { timeout: PATIENCE_MS }, () => {
 				join(dir, "predict.mjs"),
 				...files,
 			);
-			const wanted = predicted("int8", ...files);
+			const wanted = await predicted("int8", ...files);
 			for (const [i, one] of wanted.entries()) {
 				expect(found[i]).toMatchObject({
 					path: one.path,
@@ -492,14 +526,14 @@ for i, one in enumerate(manifest["golden"]):
 			}
 		});
 
-		it("predict.py recognises pictures as predict does, resized as Pillow does", () => {
+		it("predict.py recognises pictures as predict does, resized as Pillow does", async () => {
 			const files = readdirSync(pictures).map((file) => join(pictures, file));
 			const found = linesOf(
 				python,
 				join(exported("int8"), "predict.py"),
 				...files,
 			);
-			for (const [i, one] of predicted("int8", ...files).entries()) {
+			for (const [i, one] of (await predicted("int8", ...files)).entries()) {
 				expect(found[i]?.path).toBe(one.path);
 				if (one.task !== null) expect(found[i]?.task).toBe(one.task);
 				if (one.score !== null)

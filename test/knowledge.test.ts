@@ -402,7 +402,7 @@ describe("several memories", () => {
 		};
 		folder.commit({ meta: fewer });
 		expect(() => Knowledge.load(folderAt("one too few"), 1)).toThrow(
-			"one too few has no such file",
+			"names 1 files of memories for mvtec/0, and there are 2",
 		);
 	});
 });

@@ -24,7 +24,8 @@ import { verdictOf } from "../src/predictor.ts";
 import { Random } from "../src/random.ts";
 import { parseScores } from "../src/run.ts";
 import { drawCategory, frozenRun, size } from "./drawn.ts";
-import { cli, keepsight } from "./program.ts";
+import { keepsight } from "./here.ts";
+import { cli } from "./program.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-predict-"));
 const data = join(work, "data");
@@ -43,7 +44,7 @@ beforeAll(async () => {
 			out: join(work, "out"),
 		}),
 	);
-	const { status, stderr } = keepsight("train", "--config", config);
+	const { status, stderr } = await keepsight("train", "--config", config);
 	if (status !== 0) throw new Error(stderr);
 });
 
@@ -54,8 +55,8 @@ const objects = (stdout: string): Prediction[] =>
 		.split("\n")
 		.filter((line) => line !== "")
 		.map((line) => JSON.parse(line));
-const scored = (...args: string[]) => {
-	const { status, stdout, stderr } = predict("--json", ...args);
+const scored = async (...args: string[]) => {
+	const { status, stdout, stderr } = await predict("--json", ...args);
 	expect(stderr).not.toMatch(/^error/m);
 	expect(status).toBe(0);
 	return objects(stdout);
@@ -117,8 +118,8 @@ const live = (input: "ignore" | "pipe", ...args: string[]) => {
 };
 
 describe("predict", () => {
-	it("gives every image the bits that evaluation gave it, whatever it is scored with", () => {
-		const found = new Map(scored(data).map((p) => [p.path, p]));
+	it("gives every image the bits that evaluation gave it, whatever it is scored with", async () => {
+		const found = new Map((await scored(data)).map((p) => [p.path, p]));
 		for (const id of ["mvtec/a", "mvtec/b"]) {
 			const file = join(run, "scores/after-02", `${id.replace("/", ".")}.csv`);
 			const rows = parseScores(readFileSync(file, "utf8"), file);
@@ -131,7 +132,7 @@ describe("predict", () => {
 					anomalous: row.score >= (row.threshold as number),
 				});
 		}
-		const alone = scored(spot())[0] as Prediction;
+		const alone = (await scored(spot()))[0] as Prediction;
 		expect(alone).toEqual({
 			...found.get(spot()),
 			latencyMs: alone.latencyMs,
@@ -140,8 +141,8 @@ describe("predict", () => {
 		expect(alone.latencyMs).toBeGreaterThan(0);
 	});
 
-	it("prints a line an image in their order, and how many of what", () => {
-		const { status, stdout, stderr } = predict(good(), spot());
+	it("prints a line an image in their order, and how many of what", async () => {
+		const { status, stdout, stderr } = await predict(good(), spot());
 		expect(status).toBe(0);
 		const lines = stdout.trimEnd().split("\n");
 		expect(lines).toHaveLength(3);
@@ -149,13 +150,13 @@ describe("predict", () => {
 		expect(lines[1]).toContain(good());
 		expect(lines[2]).toMatch(/^defect +\d+\.\d\d +2\.00 +mvtec\/a +/);
 		expect(stderr).toMatch(/1 defect/);
-		expect(predict(spot(), "--quiet").stderr).toBe("");
+		expect((await predict(spot(), "--quiet")).stderr).toBe("");
 	});
 
-	it("is told the product, or names the nearest one", () => {
-		const [found] = scored(spot(), "--task", "mvtec/b");
+	it("is told the product, or names the nearest one", async () => {
+		const [found] = await scored(spot(), "--task", "mvtec/b");
 		expect(found?.task).toBe("mvtec/b");
-		const { status, stderr } = predict(spot(), "--task", "mvtc/b");
+		const { status, stderr } = await predict(spot(), "--task", "mvtc/b");
 		expect(status).toBe(2);
 		expect(stderr).toContain('Did you mean "mvtec/b"?');
 	});
@@ -176,18 +177,18 @@ describe("predict", () => {
 		mkdirSync(dir);
 		writeFileSync(join(dir, "blots.png"), await encodePng(blots));
 		writeFileSync(join(dir, "noise.png"), await encodePng(noise));
-		for (const found of scored(dir))
+		for (const found of await scored(dir))
 			expect(found).toMatchObject({
 				verdict: "unknown",
 				task: null,
 				anomalous: true,
 				reason: null,
 			});
-		expect(scored(dir, "--task", "mvtec/a")[0]).toMatchObject({
+		expect((await scored(dir, "--task", "mvtec/a"))[0]).toMatchObject({
 			verdict: "defect",
 			task: "mvtec/a",
 		});
-		for (const { path, verdict } of scored(data))
+		for (const { path, verdict } of await scored(data))
 			expect(verdict, path).not.toBe("unknown");
 	});
 
@@ -198,7 +199,7 @@ describe("predict", () => {
 		const white = uint8([size, size, 3]);
 		white.data.fill(250);
 		writeFileSync(join(dir, "3.png"), await encodePng(white));
-		const found = scored(dir);
+		const found = await scored(dir);
 		expect(found.map(({ verdict }) => verdict)).toEqual([
 			"unusable",
 			"unusable",
@@ -230,7 +231,7 @@ describe("predict", () => {
 		const memory = join(work, "focused");
 		for (const task of ["mvtec/fabric", "mvtec/flange"]) {
 			const data = join(root, task);
-			const { status, stderr } = keepsight(
+			const { status, stderr } = await keepsight(
 				"learn",
 				"--mem-dir",
 				memory,
@@ -243,8 +244,8 @@ describe("predict", () => {
 			expect(stderr).not.toMatch(/^error/m);
 			expect(status).toBe(0);
 		}
-		const verdicts = (...args: string[]) => {
-			const { status, stdout } = keepsight(
+		const verdicts = async (...args: string[]) => {
+			const { status, stdout } = await keepsight(
 				"predict",
 				"--mem-dir",
 				memory,
@@ -266,14 +267,17 @@ describe("predict", () => {
 				);
 			}
 		const told = ["--task", "mvtec/fabric", join(blurred, "fabric000.png")];
-		for (const found of [...verdicts(blurred), ...verdicts(...told)])
+		for (const found of [
+			...(await verdicts(blurred)),
+			...(await verdicts(...told)),
+		])
 			expect(found).toMatchObject({
 				verdict: "unusable",
 				reason: "blurred",
 				score: null,
 				task: null,
 			});
-		const sharp = verdicts(
+		const sharp = await verdicts(
 			join(root, "mvtec/fabric/test"),
 			join(root, "mvtec/flange/test"),
 		);
@@ -281,13 +285,13 @@ describe("predict", () => {
 		expect(sharp.some(({ verdict }) => verdict === "unusable")).toBe(false);
 	}, 120_000);
 
-	it("writes a CSV that no name can break, nor a spreadsheet run", () => {
+	it("writes a CSV that no name can break, nor a spreadsheet run", async () => {
 		const dir = folderOf("names", {
 			'=1+1,"a".png': spot(),
 			"b\n\u001b[2Jc.png": good(),
 		});
 		const file = join(work, "found.csv");
-		const { status, stdout } = keepsight(
+		const { status, stdout } = await keepsight(
 			"predict",
 			"--mem_dir",
 			run,
@@ -314,7 +318,7 @@ describe("predict", () => {
 			"a.webp": good(),
 		});
 		const maps = join(work, "maps");
-		const found = scored(dir, spot(), "--maps", maps);
+		const found = await scored(dir, spot(), "--maps", maps);
 		expect(found).toHaveLength(4);
 		const files = readdirSync(maps, { recursive: true, encoding: "utf8" });
 		expect(files.sort()).toEqual(
@@ -330,7 +334,7 @@ describe("predict", () => {
 			expect(Math.abs(place - 13)).toBeLessThan(8);
 	});
 
-	it("writes no map over a picture or among them", () => {
+	it("writes no map over a picture or among them", async () => {
 		const dir = folderOf("own", { "a.png": spot() });
 		const before = readFileSync(join(dir, "a.png"));
 		for (const [input, maps] of [
@@ -340,7 +344,7 @@ describe("predict", () => {
 			[join(dir, "a.png"), dir],
 			[join(dir, "**/*.png"), join(dir, "maps")],
 		] as const) {
-			const { status, stderr } = predict(input, "--maps", maps);
+			const { status, stderr } = await predict(input, "--maps", maps);
 			expect(status).toBe(2);
 			expect(stderr).toContain("Give another folder");
 		}
@@ -348,7 +352,7 @@ describe("predict", () => {
 		mkdirSync(away);
 		mkdirSync(join(work, "linked"));
 		symlinkSync(away, join(work, "linked/own"));
-		const out = predict(
+		const out = await predict(
 			join(work, "own*/*.png"),
 			"--maps",
 			join(work, "linked"),
@@ -366,8 +370,8 @@ describe("predict", () => {
 		[["a.png", "--watch", "b"], "--watch"],
 		[["--watch", "b", "--csv", "c"], "--csv"],
 		[["--watch", "nowhere"], "nowhere"],
-	])("%j: exit code 2", (args, named) => {
-		const { status, stdout, stderr } = predict(...args);
+	])("%j: exit code 2", async (args, named) => {
+		const { status, stdout, stderr } = await predict(...args);
 		expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
 		expect(stderr).toContain(named);
 	});

@@ -12,3 +12,6 @@ export const keepsight = (...args: string[]) => {
 	);
 	return { status, stdout, stderr };
 };
+
+/** The compiler of the sources. */
+export const tsc = resolve(import.meta.dirname, "../node_modules/.bin/tsc");

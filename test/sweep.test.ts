@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { parseCsv } from "../src/csv.ts";
 import { drawCategory, size } from "./drawn.ts";
-import { keepsight } from "./program.ts";
+import { keepsight } from "./here.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-sweep-"));
 const config = join(work, "study.yaml");
@@ -44,9 +44,9 @@ const table = (name: string) => {
 	);
 };
 
-it("runs what can be run, lists what failed, exits 2; what is finished is not run again, also not by compare", () => {
+it("runs what can be run, lists what failed, exits 2; what is finished is not run again, also not by compare", async () => {
 	const grid = ["--grid", "image_size=[32,33]", "--grid", "seed=[0,1]"];
-	const first = sweep(...grid, "--jobs", "2");
+	const first = await sweep(...grid, "--jobs", "2");
 	expect(first.status, first.stderr).toBe(2);
 	expect(first.stdout).toMatch(/finetune image_size=32/);
 	expect(first.stdout).toMatch(
@@ -90,10 +90,16 @@ it("runs what can be run, lists what failed, exits 2; what is finished is not ru
 		"sequence.svg",
 	]);
 
-	const second = sweep("--grid", "seed=[0,1]");
+	const second = await sweep("--grid", "seed=[0,1]");
 	expect(second.status, second.stderr).toBe(0);
 	expect(second.stderr).toMatch(/2 of 2 runs are finished/);
-	const compared = keepsight("compare", "--config", config, "--seeds", "0,1");
+	const compared = await keepsight(
+		"compare",
+		"--config",
+		config,
+		"--seeds",
+		"0,1",
+	);
 	expect(compared.status, compared.stderr).toBe(0);
 	expect(compared.stderr).toMatch(/2 of 2 runs are finished/);
 }, 90_000);
@@ -105,8 +111,8 @@ it.each([
 		["--config", config, "--grid", "seed=[1]", "--redis", "http://h"],
 		/no redis:\/\//,
 	],
-])("%j is refused", (args, message) => {
-	const { status, stderr } = keepsight("sweep", ...args);
+])("%j is refused", async (args, message) => {
+	const { status, stderr } = await keepsight("sweep", ...args);
 	expect(stderr).toMatch(message);
 	expect(status).toBe(2);
 });

@@ -22,6 +22,7 @@ import type { Tensor } from "../src/engine/tensor.ts";
 import { evaluateRun } from "../src/evaluate.ts";
 import { memories } from "../src/memory/index.ts";
 import type { Entry, Features, Memory } from "../src/memory/memory.ts";
+import { openRun } from "../src/run.ts";
 import { train } from "../src/train.ts";
 import { drawCategory, size } from "./drawn.ts";
 
@@ -104,6 +105,21 @@ const rowsOf = ({ shape, data }: Tensor): string[] =>
 	Array.from({ length: shape[0] as number }, (_, i) =>
 		data.subarray(i * 24, (i + 1) * 24).join(),
 	);
+
+it("a product of one image is learnt: its scores are numbers, whatever trains", async () => {
+	await drawCategory(join(data, "mvtec/one"), 0, 1, 2);
+	for (const strategy of ["finetune", "replay"]) {
+		const { dir, metrics } = await run(`one-${strategy}`, [
+			"data.tasks=[mvtec/one, mvtec/b]",
+			`strategy={ name: ${strategy} }`,
+			"memory=[{ name: patches, blocks: [0.3] }, { name: dne }]",
+		]);
+		expect(metrics.matrices).toBeDefined();
+		for (const { categories } of openRun(dir, "read").readAllScores())
+			for (const { rows } of categories)
+				for (const { score } of rows) expect(score).toSatisfy(Number.isFinite);
+	}
+});
 
 describe("precision", () => {
 	const sets = ["memory=[{ name: patches, blocks: [0.3] }, { name: dne }]"];

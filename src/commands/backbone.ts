@@ -27,6 +27,7 @@ export function addBackbone(program: Command): void {
 	const json = "print it as JSON";
 	backbone
 		.command("list")
+		.usage("[--json]")
 		.description(
 			"those that are shipped and those in the cache: size, licence, where they are from",
 		)
@@ -34,6 +35,7 @@ export function addBackbone(program: Command): void {
 		.action(list);
 	backbone
 		.command("pull")
+		.usage("hub:OWNER/NAME[@REVISION] [flags]")
 		.description(
 			"download a model of the hub into the cache, or check what is there; goes on where an earlier download ended",
 		)
@@ -47,10 +49,11 @@ export function addBackbone(program: Command): void {
 		.action(pull);
 	backbone
 		.command("import")
+		.usage("DIR [--name NAME] [--json]")
 		.description(
 			"copy a folder with config.json and model.safetensors into the cache; configurations then name it local:NAME",
 		)
-		.argument("<dir>")
+		.argument("<dir>", "with config.json and model.safetensors")
 		.option("--name <name>", "default: the folder's own")
 		.option("--json", json)
 		.action(take);

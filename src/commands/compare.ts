@@ -42,6 +42,7 @@ interface CompareFlags extends ConfigFlags, ProgressFlags {
 export function addCompare(program: Command): void {
 	const command = program
 		.command("compare")
+		.usage("--config FILE [flags]")
 		.description(
 			"one run for every strategy, seed and order under <out>/<name>/compare/, one table, charts",
 		);

@@ -14,6 +14,7 @@ import {
 	configOf,
 	wholeNumber,
 	withConfigFlags,
+	withPlugins,
 } from "./flags.ts";
 import { createProgress } from "./progress.ts";
 
@@ -21,21 +22,25 @@ export function addData(program: Command): void {
 	const data = program
 		.command("data")
 		.description("check, draw and look at data");
-	data
-		.command("check")
-		.description(
-			"look at every image and mask of a data root, data set, category or folder, and say what to mend; exit code 2 if there are errors",
-		)
-		.argument("<dir>")
+	withPlugins(
+		data
+			.command("check")
+			.usage("DIR [--json]")
+			.description(
+				"look at every image and mask of a data root, data set, category or folder, and say what to mend; exit code 2 if there are errors",
+			),
+	)
+		.argument("<dir>", "a data root, data set, category or folder of pictures")
 		.option("--json", "print the report as JSON")
 		.action(check);
 	const number = (least: number) => wholeNumber(least, "keepsight data demo");
 	data
 		.command("demo")
+		.usage("DIR [flags]")
 		.description(
 			"draw the demo product line: data sets in the layouts of MVTec AD and MVTec LOCO AD; draws nothing where it is already",
 		)
-		.argument("<dir>")
+		.argument("<dir>", "where mvtec/ and loco/ are drawn")
 		.option(
 			"--products <n>",
 			"how many; five are the standard line",
@@ -59,6 +64,7 @@ export function addData(program: Command): void {
 	withConfigFlags(
 		data
 			.command("sheet")
+			.usage("--config FILE [flags]")
 			.description(
 				"write a contact sheet of what the pretext task shows the network, for one task of a configuration",
 			),

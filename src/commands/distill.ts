@@ -51,6 +51,7 @@ export function addDistill(backbone: Command): void {
 	const whole = (least: number) => wholeNumber(least, command);
 	const distill = backbone
 		.command("distill")
+		.usage("--teacher NAME --images DIR... --out DIR [flags]")
 		.description(
 			"teach a small backbone to say of ordinary pictures what a large one says; writes a backbone's folder",
 		)
@@ -122,11 +123,10 @@ export function addDistill(backbone: Command): void {
 			0.2,
 		)
 		.option("--seed <n>", "of weights, crops and their order", whole(0), 0)
-		.option(
-			"--threads <n>",
-			"default: all cores",
-			whole(1),
-			availableParallelism(),
+		.addOption(
+			new Option("--threads <n>", "processor cores to compute with")
+				.default(availableParallelism(), "all cores")
+				.argParser(whole(1)),
 		)
 		.addOption(
 			new Option("--resume", "go on where a stopped run ended").conflicts(

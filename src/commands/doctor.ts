@@ -19,6 +19,7 @@ interface Finding {
 export function addDoctor(program: Command): void {
 	program
 		.command("doctor")
+		.usage("[--json]")
 		.description(
 			"what this machine has, what is missing, what to run; exit code 2 if Keepsight cannot work here",
 		)

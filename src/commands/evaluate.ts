@@ -15,6 +15,7 @@ import {
 	type DeviceFlags,
 	type ProgressFlags,
 	withDeviceFlag,
+	withPlugins,
 	withProgressFlags,
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
@@ -33,6 +34,7 @@ interface EvaluateFlags extends ProgressFlags, DeviceFlags {
 export function addEvaluate(program: Command): void {
 	const command = program
 		.command("eval")
+		.usage("--mem_dir DIR [flags] | --scores DIR [--maps DIR --data_root DIR]")
 		.description(
 			"score every learnt task from the stored memory alone, print and rewrite the metrics",
 		)
@@ -64,6 +66,7 @@ export function addEvaluate(program: Command): void {
 			"--maps <dir>",
 			"write every anomaly map as 32-bit TIFF, <dir>/<dataset>/<category>/test/<type>/<stem>.tiff, and over its picture as PNG; with --scores: read such maps, masks from --data_root",
 		);
+	withPlugins(command);
 	withDeviceFlag(command, "keepsight eval");
 	withProgressFlags(command).action(evaluate);
 }

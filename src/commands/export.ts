@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import { fail } from "../errors.ts";
 import { launch } from "../launch.ts";
-import { type ProgressFlags, withProgressFlags } from "./flags.ts";
+import { type ProgressFlags, withPlugins, withProgressFlags } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
 import { createProgress } from "./progress.ts";
 
@@ -19,6 +19,7 @@ const called = "keepsight export";
 export function addExport(program: Command): void {
 	const command = program
 		.command("export")
+		.usage("--mem_dir DIR --out DIR [flags] | --verify DIR")
 		.description(
 			"write the detector as an ONNX graph with a manifest, golden samples and examples in Python and JavaScript; or check such a folder",
 		)
@@ -41,6 +42,7 @@ export function addExport(program: Command): void {
 				"run the golden samples of an export through its graph and compare; exit code 1 if it says something else",
 			).conflicts(["memDir", "out", "task", "samples"]),
 		);
+	withPlugins(command);
 	withProgressFlags(command).action(exportOrVerify);
 }
 

@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import { type LoadedConfig, loadConfig } from "../config.ts";
 import { deviceKinds, devicePattern } from "../engine/device.ts";
 import { fail } from "../errors.ts";
+import { loadPlugins } from "../plugins.ts";
 
 /** For a flag that may be repeated. */
 export const collected = (
@@ -103,6 +104,21 @@ export function redisUrl(
 	return url;
 }
 
+/** For every command that may meet names of a plugin: in a configuration, in a run, or as the layout of a data set. */
+export const withPlugins = (command: Command): Command =>
+	command
+		.addOption(
+			new Option(
+				"--plugin <file>",
+				"an ES module with strategies, pretext tasks, memories or readers of your own, which is run; may be repeated",
+			)
+				.default([], "none")
+				.argParser(collected),
+		)
+		.hook("preAction", (_, action) =>
+			loadPlugins(action.opts<{ plugin: readonly string[] }>().plugin),
+		);
+
 export interface ConfigFlags {
 	readonly config?: string;
 	readonly set: readonly string[];
@@ -110,16 +126,18 @@ export interface ConfigFlags {
 
 /** For every command that reads a configuration. */
 export const withConfigFlags = (command: Command): Command =>
-	command
-		.option("--config <file>", "the run, such as configs/demo.yaml")
-		.addOption(
-			new Option(
-				"--set <key=value>",
-				"override one key, for example train.epochs=3; the value is YAML; may be repeated",
-			)
-				.default([], "none")
-				.argParser(collected),
-		);
+	withPlugins(
+		command
+			.option("--config <file>", "the run, such as configs/demo.yaml")
+			.addOption(
+				new Option(
+					"--set <key=value>",
+					"override one key, for example train.epochs=3; the value is YAML; may be repeated",
+				)
+					.default([], "none")
+					.argParser(collected),
+			),
+	);
 
 /** The configuration of these flags; not a required option of commander, which would hide a misspelt --config. */
 export async function configOf(

@@ -16,6 +16,7 @@ import {
 	wholeNumber,
 	withConfigFlags,
 	withDeviceFlag,
+	withPlugins,
 	withProgressFlags,
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
@@ -42,6 +43,7 @@ const memDir = ["--mem-dir <dir>", "the run folder (also --mem_dir)"] as const;
 export function addLearn(program: Command): void {
 	const learn = program
 		.command("learn")
+		.usage("--mem_dir DIR --task NAME --data DIR [flags]")
 		.description(
 			"learn one more product from a folder of good images; nothing of the others changes",
 		)
@@ -71,9 +73,11 @@ export function addLearn(program: Command): void {
 	withDeviceFlag(learn, "keepsight learn");
 	withProgressFlags(learn).action(learnProduct);
 
-	withProgressFlags(
+	const change = (command: Command) => withProgressFlags(withPlugins(command));
+	change(
 		program
 			.command("forget")
+			.usage("--mem_dir DIR --task NAME [flags]")
 			.description("drop one product; the others stay as they are")
 			.requiredOption(...memDir)
 			.requiredOption("--task <name>", "the product's name"),
@@ -81,9 +85,10 @@ export function addLearn(program: Command): void {
 		changed({ kind: "forget", task }, flags),
 	);
 
-	withProgressFlags(
+	change(
 		program
 			.command("rollback")
+			.usage("--mem_dir DIR [--to VERSION] [flags]")
 			.description(
 				"return to an earlier version of the memory; this can be undone",
 			)
@@ -97,9 +102,10 @@ export function addLearn(program: Command): void {
 		changed({ kind: "rollback", to: to ?? null }, flags),
 	);
 
-	withProgressFlags(
+	change(
 		program
 			.command("threshold")
+			.usage("--mem_dir DIR --task NAME --score NUMBER | --reset")
 			.description("set the score from which a product's images are rejected")
 			.requiredOption(...memDir)
 			.requiredOption("--task <name>", "the product's name")
@@ -107,9 +113,14 @@ export function addLearn(program: Command): void {
 			.option("--reset", "back to what the rate of false alarms says"),
 	).action(setThreshold);
 
-	program
-		.command("tasks")
-		.description("the products that are known, and the versions that are kept")
+	withPlugins(
+		program
+			.command("tasks")
+			.usage("--mem_dir DIR [--json]")
+			.description(
+				"the products that are known, and the versions that are kept",
+			),
+	)
 		.requiredOption(...memDir)
 		.option("--json", "as JSON")
 		.action(listTasks);

@@ -16,6 +16,7 @@ import {
 	usualQueue,
 	wholeNumber,
 	withDeviceFlag,
+	withPlugins,
 	withProgressFlags,
 	withQueueFlags,
 } from "./flags.ts";
@@ -38,6 +39,7 @@ const SHARD = 500;
 export function addPredict(program: Command): void {
 	const command = program
 		.command("predict")
+		.usage("--mem_dir DIR PATH... [flags]")
 		.description(
 			"score pictures with what was learnt: good, defect, unsure, unknown or unusable, a line each; with --json one object a line",
 		)
@@ -72,6 +74,7 @@ export function addPredict(program: Command): void {
 		`with --redis: pictures that a worker takes at a time (default: ${SHARD})`,
 		wholeNumber(1, called),
 	);
+	withPlugins(command);
 	withDeviceFlag(command, called);
 	withProgressFlags(command).action(predict);
 }

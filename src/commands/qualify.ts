@@ -11,6 +11,7 @@ import {
 	type DeviceFlags,
 	type ProgressFlags,
 	withDeviceFlag,
+	withPlugins,
 	withProgressFlags,
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
@@ -37,6 +38,9 @@ const CONTRAST = 40;
 export function addQualify(program: Command): void {
 	const command = program
 		.command("qualify")
+		.usage(
+			"--mem_dir DIR --task NAME --labelled DIR | --gauge DIR | --good DIR [flags]",
+		)
 		.description(
 			"figures of one product for quality assurance, with their intervals: escapes and overkill, repeatability, the size of defect that is found",
 		)
@@ -78,9 +82,10 @@ export function addQualify(program: Command): void {
 		.option(
 			"--mm-per-pixel <x>",
 			"with --good: sizes also in millimetres",
-			numberOf(Number.MIN_VALUE, Number.MAX_VALUE),
+			numberOf(1e-300, Number.MAX_VALUE),
 		)
 		.option("--out <html>", "also write all of it as one page");
+	withPlugins(command);
 	withDeviceFlag(command, called);
 	withProgressFlags(command).action(run);
 }

@@ -13,6 +13,7 @@ interface ReportFlags {
 export function addReport(program: Command): void {
 	program
 		.command("report")
+		.usage("--mem_dir DIR [--json]")
 		.description(
 			"write report.html into a run folder: metrics, charts and pictures on one page that needs no network; the charts also as SVG files",
 		)

@@ -17,6 +17,7 @@ import {
 	type DeviceFlags,
 	wholeNumber,
 	withDeviceFlag,
+	withPlugins,
 } from "./flags.ts";
 
 const called = "keepsight serve";
@@ -44,6 +45,7 @@ export function addServe(program: Command): void {
 	const number = (least: number) => wholeNumber(least, called);
 	const command = program
 		.command("serve")
+		.usage("--mem_dir DIR [flags]")
 		.description(
 			"score pictures over HTTP, learn and correct products, show a dashboard; ends on SIGTERM or Ctrl-C without losing a request",
 		)
@@ -98,6 +100,7 @@ export function addServe(program: Command): void {
 			"a folder of run folders, whose results the dashboard shows too",
 		)
 		.option("--quiet", "errors only");
+	withPlugins(command);
 	withDeviceFlag(command, called).action(start);
 }
 
@@ -122,9 +125,7 @@ async function start(flags: ServeFlags): Promise<void> {
 			command: called,
 		});
 	const { config } = await loadConfig(flags.config ?? flagship, []);
-	const threads = known
-		? (known.record.config as { readonly threads: number }).threads
-		: config.threads;
+	const { threads } = known ? known.settings : config;
 	const device = await usableDevice(flags.device, log);
 	const progress = createProgress({ color: false, ...(quiet && { quiet }) });
 	const signal = new AbortController().signal; // a signal ends the program: nothing is served yet

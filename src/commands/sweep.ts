@@ -52,6 +52,7 @@ interface SweepFlags extends ConfigFlags, ProgressFlags, QueueFlags {
 export function addSweep(program: Command): void {
 	const command = program
 		.command("sweep")
+		.usage("--config FILE [flags]")
 		.description(
 			"one run for every combination of a grid of configuration keys, on this machine or on the workers of a queue; goes on where it was stopped",
 		);

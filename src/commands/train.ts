@@ -27,6 +27,7 @@ interface TrainFlags extends ConfigFlags, ProgressFlags {
 export function addTrain(program: Command): void {
 	const command = program
 		.command("train")
+		.usage("--config FILE [flags]")
 		.description(
 			"learn the configured tasks in order, evaluate after each, write the run folder <out>/<name>/Anomaly",
 		);

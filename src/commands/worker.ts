@@ -14,6 +14,7 @@ import {
 	usualQueue,
 	wholeNumber,
 	withDeviceFlag,
+	withPlugins,
 	withQueueFlags,
 } from "./flags.ts";
 import { interruptible } from "./interrupt.ts";
@@ -36,6 +37,7 @@ interface WorkerFlags extends DeviceFlags, QueueFlags {
 export function addWorker(program: Command): void {
 	const command = program
 		.command("worker")
+		.usage("--redis [URL] [flags]")
 		.description(
 			"run what sweeps and bulk scoring put into a queue; SIGTERM or Ctrl-C hands back what is under way and ends it",
 		);
@@ -70,6 +72,7 @@ export function addWorker(program: Command): void {
 		)
 		.option("--quiet", "errors only")
 		.option("--no-color", "no colours (also: environment variable NO_COLOR)");
+	withPlugins(command);
 	withDeviceFlag(command, called).action(start);
 }
 

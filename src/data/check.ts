@@ -13,6 +13,7 @@ import {
 	exists,
 	isDirectory,
 	isImageName,
+	leadsOut,
 	list,
 	mapLimited,
 	stemOf,
@@ -108,7 +109,7 @@ const fixes = {
 	],
 	"folder that is not read": [
 		"warning",
-		"Only train/good is learnt. Move defect images to test/<defect>, or delete the folder.",
+		"Only pictures directly in train/good are learnt, and those in test/<defect> evaluated. Move them there, or delete the folder.",
 	],
 	"names that differ in case alone": [
 		"warning",
@@ -196,8 +197,8 @@ class CategoryCheck {
 				(e) => !e.isDirectory && isImageName(e.name),
 			);
 			for (const e of entries)
-				if (!e.isDirectory && !isImageName(e.name))
-					this.#note("not an image", e.path);
+				if (e.isDirectory) this.#note("folder that is not read", e.path);
+				else if (!isImageName(e.name)) this.#note("not an image", e.path);
 			if (images.length === 0 && folder !== "train/good")
 				this.#note("empty folder", path.join(this.#dir, folder));
 			const readable = (
@@ -251,14 +252,15 @@ class CategoryCheck {
 	/** The folder's content; a link out of the root and names that collide are noted on the way. */
 	async #entries(folder: string): Promise<Entry[]> {
 		const dir = path.join(this.#dir, folder);
-		let entries: Entry[];
-		try {
-			entries = await list(dir, { root: this.#root });
-		} catch (error) {
-			if (!(error instanceof KeepsightError)) throw error;
+		if (await leadsOut(dir, this.#root)) {
 			this.#note("link out of the folder", dir);
-			entries = await list(dir, { followLinks: true });
+			return [];
 		}
+		const entries: Entry[] = [];
+		for (const e of await list(dir, { followLinks: true }))
+			if (await leadsOut(e.path, this.#root))
+				this.#note("link out of the folder", e.path);
+			else entries.push(e);
 		const byLower = new Map<string, Entry>();
 		for (const e of entries) {
 			const other = byLower.get(e.name.toLowerCase());

@@ -2,7 +2,8 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import * as z from "zod";
-import { fail } from "../errors.ts";
+import { fail, firstIssue } from "../errors.ts";
+import { codeOf } from "../storage.ts";
 
 const schema = z
 	.array(
@@ -38,8 +39,8 @@ export async function readDefectTypes(
 	try {
 		text = await readFile(file, "utf8");
 	} catch (error) {
-		if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-		throw error;
+		if (codeOf(error) === "ENOENT") return null;
+		throw fail("CANNOT_READ", { path: file, code: codeOf(error) });
 	}
 	let json: unknown;
 	try {
@@ -51,13 +52,11 @@ export async function readDefectTypes(
 		});
 	}
 	const parsed = schema.safeParse(json);
-	if (!parsed.success) {
-		const issue = parsed.error.issues[0];
+	if (!parsed.success)
 		throw fail("DATA_BAD_DEFECTS_CONFIG", {
 			path: file,
-			reason: `${issue?.message ?? "invalid"}${issue?.path.length ? ` at ${issue.path.join(".")}` : ""}`,
+			reason: firstIssue(parsed.error),
 		});
-	}
 	return new Map(
 		parsed.data.map((d) => [
 			d.pixel_value,

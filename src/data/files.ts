@@ -87,6 +87,7 @@ export async function list(
 	return entries.sort((a, b) => compareNames(a.name, b.name));
 }
 
+/** Images of a folder (by the ending of their names), sorted; hidden files are left out. */
 export async function listImages(
 	dir: string,
 	options?: ReadOptions,
@@ -104,15 +105,24 @@ export async function listFolders(
 }
 
 async function checkInside(file: string, root: string): Promise<void> {
+	const target = await leadsOut(file, root);
+	if (target !== null)
+		throw fail("DATA_LINK_OUTSIDE", { path: file, target, root });
+}
+
+/** Where a path leads to, links followed, if that is outside of the root. */
+export async function leadsOut(
+	file: string,
+	root: string,
+): Promise<string | null> {
 	const target = await realpath(file).catch(() => null);
-	if (target === null) return; // a dangling link: reading it says so, with its path
+	if (target === null) return null; // a dangling link: reading it says so, with its path
 	const inside = path.relative(await realpath(root), target);
-	if (
-		inside === ".." ||
+	return inside === ".." ||
 		inside.startsWith(`..${path.sep}`) ||
 		path.isAbsolute(inside)
-	)
-		throw fail("DATA_LINK_OUTSIDE", { path: file, target, root });
+		? target
+		: null;
 }
 
 /** Runs `work` over all items, at most `limit` at a time; results in the items' order. */

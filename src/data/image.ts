@@ -309,6 +309,13 @@ function reasonOf(error: unknown): string {
 	if (code === "EISDIR") return "it is a folder";
 	if (/unsupported image format/.test(message))
 		return "it is not a PNG, JPEG, BMP, TIFF or WebP image";
+	// what libvips says of damaged data depends on what its other threads do
+	if (
+		/^(Unknown error|Input buffer has corrupt header|\w*(vips|Vips|2vips|png|jpeg|tiff|webp)\w*:)/i.test(
+			message.trim(),
+		)
+	)
+		return "its data is damaged or cut off";
 	return (
 		message.split("\n").find((line) => line.trim() !== "") ?? "unknown"
 	).trim();

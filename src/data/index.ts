@@ -18,11 +18,17 @@ import type {
 	TestCategory,
 } from "./task.ts";
 
-/** In the order they are asked; the first that matches reads. LOCO first, since its folders also match MVTec. */
+/** In the order they are asked; the first that matches reads. LOCO first, since its folders also match MVTec. Added ones are asked before. */
 export const readers = { loco, mvtec, folder } satisfies Record<
 	string,
 	DatasetReader
 >;
+const builtIn = Object.keys(readers).length;
+
+function asked(): readonly DatasetReader[] {
+	const all: readonly DatasetReader[] = Object.values(readers);
+	return [...all.slice(builtIn), ...all.slice(0, builtIn)];
+}
 
 /** One task: a category, or several that are learnt together; "mvtec/*" stands for every category found. */
 export type TaskSpec = string | readonly string[];
@@ -82,8 +88,7 @@ export async function readTestCategory(
 export async function findReader(
 	dir: string,
 ): Promise<DatasetReader | undefined> {
-	for (const reader of Object.values(readers))
-		if (await reader.matches(dir)) return reader;
+	for (const reader of asked()) if (await reader.matches(dir)) return reader;
 	return undefined;
 }
 

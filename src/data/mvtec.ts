@@ -96,6 +96,7 @@ export const goodSample = (id: string, file: string): Sample => ({
 	kind: "good",
 });
 
+/** A picture as a sample; its size is read once, when it is asked for. */
 export function sampleOf(
 	id: string,
 	file: string,

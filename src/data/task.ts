@@ -4,6 +4,7 @@ import type { Tensor } from "../engine/tensor.ts";
 /** An image: RGB, row-major. */
 export type Image = Tensor<"uint8">; // [H, W, 3]
 
+/** One image on the disk; nothing is decoded before `read`. */
 export interface Sample {
 	/** Path relative to the data root, with forward slashes: what score files and errors name. */
 	readonly id: string;
@@ -53,6 +54,7 @@ export interface Task extends LearnTask {
 	readonly categories: readonly TestCategory[];
 }
 
+/** How a category is read. */
 export interface ReadOptions {
 	/** The data root: ids are relative to it, links that lead out of it are refused. Default: the category's own folder. */
 	readonly root?: string;
@@ -64,6 +66,7 @@ export interface ReadOptions {
 	readonly roi?: Readonly<Record<string, string>>;
 }
 
+/** A layout of data on the disk. */
 export interface DatasetReader {
 	readonly title: string;
 	readonly layout: TestCategory["layout"];

@@ -33,6 +33,7 @@ export type Source =
 	| { readonly kind: "constant"; readonly tensor: AnyTensor }
 	| { readonly kind: "node"; readonly node: Node; readonly index: number };
 
+/** An edge of the graph: a tensor that is not there yet. */
 export interface Value {
 	readonly shape: Shape;
 	readonly dtype: DType;
@@ -40,6 +41,7 @@ export interface Value {
 	/** Gradient rule that replaces descending into the nodes behind this value (see `withGradient`). */
 	readonly custom?: CustomGradient;
 }
+/** Named edges. */
 export type ValueDict = Record<string, Value>;
 
 export interface Node {

@@ -2,7 +2,8 @@
  * The one door to onnxruntime. `run` blocks the thread behind its promise, so sessions live in a child process (child.ts).
  * Memory patterns and the arena are off: 1.5 x and 1.1 x less memory at the same speed (docs/experiments.md).
  */
-import * as ort from "onnxruntime-node";
+import { createRequire } from "node:module";
+import type * as Ort from "onnxruntime-node";
 import { providersOf } from "./device.ts";
 import { input, type Value } from "./graph.ts";
 import { outputName, toOnnx } from "./onnx.ts";
@@ -35,6 +36,9 @@ const dtypes: Record<string, DType> = {
 	bool: "uint8",
 };
 
+/** Loaded with the first session: not in threads that only know names of methods, which it would not survive the end of. */
+let ort: typeof Ort;
+
 let device = "cpu";
 
 /** Where all sessions of this process compute that are created from now on. */
@@ -43,7 +47,7 @@ export function computeOn(name: string): void {
 }
 
 export class Session {
-	readonly #session: ort.InferenceSession;
+	readonly #session: Ort.InferenceSession;
 	readonly #inputs: readonly {
 		name: string;
 		shape: readonly number[];
@@ -51,10 +55,10 @@ export class Session {
 	}[];
 	readonly #outputs: readonly string[];
 	/** Wrapped once: making an ort.Tensor a parameter and step costs more than the small ops. */
-	readonly #wrapped = new WeakMap<object, ort.Tensor>();
+	readonly #wrapped = new WeakMap<object, Ort.Tensor>();
 
 	private constructor(
-		session: ort.InferenceSession,
+		session: Ort.InferenceSession,
 		inputs: readonly { name: string; shape: readonly number[]; dtype: DType }[],
 		outputs: readonly string[],
 	) {
@@ -75,7 +79,7 @@ export class Session {
 		return new Session(session, model.inputs, model.outputs);
 	}
 
-	#wrap(tensor: AnyTensor): ort.Tensor {
+	#wrap(tensor: AnyTensor): Ort.Tensor {
 		const known = this.#wrapped.get(tensor.data) ?? toOrt(tensor);
 		this.#wrapped.set(tensor.data, known);
 		return known;
@@ -89,7 +93,7 @@ export class Session {
 		feeds: Readonly<Record<string, AnyTensor>>,
 		into: Readonly<Record<string, AnyTensor>> = {},
 	): Promise<Record<string, Tensor>> {
-		const wrapped: Record<string, ort.Tensor> = {};
+		const wrapped: Record<string, Ort.Tensor> = {};
 		for (const { name, shape } of this.#inputs) {
 			const tensor = feeds[name];
 			if (!tensor)
@@ -105,7 +109,7 @@ export class Session {
 				);
 			wrapped[name] = this.#wrap(tensor);
 		}
-		const fetches: Record<string, ort.Tensor | null> = {};
+		const fetches: Record<string, Ort.Tensor | null> = {};
 		for (const name of this.#outputs) {
 			const target = into[name];
 			fetches[outputName(name)] = target ? this.#wrap(target) : null;
@@ -114,7 +118,7 @@ export class Session {
 		const out: Record<string, Tensor> = {};
 		for (const name of this.#outputs) {
 			if (into[name]) continue;
-			out[name] = fromOrt(results[outputName(name)] as ort.Tensor);
+			out[name] = fromOrt(results[outputName(name)] as Ort.Tensor);
 		}
 		return out;
 	}
@@ -126,9 +130,9 @@ export class Session {
 
 /** A session of a model in a file, such as one that was exported. Who opens it has checked that it is the one that is meant. */
 export class Model {
-	readonly #session: ort.InferenceSession;
+	readonly #session: Ort.InferenceSession;
 
-	private constructor(session: ort.InferenceSession) {
+	private constructor(session: Ort.InferenceSession) {
 		this.#session = session;
 	}
 
@@ -159,7 +163,8 @@ async function opened(
 	bytes: Uint8Array,
 	threads: number,
 	inInt8: boolean,
-): Promise<ort.InferenceSession> {
+): Promise<Ort.InferenceSession> {
+	ort ??= await import("onnxruntime-node");
 	const exact = inInt8 && (await saturates());
 	return ort.InferenceSession.create(bytes, {
 		executionProviders: providersOf(device),
@@ -181,9 +186,9 @@ async function opened(
 	});
 }
 
-const toOrt = ({ dtype, data, shape }: AnyTensor): ort.Tensor =>
+const toOrt = ({ dtype, data, shape }: AnyTensor): Ort.Tensor =>
 	new ort.Tensor(dtype as "float32", data as Float32Array, shape as number[]);
-const fromOrt = ({ type, dims, data }: ort.Tensor): Tensor => ({
+const fromOrt = ({ type, dims, data }: Ort.Tensor): Tensor => ({
 	dtype: (dtypes[type] ?? "float32") as "float32",
 	shape: dims,
 	data: data as Arrays["float32"],
@@ -224,5 +229,6 @@ export function saturates(): Promise<boolean> {
 }
 
 /** The runtime's version, for run.json. */
-export const runtimeVersion: string =
-	ort.env.versions.node ?? ort.env.versions.common;
+export const { version: runtimeVersion } = createRequire(import.meta.url)(
+	"onnxruntime-node/package.json",
+) as { readonly version: string };

@@ -55,7 +55,7 @@ export async function exportDetector(
 	const run = openRun(memDir, "read");
 	if (run.memory.version === 0) throw fail("NOTHING_LEARNT", { dir: memDir });
 	checkFolder(out);
-	const { threads } = run.record.config as { readonly threads: number };
+	const { threads } = run.settings;
 	const task = told ?? null;
 	const predictor = new Predictor(run.memory, threads);
 	const { knowledge } = predictor;

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { z } from "zod";
 import type { Calibration } from "../calibration.ts";
-import { fail } from "../errors.ts";
+import { fail, firstIssue } from "../errors.ts";
 import { verdicts } from "../events.ts";
 import { VersionedFolder } from "../storage.ts";
 import type { GraphInput } from "./graph.ts";
@@ -138,7 +138,7 @@ export function openExport(dir: string): {
 	if (!parsed.success)
 		throw fail("DAMAGED", {
 			path: dir,
-			problem: `its manifest does not describe an export (${z.prettifyError(parsed.error).split("\n")[0]})`,
+			problem: `its manifest does not describe an export (${firstIssue(parsed.error)})`,
 		});
 	return { folder, manifest: parsed.data };
 }

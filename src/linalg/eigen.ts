@@ -597,7 +597,7 @@ export async function leadingEigen(
 		basis = await orthonormal(images);
 		// Further directions hold no more than about the smallest Ritz value each: grow by what the missing energy needs,
 		// at most twofold at a time, and keep a margin above the rank, since the rate of convergence is λ_{b+1} / λ_rank.
-		const smallest = Math.max(values[size - 1] as number, Number.MIN_VALUE);
+		const smallest = Math.max(values[size - 1] as number, 1e-300); // beside a session a denormal number counts as 0
 		const settled = iteration % 3 === 0; // the values of a new block rise for some products first
 		const wanted =
 			missing > 0 ? size + missing / smallest : rank + Math.max(8, rank / 4);

@@ -75,14 +75,28 @@ import {
 
 const options = z
 	.strictObject({
-		/** routed: one Gaussian a category. paper: one Gaussian for everything learnt. */
-		form: z.enum(["routed", "paper"]).default("routed"),
-		/** paper only: the pooled moments in closed form instead of by drawing. */
-		analytic: z.boolean().default(false),
-		/** ldc: earlier moments follow the features when weights change. */
-		drift: z.enum(["none", "ldc"]).default("none"),
-		/** routed only: images too odd to be of good parts stay out of the Gaussian. */
-		robust: z.boolean().default(true),
+		form: z
+			.enum(["routed", "paper"])
+			.default("routed")
+			.describe(
+				"routed: one Gaussian a category; paper: one Gaussian for everything learnt",
+			),
+		analytic: z
+			.boolean()
+			.default(false)
+			.describe(
+				"paper only: the pooled moments in closed form instead of by drawing",
+			),
+		drift: z
+			.enum(["none", "ldc"])
+			.default("none")
+			.describe("ldc: earlier moments follow the features when weights change"),
+		robust: z
+			.boolean()
+			.default(true)
+			.describe(
+				"routed only: images too odd to be of good parts stay out of the Gaussian",
+			),
 	})
 	.refine((o) => o.form === "paper" || !o.analytic, {
 		path: ["analytic"],

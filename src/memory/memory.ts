@@ -60,6 +60,7 @@ export interface Trial {
 	readonly change: number;
 }
 
+/** What is kept of every category, and how an image is scored against it. Higher scores: more anomalous. */
 export interface Memory {
 	readonly ids: readonly string[];
 	/** What the tail of good images' raw scores looks like. */
@@ -118,6 +119,7 @@ export interface ScoreValues {
 /** What a memory says of an image in a graph. Several memories: the image is foreign where the least of what they say is `yes`. */
 export const Foreign = { no: 0, yes: 1, notKnown: 2 } as const;
 
+/** What a memory is told of the network it works with. */
 export interface MemoryContext {
 	/** D, the width of the backbone. */
 	readonly embedDim: number;
@@ -136,6 +138,7 @@ export interface PatchReading {
 	readonly augment: Augment;
 }
 
+/** An entry of the registry of memories. */
 export interface MemoryDefinition<Options = unknown> {
 	readonly title: string;
 	readonly paper: string;
@@ -149,6 +152,7 @@ export interface MemoryDefinition<Options = unknown> {
 	create(options: Options, context: MemoryContext): Memory;
 }
 
+/** A memory, its options typed by their schema. `options` is a z.strictObject; `create` gets what it parsed. */
 export const defineMemory = <Schema extends z.ZodType>(definition: {
 	title: string;
 	paper: string;

@@ -66,19 +66,19 @@ export function restoreMoments(
 		tensors,
 		"covariance",
 		(d * (d + 1)) / 2,
-		"float32",
+		tensors.covariance?.dtype === "float64" ? "float64" : "float32", // the first runs kept it unrounded
 	);
 	const covariance = new Float64Array(d * d);
 	for (let i = 0, at = 0; i < d; i++)
 		for (let j = 0; j <= i; j++)
 			covariance[i * d + j] = covariance[j * d + i] = triangle[at++] as number;
-	return {
+	return rounded({
 		n,
 		mean: restoreReals(id, tensors, "mean", d),
 		covariance,
 		third: restoreReals(id, tensors, "third", d),
 		fourth: restoreReals(id, tensors, "fourth", 1)[0] as number,
-	};
+	});
 }
 
 /** A copy of a stored list of this length (any length if undefined); all its values are finite. */

@@ -40,15 +40,13 @@ export function averagePrecision(
 	const { steps, positives, negatives } = descend(scores, labels);
 	const reason = oneClass(positives, negatives);
 	if (reason !== null) return undefinedBecause(reason);
-	let hits = 0;
-	let shown = 0;
-	let sum = 0;
-	for (const { positive, negative } of steps) {
-		hits += positive;
-		shown += positive + negative;
-		sum += (positive / positives) * (hits / shown);
-	}
-	return measured(sum);
+	return measured(
+		steps.reduce(
+			(sum, { positive, hits, shown }) =>
+				sum + (positive / positives) * (hits / shown),
+			0,
+		),
+	);
 }
 
 /** The largest F1 = 2 TP / (2 TP + FP + FN) of "score >= t" over all distinct scores t. */
@@ -59,15 +57,13 @@ export function f1Max(
 	const { steps, positives, negatives } = descend(scores, labels);
 	const reason = oneClass(positives, negatives);
 	if (reason !== null) return undefinedBecause(reason);
-	let hits = 0;
-	let shown = 0;
-	let best = 0;
-	for (const { positive, negative } of steps) {
-		hits += positive;
-		shown += positive + negative;
-		best = Math.max(best, (2 * hits) / (shown + positives)); // TP + FP = shown, TP + FN = positives
-	}
-	return measured(best);
+	return measured(
+		steps.reduce(
+			(best, { hits, shown }) =>
+				Math.max(best, (2 * hits) / (shown + positives)), // TP + FP = shown, TP + FN = positives
+			0,
+		),
+	);
 }
 
 /** Share of images on the right side of their own threshold; with weights, of the weight. */
@@ -97,6 +93,9 @@ interface Step {
 	readonly score: number;
 	positive: number;
 	negative: number;
+	/** Of the anomalous, and of both, that have this score or a higher one. */
+	hits: number;
+	shown: number;
 }
 
 /** Distinct scores from the highest to the lowest. */
@@ -117,7 +116,7 @@ function descend(
 		const score = at(i);
 		let step = steps.at(-1);
 		if (step?.score !== score) {
-			step = { score, positive: 0, negative: 0 };
+			step = { score, positive: 0, negative: 0, hits: 0, shown: 0 };
 			steps.push(step);
 		}
 		const weight = weights?.[i] ?? 1;
@@ -128,6 +127,8 @@ function descend(
 			step.negative += weight;
 			negatives += weight;
 		}
+		step.hits = positives;
+		step.shown = positives + negatives;
 	}
 	return { steps, positives, negatives };
 }

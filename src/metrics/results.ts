@@ -69,6 +69,7 @@ export interface Summary {
 	readonly learningTransfer?: number | null;
 }
 
+/** metrics.json (docs/formats.md). */
 export interface Results {
 	readonly format: 1;
 	readonly tasks: readonly string[];
@@ -96,6 +97,7 @@ export interface Results {
 
 type TaskOf = ResultsInput["tasks"][number];
 
+/** metrics.json from the scores of all stages: matrices, summaries, pooled figures, false alarms, and why what is null is null. */
 export function buildResults(input: ResultsInput): Results {
 	const { tasks } = input;
 	const reasons: Record<string, string> = {};

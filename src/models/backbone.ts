@@ -2,7 +2,7 @@
  * Backbones from disk: a folder with config.json and model.safetensors, with tensor names of timm or of Python's transformers.
  * Widths, depth, patch and grid are read off the tensors; config.json gives what tensors cannot tell (heads, epsilon, activation).
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import {
 	float32,
@@ -11,7 +11,7 @@ import {
 	type TensorDict,
 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
-import { isObject } from "../storage.ts";
+import { isObject, readText } from "../storage.ts";
 import type { Precision } from "./quantise.ts";
 import { resizeGrid } from "./resize.ts";
 import { readSafetensorsFile, toFloat32 } from "./safetensors.ts";
@@ -73,7 +73,15 @@ export function readBackbone(
 			throw fail("BACKBONE_INCOMPLETE", { dir, file });
 	const weightsPath = join(dir, "model.safetensors");
 	const json = checkArchitecture(join(dir, "config.json"));
-	const tensors = joinQkv(renamed(weightsPath), weightsPath);
+	const stored = renamed(weightsPath);
+	const odd = notFinite(stored);
+	if (odd !== null)
+		throw fail("BACKBONE_DAMAGED", {
+			dir,
+			problem: `tensor ${odd} of model.safetensors holds NaN or infinity`,
+			remedy: "Download or copy it again; if it stays so, ask whoever made it",
+		});
+	const tensors = joinQkv(stored, weightsPath);
 	const config = configFrom(
 		json,
 		readPreprocessor(dir),
@@ -82,6 +90,13 @@ export function readBackbone(
 		imageSize,
 	);
 	return { config, weights: fit(tensors, config, weightsPath) };
+}
+
+/** The first tensor with a value that is no number to compute with; null: none has. */
+export function notFinite(tensors: TensorDict): string | null {
+	for (const [name, { data }] of Object.entries(tensors))
+		for (const value of data) if (!Number.isFinite(value)) return name;
+	return null;
 }
 
 /** The content of a config.json, or why nothing with this configuration can be built, whatever its tensors. */
@@ -105,12 +120,21 @@ export function checkArchitecture(path: string): Json {
 		throw unsupported(
 			`its activation is ${JSON.stringify(activation)}; only gelu is built`,
 		);
+	const { num_attention_heads: heads } = json;
+	if (
+		heads !== undefined &&
+		!(Number.isSafeInteger(heads) && Number(heads) > 0)
+	)
+		throw unsupported(
+			`its num_attention_heads are ${JSON.stringify(heads)}, not a whole number above 0`,
+		);
 	return json;
 }
 
 function readJson(path: string): Json {
+	const text = readText(path);
 	try {
-		const json: unknown = JSON.parse(readFileSync(path, "utf8"));
+		const json: unknown = JSON.parse(text);
 		if (isObject(json)) return json;
 		throw new Error("not a JSON object");
 	} catch (error) {

@@ -38,8 +38,9 @@ const recordName = "backbone.json";
 const refsName = "refs.json";
 
 const count = z.int().nonnegative();
+const format = 1;
 const recordSchema = z.strictObject({
-	format: z.literal(1),
+	format: z.literal(format),
 	name: z.string(),
 	commit: z
 		.string()
@@ -287,6 +288,12 @@ export function writeRef(
 function readRecord(dir: string): CachedBackbone | null {
 	const json = readJson(dir, recordName);
 	if (json === null) return null;
+	if (typeof json.format === "number" && json.format !== format)
+		throw fail("FORMAT_VERSION", {
+			path: join(dir, recordName),
+			found: json.format,
+			known: format,
+		});
 	const { data } = recordSchema.safeParse(json);
 	if (!data) throw unreadable(dir, recordName);
 	const { format: _format, ...record } = data;
@@ -329,7 +336,7 @@ export function writeRecord(
 		patch: config.patch,
 		files: filesOf(dir),
 	};
-	writeAtomic(join(dir, recordName), stableJson({ format: 1, ...record }));
+	writeAtomic(join(dir, recordName), stableJson({ format, ...record }));
 	return { ...record, dir };
 }
 

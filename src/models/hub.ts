@@ -40,6 +40,7 @@ import {
 	writeRef,
 } from "./cache.ts";
 
+/** How a model is downloaded. */
 export interface PullOptions {
 	/** Bytes that have arrived, those of earlier tries included, of all that will. */
 	readonly onProgress?: (done: number, total: number) => void;

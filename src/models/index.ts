@@ -58,6 +58,7 @@ const vit: Source = (choice, imageSize, seed) => {
 	return { config, weights: initialise(config, new Random(seed, "backbone")) };
 };
 
+/** Backbones that are made, not loaded: by their name in a configuration. */
 export const backbones = { vit } satisfies Record<string, Source>;
 
 /** Loads a backbone: a name of the registry, a shipped one, one of the cache, or a folder. Nothing is downloaded. `seed` is for random weights. */

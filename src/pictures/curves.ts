@@ -3,7 +3,7 @@
  * embeddings, and neither is kept elsewhere, so whoever has them at hand writes them down and the report draws them.
  */
 import { fail } from "../errors.ts";
-import type { Run } from "../run.ts";
+import { evaluateAnew, type Run } from "../run.ts";
 import { isObject, readJsonObject, stableJson } from "../storage.ts";
 
 const format = 1;
@@ -40,7 +40,8 @@ export function writeCurves(run: Run, curves: Curves): void {
 /** Empty where none were written. */
 export function readCurves(run: Run): Curves {
 	const path = run.visualization(name);
-	const json = readJsonObject(path);
+	const remedy = evaluateAnew(run.dir);
+	const json = readJsonObject(path, remedy);
 	if (!json) return {};
 	const { format: found, pro, projection } = json;
 	if (found !== format)
@@ -60,7 +61,11 @@ export function readCurves(run: Run): Curves {
 						typeof p.y === "number",
 				)));
 	if (!wellFormed)
-		throw fail("DAMAGED", { path, problem: "a curve is not a list of points" });
+		throw fail("DAMAGED", {
+			path,
+			problem: "a curve is not a list of points",
+			remedy,
+		});
 	return {
 		...(pro !== undefined && { pro }),
 		...(projection !== undefined && { projection }),

@@ -10,7 +10,7 @@ import { resample } from "../data/resample.ts";
 import { type Tensor, uint8 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import { isAnomalous } from "../metrics/image.ts";
-import { type Run, type ScoreRow, taskFolder } from "../run.ts";
+import { evaluateAnew, type Run, type ScoreRow, taskFolder } from "../run.ts";
 import { isObject, readJsonObject, stableJson } from "../storage.ts";
 import { heatColours, levelOf } from "./colours.ts";
 import { drawContour } from "./contour.ts";
@@ -303,7 +303,8 @@ const finite = (score: number): number =>
 /** The index; empty where no pictures were made. */
 export function readPictures(run: Run): readonly CategoryPictures[] {
 	const path = run.visualization(indexName);
-	const json = readJsonObject(path);
+	const remedy = evaluateAnew(run.dir);
+	const json = readJsonObject(path, remedy);
 	if (!json) return [];
 	if (json.format !== format)
 		throw fail("FORMAT_VERSION", { path, found: json.format, known: format });
@@ -311,6 +312,7 @@ export function readPictures(run: Run): readonly CategoryPictures[] {
 		throw fail("DAMAGED", {
 			path,
 			problem: "its list of categories is missing or of the wrong kind",
+			remedy,
 		});
 	return json.categories;
 }

@@ -28,8 +28,14 @@ const scarDegrees = 45;
 
 const options = z.strictObject({
 	...viewOptions,
-	/** Strength of the colour jitter of the patch alone, on top of `jitter`; 0: none, the anomaly is then place and edge only. */
-	patchJitter: z.number().min(0).max(0.5).default(0.1),
+	patchJitter: z
+		.number()
+		.min(0)
+		.max(0.5)
+		.default(0.1)
+		.describe(
+			"strength of the colour jitter of the patch alone, on top of `jitter`; 0: none, the anomaly is then place and edge only",
+		),
 });
 
 /** [height, width] of a patch: area A ~ U(.02, .15) of the image, log(width / height) ~ U(log b, -log b), b ~ U(.1, 1). */

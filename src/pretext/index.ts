@@ -4,6 +4,7 @@ import { cutpaste, scar, threeWay } from "./cutpaste.ts";
 import { nsa } from "./nsa.ts";
 import type { PretextDefinition, PretextTask } from "./pretext.ts";
 
+/** Every pretext task, by its name in a configuration. */
 export const pretexts = { cutpaste, scar, threeWay, nsa } satisfies Record<
 	string,
 	PretextDefinition

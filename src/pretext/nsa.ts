@@ -31,19 +31,31 @@ const mostDraws = 200;
 
 const options = z.strictObject({
 	...viewOptions,
-	/** Most patches an image: the first always, each further one by the toss of a coin. */
-	patches: z.int().min(1).default(3),
-	/**
-	 * Grey value (0-255) of a uniform background and the distance from it below which a pixel belongs to it: patches then
-	 * hold and meet at least a quarter of foreground. null: no background known, patches lie anywhere.
-	 */
+	patches: z
+		.int()
+		.min(1)
+		.default(3)
+		.describe(
+			"most patches an image: the first always, each further one by the toss of a coin",
+		),
 	background: z
 		.strictObject({
-			grey: z.number().min(0).max(255),
-			tolerance: z.number().min(0).max(255),
+			grey: z
+				.number()
+				.min(0)
+				.max(255)
+				.describe("grey value of a uniform background"),
+			tolerance: z
+				.number()
+				.min(0)
+				.max(255)
+				.describe("a pixel that is no farther from it belongs to it"),
 		})
 		.nullable()
-		.default(null),
+		.default(null)
+		.describe(
+			"where parts lie on a uniform background: patches hold and meet at least a quarter of foreground; null: no background is known, patches lie anywhere",
+		),
 });
 type Background = z.output<typeof options>["background"];
 

@@ -3,6 +3,7 @@ import type { z } from "zod";
 import type { Image } from "../data/task.ts";
 import type { Random } from "../random.ts";
 
+/** What the network is trained on without any defect: telling a normal view from views with something drawn in. */
 export interface PretextTask {
 	/** K names; class 0 is always "normal". */
 	readonly classes: readonly string[];
@@ -10,6 +11,7 @@ export interface PretextTask {
 	augment(image: Image, random: Random, other: Image): readonly Image[];
 }
 
+/** An entry of the registry of pretext tasks. */
 export interface PretextDefinition<Options = unknown> {
 	readonly title: string;
 	readonly paper: string;
@@ -17,6 +19,7 @@ export interface PretextDefinition<Options = unknown> {
 	create(options: Options): PretextTask;
 }
 
+/** A pretext task, its options typed by their schema. `options` is a z.strictObject; `create` gets what it parsed. */
 export const definePretext = <Schema extends z.ZodType>(definition: {
 	title: string;
 	paper: string;

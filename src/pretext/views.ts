@@ -8,11 +8,24 @@ import type { Image } from "../data/task.ts";
 import type { Random } from "../random.ts";
 import { colorJitter, rotate } from "./transforms.ts";
 
+/** Options of every pretext task whose views are jittered and turned. */
 export const viewOptions = {
-	/** Strength of the colour jitter of the whole image (brightness, contrast, saturation, hue); 0: none. */
-	jitter: z.number().min(0).max(0.5).default(0.1),
-	/** Largest rotation of a view, in degrees to either side, corners black; 0: none. */
-	rotation: z.number().min(0).max(180).default(90),
+	jitter: z
+		.number()
+		.min(0)
+		.max(0.5)
+		.default(0.1)
+		.describe(
+			"strength of the colour jitter of the whole image: brightness, contrast, saturation, hue; 0: none",
+		),
+	rotation: z
+		.number()
+		.min(0)
+		.max(180)
+		.default(90)
+		.describe(
+			"largest rotation of a view, in degrees to either side, corners black; 0: none",
+		),
 };
 
 export interface ViewOptions {

@@ -61,10 +61,11 @@ interface Learnt {
 	readonly dir: string;
 }
 
-export async function learntOf({ record }: Run, task: string): Promise<Learnt> {
-	const { root } = (
-		record.config as { readonly data: { readonly root: string } }
-	).data;
+export async function learntOf(
+	{ record, settings }: Run,
+	task: string,
+): Promise<Learnt> {
+	const { root } = settings.data;
 	const dir =
 		record.tasks.find(({ id }) => id === task)?.data ?? resolve(root, task);
 	try {

@@ -86,7 +86,7 @@ export async function qualify(
 		...(good ?? []),
 	]);
 
-	const { threads } = run.record.config as { readonly threads: number };
+	const { threads } = run.settings;
 	const predictor = new Predictor(run.memory, threads);
 	const { knowledge } = predictor;
 	try {

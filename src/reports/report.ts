@@ -8,7 +8,7 @@
 import { fail } from "../errors.ts";
 import { definitionOf } from "../metrics/index.ts";
 import type { Results } from "../metrics/results.ts";
-import type { Run, RunRecord } from "../run.ts";
+import { evaluateAnew, type Run, type RunRecord } from "../run.ts";
 import { isObject } from "../storage.ts";
 import { type Curves, readCurves } from "../pictures/curves.ts";
 import { type Gallery, gallerySection, readGallery } from "./gallery.ts";
@@ -81,6 +81,7 @@ function readResults(run: Run): Results {
 		throw fail("DAMAGED", {
 			path: `metrics.json in ${dir}`,
 			problem: `${lacking.join(", ") || "tasks"} is missing or of the wrong kind`,
+			remedy: evaluateAnew(dir),
 		});
 	return json as unknown as Results;
 }

@@ -3,36 +3,50 @@ import { z } from "zod";
 import { verdicts } from "../events.ts";
 
 const id = z.int().positive();
-const time = z.iso.datetime();
+const time = z.iso.datetime().describe("when");
 /** A product's name; what is known decides, never the disk. */
-const taskName = z.string().min(1).max(120);
-const verdict = z.enum(verdicts);
+const taskName = z.string().min(1).max(120).describe("the product's name");
+const verdict = z
+	.enum(verdicts)
+	.describe(
+		"unsure: near the threshold; unknown: no product fits; unusable: no picture to judge",
+	);
 const count = z.int().min(0);
+const label = z.enum(["good", "bad"]);
 
 /** RFC 9457. */
 export const problem = z.object({
 	type: z.string().describe("about:blank: the title says it all"),
-	title: z.string(),
-	status: z.int(),
-	detail: z.string(),
-	/** Stable, as in docs/errors.md. */
-	code: z.string(),
+	title: z.string().describe("the status in words"),
+	status: z.int().describe("that of the answer"),
+	detail: z.string().describe("what happened and what to do, for people"),
+	code: z.string().describe("stable, as in docs/errors.md"),
 });
 
 const prediction = z.object({
 	id: id.describe("its place in the history, for feedback"),
 	at: time,
-	/** Of the file, where the sender gave one. */
-	name: z.string().nullable(),
+	name: z
+		.string()
+		.nullable()
+		.describe("of the file, where the sender gave one"),
 	score: z
 		.number()
 		.nullable()
 		.describe("−log10 of the chance that a good part scores so high"),
-	threshold: z.number().nullable(),
+	threshold: z
+		.number()
+		.nullable()
+		.describe("the score from which parts of this product are rejected"),
 	verdict,
-	anomalous: z.boolean().nullable(),
+	anomalous: z
+		.boolean()
+		.nullable()
+		.describe(
+			"whether the score reaches the threshold, near it or not; null: unusable, and so are score and threshold",
+		),
 	task: z.string().nullable().describe("null: no product fits"),
-	memoryVersion: id,
+	memoryVersion: id.describe("the version of the memory that answered"),
 	latencyMs: z.number().describe("from the whole body to the answer"),
 	reason: z.string().nullable().describe("why it is unusable"),
 });
@@ -62,25 +76,38 @@ export type PredictedReply = z.output<typeof predicted>;
 // ---- products ----
 
 export const task = z.object({
-	id: z.string(),
-	/** Good images it was learnt from. */
-	images: count,
-	bytes: count,
-	threshold: z.number(),
-	/** Whether a person has set the threshold. */
-	thresholdSet: z.boolean(),
-	/** Of this server's last images of it: how many and what share reached the threshold. */
-	recent: z.object({ images: count, anomalous: z.number().nullable() }),
-	drift: z.object({
-		/** Share of the last good images that score above the middle one of those it was learnt from; .5: nothing changed. null: too few yet. */
-		share: z.number().nullable(),
-		recalibrate: z.boolean(),
-	}),
+	id: z.string().describe("the product's name"),
+	images: count.describe("good images it was learnt from"),
+	bytes: count.describe("what is kept of it"),
+	threshold: z.number().describe("the score from which its parts are rejected"),
+	thresholdSet: z.boolean().describe("whether a person has set the threshold"),
+	recent: z
+		.object({
+			images: count.describe("how many"),
+			anomalous: z
+				.number()
+				.nullable()
+				.describe("the share that reached the threshold; null: none was seen"),
+		})
+		.describe("of this server's last images of it"),
+	drift: z
+		.object({
+			share: z
+				.number()
+				.nullable()
+				.describe(
+					"share of the last good images that score above the middle one of those it was learnt from; .5: nothing changed. null: too few yet",
+				),
+			recalibrate: z
+				.boolean()
+				.describe("whether new good pictures should set its scale anew"),
+		})
+		.describe("whether parts still look as those it was learnt from"),
 });
 export type TaskReply = z.output<typeof task>;
 export const tasksReply = z.object({
 	memoryVersion: id.nullable().describe("null: nothing is learnt yet"),
-	tasks: z.array(task),
+	tasks: z.array(task).describe("in the order they were learnt"),
 	replica: z
 		.object({ writer: z.string().nullable().describe("null: not said") })
 		.nullable()
@@ -88,23 +115,42 @@ export const tasksReply = z.object({
 });
 
 export const product = task.extend({
-	memories: z.array(z.object({ name: z.string(), bytes: count })),
-	/** Of the good images it was learnt from, each as if it had not been learnt; rising. */
-	goodScores: z.array(z.number()),
-	/** What operators said, with the score then. */
-	feedback: z.array(
-		z.object({ label: z.enum(["good", "bad"]), score: z.number().nullable() }),
-	),
+	memories: z
+		.array(
+			z.object({
+				name: z.string().describe("as in the configuration"),
+				bytes: count.describe("what it keeps of the product"),
+			}),
+		)
+		.describe("what its parts are held against"),
+	goodScores: z
+		.array(z.number())
+		.describe(
+			"of the good images it was learnt from, each as if it had not been learnt; rising",
+		),
+	feedback: z
+		.array(
+			z.object({
+				label: label.describe("what the part is"),
+				score: z.number().nullable().describe("what it scored then"),
+			}),
+		)
+		.describe("what operators said"),
 });
 export type ProductReply = z.output<typeof product>;
 
 export const thresholdBody = z.strictObject({
-	/** null: as calibrated. */
-	threshold: z.number().min(0).max(300).nullable(),
+	threshold: z
+		.number()
+		.min(0)
+		.max(300)
+		.nullable()
+		.describe("null: as calibrated"),
 });
 export const thresholdFromFeedback = z.strictObject({
-	/** Just below the lowest score of what operators called bad. */
-	fromFeedback: z.literal(true),
+	fromFeedback: z
+		.literal(true)
+		.describe("just below the lowest score of what operators called bad"),
 });
 
 // ---- jobs ----
@@ -129,116 +175,192 @@ export const jobStates = [
 ] as const;
 export const jobBody = z.strictObject({
 	name: taskName,
-	kind: z.enum(["learn", "add", "recalibrate"]).default("learn"),
-	/** Odd images wait for a person before anything is learnt. */
-	review: z.boolean().default(false),
+	kind: z
+		.enum(["learn", "add", "recalibrate"])
+		.default("learn")
+		.describe(
+			"learn: a new product; add: more good pictures of a known one; recalibrate: its scale anew, after a lamp or a lens was changed",
+		),
+	review: z
+		.boolean()
+		.default(false)
+		.describe("odd images wait for a person before anything is learnt"),
 });
 export const job = z.object({
-	id: z.string(),
-	kind: z.enum(jobKinds),
-	task: z.string(),
-	state: z.enum(jobStates),
-	/** Received. */
-	images: count,
+	id: z.string().describe("for its addresses"),
+	kind: z.enum(jobKinds).describe("what it does"),
+	task: z.string().describe("the product; empty: all (rollback)"),
+	state: z
+		.enum(jobStates)
+		.describe(
+			"open: takes pictures; review: odd ones wait for a person; done, failed and cancelled are its end",
+		),
+	images: count.describe("received"),
 	progress: z
-		.object({ phase: z.string(), done: count, total: count, unit: z.string() })
-		.nullable(),
-	/** For people: what came of it, or why it failed. */
-	message: z.string().nullable(),
-	/** Images that look unlike the others; their pictures are at /v1/jobs/:id/odd/:n. */
-	odd: z.array(z.object({ image: count, score: z.number() })),
-	/** The version it made. */
-	memoryVersion: id.nullable(),
+		.object({
+			phase: z.string().describe("what it does now"),
+			done: count.describe("of `total`"),
+			total: count.describe("in all"),
+			unit: z.string().describe("of what"),
+		})
+		.nullable()
+		.describe("null: it does not run"),
+	message: z
+		.string()
+		.nullable()
+		.describe("for people: what came of it, or why it failed"),
+	odd: z
+		.array(
+			z.object({
+				image: count.describe("the number it was put under"),
+				score: z.number().describe("how odd it is"),
+			}),
+		)
+		.describe(
+			"images that look unlike the others; their pictures are at /v1/jobs/:id/odd/:n",
+		),
+	memoryVersion: id.nullable().describe("the version it made"),
 });
 export type JobReply = z.output<typeof job>;
-export const jobsReply = z.object({ jobs: z.array(job) });
+export const jobsReply = z.object({
+	jobs: z.array(job).describe("the newest first"),
+});
 export const reviewBody = z.strictObject({
-	/** Numbers of odd images (as they were put) that are not good; the others are. */
-	refused: z.array(count).max(10_000),
+	refused: z
+		.array(count)
+		.max(10_000)
+		.describe(
+			"numbers of odd images (as they were put) that are not good; the others are",
+		),
 });
 
 // ---- history, feedback ----
 
 export const historyQuery = z.strictObject({
-	task: taskName.optional(),
-	verdict: verdict.optional(),
-	before: z.coerce.number().int().positive().optional(),
-	limit: z.coerce.number().int().min(1).max(500).default(50),
+	task: taskName.optional().describe("of this product alone"),
+	verdict: verdict.optional().describe("of this verdict alone"),
+	before: z.coerce
+		.number()
+		.int()
+		.positive()
+		.optional()
+		.describe("older than the prediction of this number"),
+	limit: z.coerce
+		.number()
+		.int()
+		.min(1)
+		.max(500)
+		.default(50)
+		.describe("so many"),
 });
 export const historyReply = z.object({
-	predictions: z.array(
-		prediction.extend({
-			/** Whether its picture is at /v1/history/:id/image, and its map at .../overlay. */
-			image: z.boolean(),
-			feedback: z.enum(["good", "bad"]).nullable(),
-		}),
-	),
+	predictions: z
+		.array(
+			prediction.extend({
+				image: z
+					.boolean()
+					.describe(
+						"whether its picture is at /v1/history/:id/image, and its map at .../overlay",
+					),
+				feedback: label
+					.nullable()
+					.describe("what an operator said of it; null: nothing"),
+			}),
+		)
+		.describe("the newest first"),
 });
 export type HistoryRow = z.output<typeof historyReply>["predictions"][number];
 
 export const feedbackBody = z.strictObject({
-	prediction: id,
-	label: z.enum(["good", "bad"]),
-	comment: z.string().max(1000).default(""),
-	/** What is really shown, where the system took it for something else. */
-	task: taskName.optional(),
+	prediction: id.describe("its place in the history"),
+	label: label.describe("what the part is"),
+	comment: z.string().max(1000).default("").describe("why, for people"),
+	task: taskName
+		.optional()
+		.describe(
+			"what is really shown, where the system took it for something else",
+		),
 });
 export const feedback = z.object({
-	id,
+	id: id.describe("its number"),
 	at: time,
-	prediction: id,
-	task: z.string().nullable(),
-	label: z.enum(["good", "bad"]),
-	comment: z.string(),
+	prediction: id.describe("what it is about: a place in the history"),
+	task: z.string().nullable().describe("the product that is shown"),
+	label: label.describe("what the part is"),
+	comment: z.string().describe("why, for people"),
 	verdict,
-	score: z.number().nullable(),
-	/** open: waits for review; applied: learnt; withdrawn: said by mistake. */
-	state: z.enum(["open", "applied", "withdrawn"]),
-	/** Whether its picture could still be kept. */
-	image: z.boolean(),
+	score: z.number().nullable().describe("what it scored then"),
+	state: z
+		.enum(["open", "applied", "withdrawn"])
+		.describe(
+			"open: waits for review; applied: learnt; withdrawn: said by mistake",
+		),
+	image: z.boolean().describe("whether its picture could still be kept"),
 });
 export type FeedbackReply = z.output<typeof feedback>;
 export const feedbackQuery = z.strictObject({
-	task: taskName.optional(),
-	state: z.enum(["open", "applied", "withdrawn"]).optional(),
+	task: taskName.optional().describe("of this product alone"),
+	state: z
+		.enum(["open", "applied", "withdrawn"])
+		.optional()
+		.describe("in this state alone"),
 });
-export const feedbackList = z.object({ feedback: z.array(feedback) });
+export const feedbackList = z.object({
+	feedback: z.array(feedback).describe("the newest first"),
+});
 export const applyBody = z.strictObject({
 	task: taskName,
-	/** Those called good that a person has looked at. */
-	ids: z.array(id).min(1).max(1000),
+	ids: z
+		.array(id)
+		.min(1)
+		.max(1000)
+		.describe("those called good that a person has looked at"),
 });
 
 // ---- versions ----
 
 /** What a new version would say otherwise about the kept pictures. */
+const judged = z.object({
+	verdict,
+	score: z.number().nullable().describe("null: unusable"),
+});
 export const check = z.object({
-	from: id,
-	images: count,
-	changed: z.array(
-		z.object({
-			/** Of the history or of feedback. */
-			prediction: id,
-			task: z.string().nullable(),
-			label: z.enum(["good", "bad"]).nullable(),
-			before: z.object({ verdict, score: z.number().nullable() }),
-			after: z.object({ verdict, score: z.number().nullable() }),
-		}),
-	),
+	from: id.describe("the version it was compared with"),
+	images: count.describe("pictures that both scored"),
+	changed: z
+		.array(
+			z.object({
+				prediction: id.describe("of the history or of feedback"),
+				task: z.string().nullable().describe("the product"),
+				label: label
+					.nullable()
+					.describe("what an operator said of it; null: nothing"),
+				before: judged.describe("by the version that answers"),
+				after: judged.describe("by this one"),
+			}),
+		)
+		.describe("pictures of which it says something else"),
 });
 export type Check = z.output<typeof check>;
 export const versionsReply = z.object({
-	active: id.nullable(),
-	versions: z.array(
-		z.object({
-			version: id,
-			/** What made it, in few words. */
-			change: z.string(),
-			products: count,
-			state: z.enum(["active", "waiting", "earlier"]),
-			check: check.nullable(),
-		}),
-	),
+	active: id.nullable().describe("the one that answers; null: none yet"),
+	versions: z
+		.array(
+			z.object({
+				version: id.describe("its number"),
+				change: z.string().describe("what made it, in few words"),
+				products: count.describe("that it knows"),
+				state: z
+					.enum(["active", "waiting", "earlier"])
+					.describe("waiting: a person has to activate it"),
+				check: check
+					.nullable()
+					.describe(
+						"what it says otherwise of the kept pictures; null: it was not compared",
+					),
+			}),
+		)
+		.describe("the newest first"),
 });
 export type VersionsReply = z.output<typeof versionsReply>;
 
@@ -246,39 +368,49 @@ export type VersionsReply = z.output<typeof versionsReply>;
 
 const matrix = z.array(z.array(z.number().nullable()));
 export const runsReply = z.object({
-	runs: z.array(
-		z.object({
-			name: z.string(),
-			strategy: z.string(),
-			tasks: z.array(z.string()),
-			/** metrics.json, where the run was evaluated: metric -> [i][j], task j after learning task i. */
-			matrices: z.record(z.string(), matrix),
-			summary: z.record(
-				z.string(),
-				z.record(z.string(), z.number().nullable()),
-			),
-		}),
-	),
+	runs: z
+		.array(
+			z.object({
+				name: z.string().describe("of the run"),
+				strategy: z.string().describe("that it was trained with"),
+				tasks: z.array(z.string()).describe("in the order they were learnt"),
+				matrices: z
+					.record(z.string(), matrix)
+					.describe(
+						"metrics.json, where the run was evaluated: metric -> [i][j], task j after learning task i",
+					),
+				summary: z
+					.record(z.string(), z.record(z.string(), z.number().nullable()))
+					.describe("metric -> average, forgetting, ..."),
+			}),
+		)
+		.describe("this one first"),
 });
 export type RunsReply = z.output<typeof runsReply>;
 
 export const health = z.object({
-	/** draining: no new work is taken. empty: nothing is learnt yet. */
-	status: z.enum(["ok", "starting", "empty", "draining", "failing"]),
-	memoryVersion: id.nullable(),
-	version: z.string(),
+	status: z
+		.enum(["ok", "starting", "empty", "draining", "failing"])
+		.describe("draining: no new work is taken. empty: nothing is learnt yet"),
+	memoryVersion: id
+		.nullable()
+		.describe("the version that answers; null: none yet"),
+	version: z.string().describe("of Keepsight"),
 	queue: count.describe("pictures that wait or are scored"),
-	workers: count,
+	workers: count.describe("processes that score"),
 });
 
 export const idParams = z.strictObject({
-	id: z.coerce.number().int().positive(),
+	id: z.coerce.number().int().positive().describe("the number"),
 });
 export const jobParams = z.strictObject({
-	id: z.string().regex(/^[0-9a-f-]{36}$/),
+	id: z
+		.string()
+		.regex(/^[0-9a-f-]{36}$/)
+		.describe("as it was given when the job was opened"),
 });
 export const jobImageParams = jobParams.extend({
-	n: z.coerce.number().int().min(0).max(9999),
+	n: z.coerce.number().int().min(0).max(9999).describe("the picture's number"),
 });
 export const taskParams = z.strictObject({ name: taskName });
 

@@ -89,6 +89,9 @@ export async function createApp(
 			arriving -= bytes;
 		});
 	});
+	app.addHook("onSend", async (_request, reply) => {
+		if (plant.draining) reply.header("connection", "close"); // kept alive, it would hold up the end
+	});
 	await app.register(helmet, {
 		contentSecurityPolicy: {
 			useDefaults: false,

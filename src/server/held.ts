@@ -10,6 +10,7 @@ import { serverFolder } from "../run.ts";
 import { readJsonObject, stableJson, writeAtomic } from "../storage.ts";
 
 const format = 1;
+const remedy = "delete it: the newest version then answers";
 
 export class Held {
 	readonly path: string;
@@ -20,7 +21,7 @@ export class Held {
 
 	/** null: the newest answers. */
 	get version(): number | null {
-		const json = readJsonObject(this.path);
+		const json = readJsonObject(this.path, remedy);
 		if (!json) return null;
 		if (json.format !== format)
 			throw fail("FORMAT_VERSION", {
@@ -33,6 +34,7 @@ export class Held {
 			throw fail("DAMAGED", {
 				path: this.path,
 				problem: "its version is not a whole number",
+				remedy,
 			});
 		return version as number | null;
 	}

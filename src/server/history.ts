@@ -99,7 +99,12 @@ export class History {
 			const verdict = this.#get("pragma quick_check(1)")?.quick_check;
 			if (verdict !== "ok") throw new Error(String(verdict));
 		} catch (error) {
-			throw unusable((error as Error).message);
+			const { message } = error as Error;
+			throw unusable(
+				message.startsWith("ConnectionFailed")
+					? "it cannot be opened"
+					: message,
+			);
 		}
 	}
 

@@ -160,7 +160,8 @@ export function addLearning(app: Typed, plant: Plant): void {
 		"/v1/jobs/:id/images/:n",
 		{
 			schema: {
-				summary: "One picture of a good part, as the body",
+				summary:
+					"One picture of a good part, as the body; the same number again replaces it",
 				params: jobImageParams,
 				consumes: ["image/png", "image/jpeg", "application/octet-stream"],
 				body: z.any(),

@@ -4,7 +4,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { type ErrorCode, fail, KeepsightError } from "../errors.ts";
 
 /** Errors that are the sender's or the moment's; every other is ours. */
-const statuses: Partial<Record<ErrorCode, number>> = {
+export const statuses: Partial<Record<ErrorCode, number>> = {
 	REQUEST_INVALID: 400,
 	THRESHOLD_UNUSABLE: 400,
 	TOKEN_WRONG: 401,

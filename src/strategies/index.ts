@@ -11,6 +11,7 @@ import { replay } from "./replay.ts";
 import { si } from "./si.ts";
 import type { StrategyDefinition } from "./strategy.ts";
 
+/** Every strategy, by its name in a configuration. */
 export const strategies = {
 	frozen,
 	finetune,

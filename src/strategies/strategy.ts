@@ -50,6 +50,7 @@ export interface Rehearsal {
 	readonly parts: readonly RehearsalPart[];
 }
 
+/** One use of earlier images in every step. */
 export interface RehearsalPart {
 	readonly name: string;
 	/** Of a step's images, at least one. */
@@ -118,6 +119,7 @@ export interface Probe {
 	>;
 }
 
+/** What keeps earlier tasks while the next one trains. Every hook is optional; without any it is finetuning. */
 export interface Strategy {
 	/** Earlier images for this task's steps; asked once a task, null: none. */
 	rehearse?(): Rehearsal | null;
@@ -138,6 +140,7 @@ export interface Strategy {
 	readonly tensors?: Record<string, AnyTensor>;
 }
 
+/** An entry of the registry of strategies. */
 export interface StrategyDefinition<Options = unknown> {
 	readonly title: string;
 	readonly paper: string;
@@ -153,6 +156,7 @@ export interface StrategyDefinition<Options = unknown> {
 	create(options: Options): Strategy;
 }
 
+/** A strategy, its options typed by their schema. `options` is a z.strictObject; `create` gets what it parsed. */
 export const defineStrategy = <Schema extends z.ZodType>(
 	definition: Omit<StrategyDefinition<z.output<Schema>>, "options"> & {
 		readonly options: Schema;

@@ -1,6 +1,6 @@
 /**
  * A comparison is made of cells: one run for every strategy, seed and order; a sweep of one for every combination of its grid. A cell's key is the hash of its resolved configuration and
- * the program's version, so that a finished one is found again whatever else the comparison has grown to. Not in it: where the run
+ * the program's version (and plugins, where it is made of some), so that a finished one is found again whatever else the comparison has grown to. Not in it: where the run
  * lies, who is told of it, threads (they change last digits), and the content of images and of a backbone's folder.
  */
 import { join } from "node:path";
@@ -16,6 +16,7 @@ import {
 } from "../config.ts";
 import { fail, KeepsightError } from "../errors.ts";
 import type { Results } from "../metrics/results.ts";
+import { pluginsBehind } from "../plugins.ts";
 import { Random } from "../random.ts";
 import { holdsRun, openRun, type ScoreRow } from "../run.ts";
 import { isObject, sha256, stableJson } from "../storage.ts";
@@ -242,7 +243,13 @@ export function keyOf(config: RunConfig): string {
 		tracking: _tracking,
 		...decisive
 	} = config;
-	return sha256(Buffer.from(stableJson({ ...decisive, version }))).slice(0, 16);
+	const plugins = pluginsBehind(config);
+	const decided = {
+		...decisive,
+		version,
+		...(Object.keys(plugins).length > 0 && { plugins }),
+	};
+	return sha256(Buffer.from(stableJson(decided))).slice(0, 16);
 }
 
 /** The label of a row: its method, and in what else it differs. */

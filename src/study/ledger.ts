@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { fail } from "../errors.ts";
+import { fail, firstIssue } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
 import {
 	ensureFolder,
@@ -50,8 +50,9 @@ const entrySchema = z.strictObject({
 	/** null: this machine. */
 	worker: workerSchema.nullable().default(null),
 });
+const format = 1;
 const ledgerSchema = z.strictObject({
-	format: z.literal(1),
+	format: z.literal(format),
 	cells: z.record(z.string(), entrySchema),
 });
 export type LedgerEntry = z.output<typeof entrySchema>;
@@ -205,17 +206,23 @@ export class Ledger {
 
 	#note({ key }: Cell, entry: LedgerEntry): void {
 		this.#entries[key] = entry;
-		const json = stableJson({ format: 1, cells: this.#entries });
+		const json = stableJson({ format, cells: this.#entries });
 		writeAtomic(this.#path, json, this.#check);
 	}
 }
 
 function read(path: string): Record<string, LedgerEntry> {
-	const parsed = ledgerSchema.safeParse(readJsonObject(path));
+	const remedy =
+		"delete it: runs that are finished are looked up in their folders";
+	const json = readJsonObject(path, remedy);
+	if (json?.format !== format)
+		throw fail("FORMAT_VERSION", { path, found: json?.format, known: format });
+	const parsed = ledgerSchema.safeParse(json);
 	if (!parsed.success)
 		throw fail("DAMAGED", {
 			path,
-			problem: `it is no ledger (${z.prettifyError(parsed.error).split("\n")[0]})`,
+			problem: `it is no ledger (${firstIssue(parsed.error)})`,
+			remedy,
 		});
 	return parsed.data.cells;
 }

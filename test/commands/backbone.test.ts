@@ -1,5 +1,6 @@
-/** `keepsight backbone` and `keepsight train` with a hub's backbone: the built program against a hub on loopback. */
+/** `keepsight backbone` and `keepsight train` with a hub's backbone: against a hub on loopback. */
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import {
 	existsSync,
 	mkdirSync,
@@ -10,8 +11,17 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import {
+	afterAll,
+	afterEach,
+	beforeAll,
+	describe,
+	expect,
+	it,
+	vi,
+} from "vitest";
 import { drawCategory, size } from "../drawn.ts";
+import { keepsight as here } from "../here.ts";
 import { FakeHub } from "../models/hub-server.ts";
 import { dinov2Files, timmFiles } from "../models/tiny.ts";
 import { cli } from "../program.ts";
@@ -54,32 +64,25 @@ afterEach(() => {
 	hub.log.length = 0;
 });
 
-/** Runs the program while this process serves; `home`: a cache of its own. */
-function keepsight(
+const environment = (home: string) => ({
+	HF_ENDPOINT: hub.url,
+	HF_HOME: join(work, home),
+});
+
+/** `home`: a cache of its own. */
+async function keepsight(
 	home: string,
 	args: readonly string[],
 	env: Record<string, string> = {},
 ) {
-	const { HF_TOKEN: _, HF_HUB_OFFLINE: __, ...rest } = process.env;
-	const child = spawn(process.execPath, [cli, ...args], {
-		env: {
-			...rest,
-			HF_ENDPOINT: hub.url,
-			HF_HOME: join(work, home),
-			...env,
-		},
-	});
-	const out = { stdout: "", stderr: "" };
-	child.stdout.on("data", (chunk) => {
-		out.stdout += chunk;
-	});
-	child.stderr.on("data", (chunk) => {
-		out.stderr += chunk;
-	});
-	const ended = new Promise<typeof out & { status: number | null }>((done) =>
-		child.on("close", (status) => done({ status, ...out })),
-	);
-	return Object.assign(ended, { child });
+	for (const key of ["HF_TOKEN", "HF_HUB_OFFLINE"]) vi.stubEnv(key, undefined);
+	for (const [key, value] of Object.entries({ ...environment(home), ...env }))
+		vi.stubEnv(key, value);
+	try {
+		return await here(...args);
+	} finally {
+		vi.unstubAllEnvs();
+	}
 }
 
 describe("backbone", () => {
@@ -174,11 +177,18 @@ describe("backbone", () => {
 			response.write(bytes.subarray(0, 5000), () => setTimeout(sent, 200));
 			return true;
 		});
-		const run = keepsight("stopped", ["backbone", "pull", name]);
+		const child = spawn(process.execPath, [cli, "backbone", "pull", name], {
+			env: { ...process.env, ...environment("stopped") },
+			stdio: ["ignore", "ignore", "pipe"],
+		});
+		let stderr = "";
+		child.stderr.on("data", (chunk) => {
+			stderr += chunk;
+		});
+		const ended = once(child, "close");
 		await halfway;
-		run.child.kill("SIGINT");
-		const { status, stderr } = await run;
-		expect(status).toBe(130);
+		child.kill("SIGINT");
+		expect(await ended).toEqual([130, null]);
 		expect(stderr).toContain("What has arrived is kept");
 		hub.faults = [];
 		hub.log.length = 0;

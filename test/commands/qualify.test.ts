@@ -17,7 +17,8 @@ import { encodePng } from "../../src/data/image.ts";
 import { uint8 } from "../../src/engine/tensor.ts";
 import type { Qualification } from "../../src/qualify/qualify.ts";
 import { drawCategory } from "../drawn.ts";
-import { cli, keepsight } from "../program.ts";
+import { keepsight } from "../here.ts";
+import { cli } from "../program.ts";
 
 const work = mkdtempSync(join(tmpdir(), "keepsight-qualify-"));
 const data = join(work, "a");
@@ -37,7 +38,7 @@ beforeAll(async () => {
 			: "image_size=112,threads=1,memory=[{name: patches}]"
 					.split(",")
 					.flatMap((set) => ["--set", set]);
-		const { status, stderr } = keepsight(
+		const { status, stderr } = await keepsight(
 			"learn",
 			"--mem_dir",
 			line,
@@ -53,8 +54,8 @@ beforeAll(async () => {
 
 const qualify = (...args: string[]) =>
 	keepsight("qualify", "--mem_dir", line, "--task", "line/a", ...args);
-const figures = (...args: string[]): Qualification => {
-	const { status, stdout, stderr } = qualify("--json", ...args);
+const figures = async (...args: string[]): Promise<Qualification> => {
+	const { status, stdout, stderr } = await qualify("--json", ...args);
 	expect(stderr).not.toMatch(/^error/m);
 	expect(status).toBe(0);
 	return JSON.parse(stdout);
@@ -72,7 +73,7 @@ const copied = (dir: string, files: Readonly<Record<string, string>>) => {
 
 describe("qualify", () => {
 	it("counts escapes and overkill of a category's test folder with predict's verdicts", async () => {
-		const { labelled, memoryVersion, images, threshold } = figures(
+		const { labelled, memoryVersion, images, threshold } = await figures(
 			"--labelled",
 			data,
 		);
@@ -81,17 +82,19 @@ describe("qualify", () => {
 			images: 12,
 			threshold: 2,
 		});
-		const told = keepsight(
-			"predict",
-			"--mem_dir",
-			line,
-			"--task",
-			"line/a",
-			"--json",
-			good,
-			spot,
-		)
-			.stdout.trim()
+		const told = (
+			await keepsight(
+				"predict",
+				"--mem_dir",
+				line,
+				"--task",
+				"line/a",
+				"--json",
+				good,
+				spot,
+			)
+		).stdout
+			.trim()
 			.split("\n")
 			.map((text) => JSON.parse(text));
 		expect(
@@ -112,7 +115,7 @@ describe("qualify", () => {
 		expect(labelled?.escapes.value).toBeLessThan(0.5);
 	});
 
-	it("writes all three parts as text and as one page; kinds and parts may be called anything", () => {
+	it("writes all three parts as text and as one page; kinds and parts may be called anything", async () => {
 		const sorted = copied("labelled", {
 			"good/1.png": join(good, "0.png"),
 			[`${hostile}/"&.png`]: join(spot, "0.png"),
@@ -136,7 +139,7 @@ describe("qualify", () => {
 			"--out",
 			out,
 		];
-		const { status, stdout, stderr } = qualify(...args);
+		const { status, stdout, stderr } = await qualify(...args);
 		expect(stderr).not.toMatch(/^error/m);
 		expect(status).toBe(0);
 		expect(stdout).toMatch(/^escapes +\d of 1,/m);
@@ -151,14 +154,14 @@ describe("qualify", () => {
 		expect(page).toContain("data:image/webp;base64,");
 	});
 
-	it("the same picture twice is the same score: nothing but the parts varies", () => {
+	it("the same picture twice is the same score: nothing but the parts varies", async () => {
 		const twice = copied("twice", {
 			"a/1.png": join(good, "0.png"),
 			"a/2.png": join(good, "0.png"),
 			"b/1.png": join(spot, "0.png"),
 			"b/2.png": join(spot, "0.png"),
 		});
-		const { gauge } = figures("--gauge", twice);
+		const { gauge } = await figures("--gauge", twice);
 		expect(gauge?.score.repeatability.value).toBe(0);
 		expect(gauge?.score.grr.value).toBe(0);
 		expect(gauge?.decision).toMatchObject({
@@ -167,9 +170,9 @@ describe("qualify", () => {
 		});
 	});
 
-	it("pastes discs of the sizes told, at least twenty of each, the same ones every time", () => {
+	it("pastes discs of the sizes told, at least twenty of each, the same ones every time", async () => {
 		const args = ["--good", good, "--diameters", "12,2,6", "--contrast", "8"];
-		const { detection } = figures(...args);
+		const { detection } = await figures(...args);
 		expect(detection?.sizes.map(({ diameter }) => diameter)).toEqual([
 			2, 6, 12,
 		]);
@@ -183,7 +186,7 @@ describe("qualify", () => {
 		]);
 		const shares = detection?.sizes.map(({ hits }) => hits.value) as number[];
 		expect(shares[2]).toBeGreaterThan(shares[0] as number);
-		expect(figures(...args).detection).toEqual(detection);
+		expect((await figures(...args)).detection).toEqual(detection);
 	});
 
 	it("discs lie in the region of interest, and one that has no place there is an error", async () => {
@@ -192,12 +195,13 @@ describe("qualify", () => {
 		for (let i = 0; i < 32 * 16; i++) mask.data[i] = 255;
 		writeFileSync(roi, await encodePng(mask));
 		expect(
-			figures("--good", good, "--diameters", "4", "--roi", roi).detection?.roi,
+			(await figures("--good", good, "--diameters", "4", "--roi", roi))
+				.detection?.roi,
 		).toBe(true);
-		expect(qualify("--good", good, "--roi", "nowhere.png").stderr).toContain(
-			"nowhere.png",
-		);
-		const { status, stderr } = qualify(
+		expect(
+			(await qualify("--good", good, "--roi", "nowhere.png")).stderr,
+		).toContain("nowhere.png");
+		const { status, stderr } = await qualify(
 			"--good",
 			good,
 			"--diameters",
@@ -216,11 +220,13 @@ describe("qualify", () => {
 			"black.png": black,
 			"part.png": join(good, "0.png"),
 		});
-		expect(figures("--good", dir, "--diameters", "4").detection).toMatchObject({
+		expect(
+			(await figures("--good", dir, "--diameters", "4")).detection,
+		).toMatchObject({
 			unusable: ["black.png"],
 			untouched: { trials: 1 },
 		});
-		const { detection } = figures(
+		const { detection } = await figures(
 			"--good",
 			copied("night", { "black.png": black }),
 		);
@@ -235,12 +241,12 @@ describe("qualify", () => {
 		});
 	});
 
-	it("scores as a station that is told no product, if asked", () => {
+	it("scores as a station that is told no product, if asked", async () => {
 		const mixed = copied("mixed", {
 			"good/1.png": join(good, "0.png"),
 			"other/1.png": join(work, "b/train/good/0.png"),
 		});
-		const { labelled, routed } = figures("--routed", "--labelled", mixed);
+		const { labelled, routed } = await figures("--routed", "--labelled", mixed);
 		expect(routed).toBe(true);
 		expect(labelled?.otherProduct).toBe(1);
 		expect(labelled?.pictures.map(({ task }) => task)).toEqual([
@@ -249,25 +255,25 @@ describe("qualify", () => {
 		]);
 	});
 
-	it("refuses pictures that were learnt, also copies under another name", () => {
+	it("refuses pictures that were learnt, also copies under another name", async () => {
 		const copy = copied("copy", {
 			"new.png": join(good, "0.png"),
 			"old.png": join(data, "train/good/3.png"),
 		});
-		const { status, stderr } = qualify("--good", copy);
+		const { status, stderr } = await qualify("--good", copy);
 		expect(status).toBe(2);
 		expect(stderr).toMatch(/^error: 1 picture .*old\.png/m);
 		const labelled = copied("learnt", {
 			"good/1.png": join(data, "train/good/3.png"),
 		});
-		expect(qualify("--labelled", labelled).status).toBe(2);
+		expect((await qualify("--labelled", labelled)).status).toBe(2);
 	});
 
 	it("says so where what was learnt cannot be looked at any more", async () => {
 		const dir = join(work, "gone");
 		const memory = join(work, "line-gone");
 		await drawCategory(dir, 0, 10, 2);
-		const learnt = keepsight(
+		const learnt = await keepsight(
 			"learn",
 			"--mem_dir",
 			memory,
@@ -282,7 +288,7 @@ describe("qualify", () => {
 		);
 		expect(learnt.status).toBe(0);
 		rmSync(join(dir, "train"), { recursive: true });
-		const { stdout } = keepsight(
+		const { stdout } = await keepsight(
 			"qualify",
 			"--mem_dir",
 			memory,
@@ -308,8 +314,8 @@ describe("qualify", () => {
 		[["--good", good, "--diameters", "3,x"], /"x" is not a number from 1/],
 		[["--good", good, "--mm-per-pixel", "0"], /"0" is not a number above 0/],
 		[["--good", good, "--contrast", "300"], /from 1 to 255/],
-	])("%j is the user's mistake", (args, problem) => {
-		const { status, stderr } = qualify(...args);
+	])("%j is the user's mistake", async (args, problem) => {
+		const { status, stderr } = await qualify(...args);
 		expect(stderr).toMatch(problem);
 		expect(stderr).not.toMatch(/\n +at /);
 		expect(status).toBe(2);
@@ -335,22 +341,22 @@ describe("qualify", () => {
 		expect(stderr).toContain('Unknown product "line/c"');
 	});
 
-	it("changes nothing in the memory", () => {
+	it("changes nothing in the memory", async () => {
 		const files = () =>
 			readdirSync(line, { recursive: true, encoding: "utf8" }).sort();
 		const before = files();
-		figures("--labelled", data);
+		await figures("--labelled", data);
 		expect(files()).toEqual(before);
 	});
 
-	it("goes by the threshold that a person has chosen, and says so", () => {
+	it("goes by the threshold that a person has chosen, and says so", async () => {
 		const chosen = ["--mem_dir", line, "--task", "line/a", "--score", "3.5"];
-		expect(keepsight("threshold", ...chosen).status).toBe(0);
-		expect(figures("--labelled", data)).toMatchObject({
+		expect((await keepsight("threshold", ...chosen)).status).toBe(0);
+		expect(await figures("--labelled", data)).toMatchObject({
 			threshold: 3.5,
 			ownThreshold: true,
 		});
-		expect(qualify("--labelled", data).stdout).toContain(
+		expect((await qualify("--labelled", data)).stdout).toContain(
 			"threshold 3.50 (chosen by a person)",
 		);
 	});

@@ -26,6 +26,7 @@ import {
 	toTensor,
 	writeSafetensors,
 } from "../../src/models/safetensors.ts";
+import type { Plugin } from "../../src/plugins.ts";
 import { unstack } from "../../src/probe.ts";
 import { Random } from "../../src/random.ts";
 import { VersionedFolder } from "../../src/storage.ts";
@@ -173,20 +174,15 @@ const difference = (a: TensorDict, b: TensorDict): number => {
 	return worst;
 };
 
-/** The strategy that docs/add-your-own-strategy.md holds, as a reader would put it beside the others. */
+/** The strategy that docs/add-your-own-strategy.md holds, on the sources instead of the package. */
 async function exampleOfTheDocs(): Promise<StrategyDefinition> {
-	const page = readFileSync("docs/add-your-own-strategy.md", "utf8");
-	const [, code = ""] = /```ts\n(\/\*\*[\s\S]*?)```/.exec(page) ?? [];
+	const code = readFileSync("examples/strategy.mjs", "utf8");
+	expect(readFileSync("docs/add-your-own-strategy.md", "utf8")).toContain(code);
 	mkdirSync(".cache", { recursive: true });
-	const file = resolve(".cache/example-strategy.ts"); // below the root, where its packages are found
-	writeFileSync(
-		file,
-		code
-			.replaceAll('"../', '"../src/')
-			.replaceAll('"./', '"../src/strategies/'),
-	);
-	const { l2 } = (await import(file)) as { l2: StrategyDefinition };
-	return l2;
+	const file = resolve(".cache/example-strategy.mjs"); // below the root, where its packages are found
+	writeFileSync(file, code.replace('"keepsight"', '"../src/index.ts"'));
+	const { default: plugin } = (await import(file)) as { default: Plugin };
+	return plugin.strategies?.l2 as StrategyDefinition;
 }
 
 const trained: [string, StrategyDefinition][] = [

@@ -360,4 +360,27 @@ describe("drift: ldc", () => {
 		expect(still).toBeGreaterThan(1);
 		expect(await error("ldc")).toBeLessThan(still / 4);
 	});
+
+	test("in the paper's form the newest task's features follow as well", async () => {
+		const memory = create({ form: "paper", drift: "ldc" });
+		const all = features("a", "good", 70);
+		await memory.add(
+			entry("a", 60, { learnt: part(all, 0, 60), heldOut: part(all, 60, 70) }),
+			new Random(1),
+		);
+		const still = create({ form: "paper" });
+		still.restore("a", memory.tensors("a"));
+		memory.drift?.(
+			features("b", "good", 100),
+			moved(features("b", "good", 100)),
+		);
+		const query = moved(features("a", "test", 50));
+		const there = mean(await scoresOf(memory, "a", query));
+		expect(there).toBeLessThan(mean(await scoresOf(still, "a", query)) / 4);
+		const [learnt, before] = [memory, still].map(
+			(m) => m.tensors("a")["newest.learnt"]?.data as Float32Array,
+		);
+		expect(learnt).toHaveLength(60 * 12);
+		expect(learnt).not.toEqual(before);
+	});
 });

@@ -98,7 +98,7 @@ export const fake = (
 ): Fake => ({ scorers: [], groups: [], answer });
 
 export function startFake(fake: Fake) {
-	return async ({ version }: ScorerJob): Promise<RunningScorer> => {
+	return async ({ version }: Required<ScorerJob>): Promise<RunningScorer> => {
 		const asked = new Set<(error: Error) => void>();
 		let crash = () => {};
 		const lost = new Promise<Error>((resolve) => {

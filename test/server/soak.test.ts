@@ -16,7 +16,7 @@ import { serving } from "./running.ts";
 const work = mkdtempSync(join(tmpdir(), "keepsight-soak-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-const seconds = process.env.KEEPSIGHT_SOAK ? 600 : 20;
+const seconds = process.env.KEEPSIGHT_SOAK ? 600 : 8;
 const CLIENTS = 8;
 /** Pictures until all that is kept for speed is there: the last pictures, buffers of every size of a batch. */
 const WARM_UP = 240;

@@ -141,31 +141,43 @@ export const elementwise = {
 	},
 } satisfies Record<string, Op>;
 
+/** An edge, or a number of the other operand's dtype. */
 export type Operand = Value | number;
 /** A number becomes a constant of the other operand's dtype. */
 const value = (x: Operand, other: Operand): Value =>
 	typeof x === "number"
 		? scalar(x, typeof other === "number" ? "float32" : other.dtype)
 		: x;
+/** a + b. Shapes broadcast as in NumPy, here and below. */
 export const add = (a: Operand, b: Operand): Value =>
 	apply(elementwise.add, [value(a, b), value(b, a)]);
+/** a - b */
 export const sub = (a: Operand, b: Operand): Value =>
 	apply(elementwise.sub, [value(a, b), value(b, a)]);
+/** a b */
 export const mul = (a: Operand, b: Operand): Value =>
 	apply(elementwise.mul, [value(a, b), value(b, a)]);
+/** a / b */
 export const div = (a: Operand, b: Operand): Value =>
 	apply(elementwise.div, [value(a, b), value(b, a)]);
+/** The smaller of both. */
 export const min = (a: Operand, b: Operand): Value =>
 	apply(elementwise.min, [value(a, b), value(b, a)]);
+/** The larger of both. */
 export const max = (a: Operand, b: Operand): Value =>
 	apply(elementwise.max, [value(a, b), value(b, a)]);
+/** -x */
 export const neg = (x: Value): Value => apply(elementwise.neg, [x]);
+/** e^x */
 export const exp = (x: Value): Value => apply(elementwise.exp, [x]);
+/** Natural logarithm. */
 export const log = (x: Value): Value => apply(elementwise.log, [x]);
+/** Square root. */
 export const sqrt = (x: Value): Value => apply(elementwise.sqrt, [x]);
 export const erf = (x: Value): Value => apply(elementwise.erf, [x]);
 export const lessOrEqual = (a: Operand, b: Operand): Value =>
 	apply(elementwise.lessOrEqual, [value(a, b), value(b, a)]);
+/** a where c is true, b elsewhere. */
 export const where = (c: Value, a: Operand, b: Operand): Value =>
 	apply(elementwise.where, [c, value(a, b), value(b, a)]);
 /** round(x / step) + zero in 0..255 with a step a row: x [rows, n], steps [rows, 1] or [rows]. */

@@ -3,6 +3,7 @@ import {
 	type Attributes,
 	apply,
 	constant,
+	type GradientContext,
 	mismatch,
 	type Op,
 	scalar,
@@ -24,6 +25,24 @@ const read = (a: Attributes): MatMulAttributes => ({
 	alpha: (a.alpha as { float: number }).float,
 });
 
+/** With A = op(a), B = op(b): dA = alpha dy Bᵀ, dB = alpha Aᵀ dy, each transposed back where op transposes. */
+function ofProduct(
+	{ dy, inputs, attributes, needs }: GradientContext,
+	product: typeof matmul,
+): readonly (Value | null)[] {
+	const [a, b] = inputs as [Value, Value];
+	const { transA, transB, alpha } = read(attributes);
+	const da = () =>
+		transA
+			? product(b, dy, { transA: transB, transB: true, alpha })
+			: product(dy, b, { transB: !transB, alpha });
+	const db = () =>
+		transB
+			? product(dy, a, { transA: true, transB: transA, alpha })
+			: product(a, dy, { transA: !transA, alpha });
+	return [needs[0] ? da() : null, needs[1] ? db() : null];
+}
+
 /** Of a product with weight [in, out], a scale [out], and a bias [out] where there is one. */
 function integerShape(op: string, inputs: readonly Value[]): readonly Shape[] {
 	const [x, w, ...perOutput] = inputs as [Value, Value, ...Value[]];
@@ -43,10 +62,7 @@ function integerShape(op: string, inputs: readonly Value[]): readonly Shape[] {
 }
 
 export const products = {
-	/**
-	 * y = alpha op(a) op(b) over equal leading axes, op an optional transpose of the last two.
-	 * With A = op(a), B = op(b): dA = alpha dy Bᵀ, dB = alpha Aᵀ dy, each transposed back where op transposes.
-	 */
+	/** y = alpha op(a) op(b) over equal leading axes, op an optional transpose of the last two. */
 	matmul: {
 		onnx: "FusedMatMul",
 		domain: "com.microsoft",
@@ -79,19 +95,7 @@ export const products = {
 				);
 			return [[...a.shape.slice(0, -2), m as number, n as number]];
 		},
-		gradient: ({ dy, inputs, attributes, needs }) => {
-			const [a, b] = inputs as [Value, Value];
-			const { transA, transB, alpha } = read(attributes);
-			const da = () =>
-				transA
-					? matmul(b, dy, { transA: transB, transB: true, alpha })
-					: matmul(dy, b, { transB: !transB, alpha });
-			const db = () =>
-				transB
-					? matmul(dy, a, { transA: true, transB: transA, alpha })
-					: matmul(a, dy, { transA: !transA, alpha });
-			return [needs[0] ? da() : null, needs[1] ? db() : null];
-		},
+		gradient: (context) => ofProduct(context, matmul),
 	},
 	/**
 	 * The product by head of operands that lie token by token: a [M, h, K] (or by head already, [h, M, K]) and b [N, h, K] with
@@ -240,19 +244,7 @@ export const products = {
 				],
 			];
 		},
-		gradient: ({ dy, inputs, attributes, needs }) => {
-			const [a, b] = inputs as [Value, Value];
-			const { transA, transB, alpha } = read(attributes);
-			const da = () =>
-				transA
-					? gemm(b, dy, { transA: transB, transB: true, alpha })
-					: gemm(dy, b, { transB: !transB, alpha });
-			const db = () =>
-				transB
-					? gemm(dy, a, { transA: true, transB: transA, alpha })
-					: gemm(a, dy, { transA: !transA, alpha });
-			return [needs[0] ? da() : null, needs[1] ? db() : null];
-		},
+		gradient: (context) => ofProduct(context, gemm),
 	},
 } satisfies Record<string, Op>;
 

@@ -117,7 +117,9 @@ export function sumSquare(x: Value): Value {
 		last < 0 ? mul(x, x) : apply(reduce.reduceSumSquare, [x], { axes: [last] }),
 	);
 }
+/** e^x over its sum along the last axis. */
 export const softmax = (x: Value): Value => apply(reduce.softmax, [x]);
+/** Logarithm of `softmax`, computed as one. */
 export const logSoftmax = (x: Value): Value => apply(reduce.logSoftmax, [x]);
 
 /** Sum over axes (default: all), which disappear. */

@@ -127,12 +127,15 @@ export const shape = {
 	},
 } satisfies Record<string, Op>;
 
+/** The same numbers, in row-major order, with other sides. */
 export const reshape = (x: Value, to: Shape): Value =>
 	to.length === x.shape.length && to.every((s, i) => s === x.shape[i])
 		? x
 		: apply(shape.reshape, [x], { to: [...to] });
+/** Axis i of the result is axis perm[i] of x. */
 export const transpose = (x: Value, perm: readonly number[]): Value =>
 	apply(shape.transpose, [x], { perm: [...perm] });
+/** Sides of 1 repeated, as broadcasting does. */
 export const expand = (x: Value, to: Shape): Value =>
 	to.length === x.shape.length && to.every((s, i) => s === x.shape[i])
 		? x
@@ -145,8 +148,10 @@ export const slice = (
 	end: number,
 ): Value =>
 	apply(shape.slice, [x], { axis: axisOf(axis, x.shape.length), start, end });
+/** Elements of the first axis, at the positions `at` (int64, any shape). */
 export const gather = (x: Value, at: Value): Value =>
 	apply(shape.gather, [x, at]);
+/** One after the other along an axis (negative: counted from the last). */
 export const concat = (values: readonly Value[], axis: number): Value =>
 	values.length === 1
 		? (values[0] as Value)

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { runDir } from "../../config.ts";
 import { fail, KeepsightError } from "../../errors.ts";
 import { readJsonObject, stableJson, writeAtomic } from "../../storage.ts";
+import { pluginsBehind } from "../../plugins.ts";
 import { type Cell, digestOf } from "../cells.ts";
 import type { Dispatch, Study } from "../ledger.ts";
 import { drive, type DriveOptions, type Item } from "./drive.ts";
@@ -105,6 +106,7 @@ class CellItem implements Item {
 			fresh: ledger.mustRestart(key),
 			failures: 0,
 			images,
+			plugins: pluginsBehind(config),
 		};
 	}
 

@@ -18,6 +18,7 @@ import { runtimeVersion } from "../../engine/runtime.ts";
 import { fail } from "../../errors.ts";
 import { phases, verdicts } from "../../events.ts";
 import { isFolderName } from "../../models/index.ts";
+import { loadedPlugins } from "../../plugins.ts";
 import { version } from "../../version.ts";
 import { workerSchema } from "../ledger.ts";
 
@@ -54,6 +55,8 @@ const cellSchema = z.strictObject({
 	failures: z.int().min(0),
 	/** Task id -> fingerprint of its images, as the sweep sees them. */
 	images: z.record(z.string(), z.string()),
+	/** The plugins that the sweep's names come from, as run.json has them; never their files. */
+	plugins: z.record(z.string().max(100), z.string().max(64)).default({}),
 });
 const shardSchema = z.strictObject({
 	format: z.literal(format),
@@ -171,11 +174,28 @@ export function readJob(data: unknown, confines: Confines): QueuedJob {
 			throw refused("the name of an image leads out of its folder");
 		return job;
 	}
+	checkPlugins(job.plugins);
 	const config = checkedConfig(job.config, "the job");
 	for (const [where, given] of pathsOf(config)) confine(given, where, confines);
 	confine(runDir(config), "the run folder", confines);
 	const tracking = { mlflow: null, experiment: null }; // whom to tell is the sweep's affair: no address comes out of a queue
 	return { ...job, config: { ...config, tracking } };
+}
+
+/** Refuses what other plugins than this worker's were meant for: before the configuration, whose names may come from them. */
+function checkPlugins(wanted: CellJob["plugins"]): void {
+	const own = new Map(
+		loadedPlugins().flatMap(({ adds, sha256 }) =>
+			adds.map((entry) => [entry, sha256] as const),
+		),
+	);
+	for (const [entry, hash] of Object.entries(wanted))
+		if (own.get(entry) !== hash)
+			throw fail("WORKER_UNFIT", {
+				problem: `it needs the ${plainName(entry)} of a plugin, and this worker has ${own.has(entry) ? "another file for it" : "none of that name"}`,
+				remedy:
+					"Start the worker with --plugin and the file that the sweep was given.",
+			});
 }
 
 /** Fingerprints of the images that a run learns from, by task. */

@@ -53,6 +53,7 @@ const cell = {
 	fresh: false,
 	failures: 0,
 	images: {},
+	plugins: {},
 };
 const shard = {
 	...jobBase,
