@@ -30,7 +30,7 @@ import {
 	type TaskState,
 	taskFolder,
 } from "./run.ts";
-import { readText, stableJson } from "./storage.ts";
+import { isObject, readText, stableJson } from "./storage.ts";
 import {
 	initialWeights,
 	learnStage,
@@ -161,9 +161,16 @@ async function taught(
 	}
 }
 
-/** Held against the schema: the file may come from anywhere. */
-const configOf = ({ record, dir }: Run): RunConfig =>
-	checkedConfig(record.config, `${dir}/run.json`);
+/** Held against the schema, since the file may come from anywhere. A memory that was taught from its beginning names no tasks in it. */
+function configOf({ record, dir }: Run): RunConfig {
+	const { data } = record.config;
+	const where = `${dir}/run.json`;
+	if (!isObject(data) || !Array.isArray(data.tasks) || data.tasks.length > 0)
+		return checkedConfig(record.config, where);
+	const some = { ...data, tasks: ["*"] };
+	const config = checkedConfig({ ...record.config, data: some }, where);
+	return { ...config, data: { ...config.data, tasks: [] } };
+}
 
 /** A run of `train` counts its tasks: none may come between. What a killed `learn` left says where its images are. */
 function checkFinished({ record, dir }: Run): void {

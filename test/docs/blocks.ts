@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { pages, readMarkdown, readPage } from "../../scripts/gates/markdown.js";
 import { createProgram } from "../../src/commands/index.ts";
 import { normalised } from "../../src/commands/main.ts";
+import { KeepsightError } from "../../src/errors.ts";
 
 export interface Block {
 	readonly page: string;
@@ -137,8 +138,12 @@ type Program = Awaited<ReturnType<typeof createProgram>>;
 
 /** What the program objects to in these arguments; nothing is done. null: nothing. */
 export async function objection(
-	args: readonly string[],
+	written: readonly string[],
 ): Promise<string | null> {
+	// a plugin is loaded before anything else
+	const args = written.map((arg, i) =>
+		written[i - 1] === "--plugin" ? join("examples", arg) : arg,
+	);
 	const program = await createProgram(args[0]);
 	const idle = (command: Program): void => {
 		for (const child of command.commands) idle(child);
@@ -149,6 +154,8 @@ export async function objection(
 		await program.parseAsync(normalised(args), { from: "user" });
 		return null;
 	} catch (error) {
+		if (error instanceof KeepsightError && error.code === "PLUGIN_UNREADABLE")
+			return null; // all else was understood by then; the file is the reader's
 		return /^commander\.(help|version)/.test(
 			String((error as { code?: string }).code),
 		) && args.length > 0

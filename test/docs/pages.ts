@@ -40,6 +40,16 @@ export const executed: Readonly<Record<string, Page>> = {
 		prepare: (work) =>
 			copied(resolve("models/keepsight-tiny"), join(work, "DIR")),
 	},
+	"docs/get-started.md": {
+		short: false,
+		prepare: (work) =>
+			copied(resolve("configs/demo.yaml"), join(work, "configs/demo.yaml")),
+	},
+	"docs/keepsight-100.md": {
+		short: true,
+		prepare: (work, { run }) =>
+			copied(join(run, "scores"), join(work, "scores")),
+	},
 	"docs/learn.md": {
 		short: true,
 		async prepare(work, stock) {
