@@ -90,7 +90,9 @@ describe("the harness", () => {
 		const { values, codes, cases } = await run((input) => {
 			if (!valid(input)) throw refuse();
 		});
-		expect([values, codes.get("DAMAGED"), cases]).toEqual([1, 50, 51]);
+		expect(cases).toBe(51);
+		expect(values + (codes.get("DAMAGED") ?? 0)).toBe(51);
+		expect(values).toBeLessThan(10); // a change may change nothing
 	});
 	it("refuses any other error, and keeps the case", async () => {
 		await expect(
@@ -113,7 +115,7 @@ describe("the harness", () => {
 				const { user } = process.cpuUsage();
 				while (process.cpuUsage().user - user < 110_000);
 			}),
-		).rejects.toThrow(/it took 1\d\d ms/);
+		).rejects.toThrow(/it took \d+ ms/);
 	});
 });
 
