@@ -212,9 +212,9 @@ const metaSchema = z
 			tasks.every(
 				({ categories }) =>
 					categories.length > 0 &&
-					categories.every((c) => c.memories.length === all.length),
+					categories.every((c) => c.memories.length <= all.length),
 			),
-		"a category lacks the file of a memory",
+		"a task has no category, or a category files of memories that there are not",
 	);
 
 const areDistinct = (names: readonly string[]): boolean =>

@@ -5,6 +5,7 @@
  */
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { z } from "zod";
 import type { RunConfig } from "../config.ts";
 import { type DemoProduct, drawDemo } from "../data/demo.ts";
 import { readCategory, readTestCategory } from "../data/index.ts";
@@ -115,6 +116,29 @@ const lookFile = (dir: string, chapter: string, after: number): string =>
 		chapter,
 		`after-${String(after).padStart(3, "0")}.csv`,
 	);
+
+/** The good images that show a defect, as the drawing lists them. */
+function dirtyIn(file: string): readonly string[] {
+	const found = dirtyList.safeParse(jsonIn(file));
+	if (!found.success)
+		throw fail("DAMAGED", {
+			path: file,
+			problem: "it is no list of images",
+			remedy: "Delete the folder that it lies in: it is drawn anew",
+		});
+	return found.data.map(({ path }) => path);
+}
+const dirtyList = z.array(z.looseObject({ path: z.string() }));
+
+/** undefined: no JSON. */
+function jsonIn(file: string): unknown {
+	try {
+		return JSON.parse(readText(file));
+	} catch (error) {
+		if (error instanceof SyntaxError) return undefined;
+		throw error;
+	}
+}
 
 /** Writes down what the folder holds, or checks that it is that; whether something was there. `config` null: pictures alone, which any detector may be shown. */
 function claim(
@@ -358,12 +382,9 @@ class Bench {
 		const normals = all.normals.slice(0, images);
 		if (dirty === 0) return { id, normals, heldOut: [] };
 		const home = join(root, folderOf("dirty", id));
-		const listed = JSON.parse(readText(join(home, "dirty.json"))) as readonly {
-			readonly path: string;
-		}[];
-		const replaced = listed
+		const replaced = dirtyIn(join(home, "dirty.json"))
 			.slice(0, Math.round(dirty * images))
-			.map(({ path }) => resolve(home, path));
+			.map((path) => resolve(home, path));
 		const { normals: others } = await readCategory(home, id, { root });
 		return {
 			id,

@@ -9,7 +9,7 @@ import path from "node:path";
 import { type Tensor, uint8 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import { Random } from "../random.ts";
-import { removeTree, writeAtomic } from "../storage.ts";
+import { removeTree, treeProblem, writeAtomic } from "../storage.ts";
 import { families } from "./demo/index.ts";
 import { type Drift, photograph, takePhoto } from "./demo/photo.ts";
 import type { DefectKind, Family, Product, Region } from "./demo/product.ts";
@@ -469,6 +469,7 @@ async function readStamp(dir: string): Promise<Stamp | null> {
 		const stamp = JSON.parse(
 			await readFile(path.join(dir, stampName), "utf8"),
 		) as Partial<Stamp>;
+		if (treeProblem(stamp) !== null) return null;
 		const safe = (c: unknown): c is string =>
 			typeof c === "string" && /^[a-z_]+\/[a-z]+(_\d+)?$/.test(c); // they are deleted by name
 		return {

