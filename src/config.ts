@@ -5,7 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { type Document, LineCounter, parseDocument } from "yaml";
+import type { Document, LineCounter } from "yaml";
 import { z } from "zod";
 import { deviceKinds, devicePattern } from "./engine/device.ts";
 import { type OptimizerOptions, optimizers } from "./engine/optim.ts";
@@ -18,6 +18,7 @@ import { pretexts } from "./pretext/index.ts";
 import { isObject, stableJson } from "./storage.ts";
 import { strategies } from "./strategies/index.ts";
 import type { StrategyDefinition } from "./strategies/strategy.ts";
+import { parseYaml } from "./yaml.ts";
 
 /** An entry of a registry with its options beside the name, defaults filled in. */
 export interface Named {
@@ -610,8 +611,7 @@ export function parseConfig(
 	sets: readonly string[] = [],
 	grids: readonly string[] = [],
 ): LoadedConfig {
-	const lines = new LineCounter();
-	const { document, value } = readYaml(text, file, lines);
+	const { document, lines, value } = readYaml(text, file);
 	const given = [
 		...sets.map((text) => assignedBy("--set", text)),
 		...grids.map((text) => assignedBy("--grid", text, ["sweep", "grid"])),
@@ -672,7 +672,7 @@ function assignedBy(
 	below?: readonly string[],
 ): Assigned {
 	const [, key, yaml] = /^([^=\s]+)=(.*)$/s.exec(text) ?? [];
-	if (key === undefined || yaml === undefined)
+	if (key === undefined || yaml === undefined || key.length > 200)
 		throw fail("SET_SYNTAX", { flag, text });
 	const origin = `${flag} ${key}`;
 	const grid = "sweep.grid.";
@@ -702,6 +702,9 @@ const notVaried = [
 	"tracking",
 ];
 
+/** Of one sweep. */
+const RUNS_AT_MOST = 10_000;
+
 function combinations(
 	grid: SweepConfig["grid"],
 	file: string,
@@ -722,6 +725,12 @@ function combinations(
 				problem: `"${key}" is a part of "${within}": give one of them`,
 			});
 	}
+	const runs = Object.values(grid).reduce((n, { length }) => n * length, 1);
+	if (runs > RUNS_AT_MOST)
+		throw fail("CONFIG_VALUE", {
+			where: `sweep.grid in ${file}`,
+			problem: `its values make ${runs} runs, and a sweep has at most ${RUNS_AT_MOST}`,
+		});
 	return Object.entries(grid).reduce<readonly Record<string, unknown>[]>(
 		(points, [key, values]) =>
 			points.flatMap((point) =>
@@ -777,21 +786,9 @@ export function configJsonSchema(): object {
 	return renamed;
 }
 
-function readYaml(
-	text: string,
-	where: string,
-	lineCounter?: LineCounter,
-): { document: Document; value: unknown } {
-	const document = parseDocument(text, {
-		logLevel: "silent",
-		uniqueKeys: true,
-		...(lineCounter && { lineCounter }),
-	});
-	const problem = document.errors[0] ?? document.warnings[0];
-	if (problem)
-		throw fail("CONFIG_SYNTAX", { where, reason: problem.message.trimEnd() });
+function readYaml(text: string, where: string): ReturnType<typeof parseYaml> {
 	try {
-		return { document, value: document.toJS({ maxAliasCount: 100 }) };
+		return parseYaml(text);
 	} catch (error) {
 		throw fail("CONFIG_SYNTAX", { where, reason: (error as Error).message });
 	}

@@ -516,6 +516,7 @@ export function nearest(
 	let best: string | undefined;
 	let bestDistance = Math.max(2, Math.floor(name.length / 3)) + 1;
 	for (const candidate of known) {
+		if (Math.abs(candidate.length - name.length) >= bestDistance) continue; // a name of a million letters is none
 		const d = editDistance(name.toLowerCase(), candidate.toLowerCase());
 		if (d < bestDistance) {
 			bestDistance = d;

@@ -122,62 +122,103 @@ export interface Judgement {
 	readonly blurred: boolean;
 }
 
+/** Of any side or number of parts: the largest networks have 48 blocks. */
+const few = z.int().positive().max(1000);
+const side = z.int().positive().max(100_000);
 const vitSchema = z.strictObject({
-	imageSize: z.tuple([z.int().positive(), z.int().positive()]),
-	patch: z.int().positive(),
-	width: z.int().positive(),
-	depth: z.int().positive(),
-	heads: z.int().positive(),
+	imageSize: z.tuple([side, side]),
+	patch: few,
+	width: side,
+	depth: few,
+	heads: few,
 	mlpRatio: z.number().positive(),
-	registers: z.int().min(0),
+	registers: z.int().min(0).max(1000),
 	layerScale: z.boolean(),
 	classPosition: z.boolean(),
 	layerNormEps: z.number().positive(),
 	patchBlocks: z.array(z.number().gt(0).max(1)).min(1).optional(),
 	mean: z.tuple([z.number(), z.number(), z.number()]),
-	std: z.tuple([z.number(), z.number(), z.number()]),
+	std: z.tuple([
+		z.number().positive(),
+		z.number().positive(),
+		z.number().positive(),
+	]),
 });
 
-const metaSchema = z.strictObject({
-	/** What made this version of the one before, in few words; absent where a run wrote it. */
-	change: z.string().optional(),
-	vit: vitSchema,
-	/** In what the frozen blocks compute; memories only fit what they were learnt with. */
-	precision: z.enum(precisions).default("float32"),
-	from: z.int().min(0),
-	falseAlarms: z.number().gt(0).lt(1),
-	memories: z
-		.array(
-			z.strictObject({
-				name: z.string(),
-				options: z.record(z.string(), z.unknown()),
-				weight: z.number().gt(0).max(1),
-			}),
-		)
-		.min(1),
-	backbone: z.string(),
-	strategy: z.string().nullable(),
-	/** The newest weights, with the pretext head: where the next task starts. */
-	current: z.string().nullable(),
-	tasks: z.array(
-		z.strictObject({
-			id: z.string(),
-			weights: z.string().nullable(),
-			threshold: z.number().min(0).optional(),
-			learning: z.record(z.string(), z.number().nullable()),
-			categories: z.array(
+const metaSchema = z
+	.strictObject({
+		/** What made this version of the one before, in few words; absent where a run wrote it. */
+		change: z.string().optional(),
+		vit: vitSchema,
+		/** In what the frozen blocks compute; memories only fit what they were learnt with. */
+		precision: z.enum(precisions).default("float32"),
+		from: z.int().min(0),
+		falseAlarms: z.number().gt(0).lt(1),
+		memories: z
+			.array(
 				z.strictObject({
-					id: z.string(),
-					/** As `memories`. */
-					memories: z.array(z.string()),
-					/** Scores that calibrate instead of the cross-fitted ones; absent: those do. */
-					calibration: z.string().optional(),
-					routing: z.string(),
+					name: z.string(),
+					options: z.record(z.string(), z.unknown()),
+					weight: z.number().gt(0).max(1),
 				}),
+			)
+			.min(1),
+		backbone: z.string(),
+		strategy: z.string().nullable(),
+		/** The newest weights, with the pretext head: where the next task starts. */
+		current: z.string().nullable(),
+		tasks: z.array(
+			z.strictObject({
+				id: z.string(),
+				weights: z.string().nullable(),
+				threshold: z.number().min(0).optional(),
+				learning: z.record(z.string(), z.number().nullable()),
+				categories: z.array(
+					z.strictObject({
+						id: z.string(),
+						/** As `memories`. */
+						memories: z.array(z.string()),
+						/** Scores that calibrate instead of the cross-fitted ones; absent: those do. */
+						calibration: z.string().optional(),
+						routing: z.string(),
+					}),
+				),
+			}),
+		),
+	})
+	.refine(
+		({ vit }) =>
+			vit.width % vit.heads === 0 &&
+			vit.imageSize.every((size) => size % vit.patch === 0),
+		"the network's sizes do not fit together",
+	)
+	.refine(
+		({ from, vit }) => from <= vit.depth,
+		"more blocks are frozen than there are",
+	)
+	.refine(
+		({ memories: all }) =>
+			Math.abs(all.reduce((sum, { weight }) => sum + weight, 0) - 1) < 1e-6,
+		"the memories' weights do not add up to 1",
+	)
+	.refine(
+		({ tasks }) =>
+			areDistinct(tasks.map(({ id }) => id)) &&
+			areDistinct(tasks.flatMap((t) => t.categories.map(({ id }) => id))),
+		"a task or category is there twice",
+	)
+	.refine(
+		({ tasks, memories: all }) =>
+			tasks.every(
+				({ categories }) =>
+					categories.length > 0 &&
+					categories.every((c) => c.memories.length === all.length),
 			),
-		}),
-	),
-});
+		"a category lacks the file of a memory",
+	);
+
+const areDistinct = (names: readonly string[]): boolean =>
+	new Set(names).size === names.length && !names.includes("");
 
 /** The first runs had a single memory: their manifests name it `memory`, and a category's file of it `density`. */
 function ofSeveral({
@@ -207,7 +248,9 @@ export const taskIds = ({
 	meta,
 }: Pick<VersionedFolder, "meta">): readonly string[] =>
 	Array.isArray(meta.tasks)
-		? (meta.tasks as readonly { readonly id: string }[]).map(({ id }) => id)
+		? meta.tasks.flatMap((task) =>
+				isObject(task) && typeof task.id === "string" ? task.id : [],
+			)
 		: [];
 
 export class Knowledge {
@@ -654,19 +697,35 @@ export class Knowledge {
 		const cache = new Map<string, TensorDict>();
 		const weightsAt = (path: string | null): TensorDict | null => {
 			if (path === null) return null;
-			const known = cache.get(path) ?? floats(read(path), at(path));
+			const known =
+				cache.get(path) ?? fitting(floats(read(path), at(path)), at(path));
 			cache.set(path, known);
 			return known;
 		};
 		const config: VitConfig = meta.vit;
-		const weights = floats(read(meta.backbone), at(meta.backbone));
-		for (const [name, wanted] of Object.entries(parameterShapes(config))) {
-			if (weights[name]?.shape.join() !== wanted.join())
+		const shapes = parameterShapes(config);
+		/** Of the network's parameters those that are there. */
+		const fitting = (tensors: TensorDict, path: string): TensorDict => {
+			for (const [name, { shape }] of Object.entries(tensors)) {
+				const wanted = shapes[name];
+				if (wanted && shape.join() !== wanted.join())
+					throw fail("DAMAGED", {
+						path,
+						problem: `tensor ${name} has shape [${shape.join(", ")}], the network of the manifest needs [${wanted.join(", ")}]`,
+					});
+			}
+			return tensors;
+		};
+		const weights = fitting(
+			floats(read(meta.backbone), at(meta.backbone)),
+			at(meta.backbone),
+		);
+		for (const [name, wanted] of Object.entries(shapes))
+			if (!(name in weights))
 				throw fail("DAMAGED", {
 					path: at(meta.backbone),
-					problem: `tensor ${name} ${weights[name] ? `has shape [${weights[name].shape.join(", ")}]` : "is missing"}, the network of the manifest needs [${wanted.join(", ")}]`,
+					problem: `tensor ${name} is missing, the network of the manifest needs [${wanted.join(", ")}]`,
 				});
-		}
 		const knowledge = new Knowledge(
 			{ config, weights, precision: meta.precision },
 			{

@@ -2,6 +2,7 @@
  * Trains the weights on one task: views from worker threads, states from the frozen trunk, one graph a step, a strategy's hooks in it.
  * Every draw is derived from (seed, purpose, task, epoch, position), so a run resumed after any finished epoch gives the same bytes.
  */
+import { z } from "zod";
 import type { Augmenter } from "./augment.ts";
 import type { LearnTask } from "./data/task.ts";
 import { epochJobs, epochSteps, planStep, type Step } from "./draws.ts";
@@ -228,7 +229,7 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 				float32(t.shape, t.data.slice()),
 			]),
 		);
-		const last = job.checkpoint.meta as Partial<EpochNumbers>;
+		const last: Partial<EpochNumbers> = checkpointOf(job.checkpoint) ?? {};
 		const report = await strategy.endTask?.(
 			task,
 			probeOf({
@@ -354,15 +355,10 @@ function restore(
 	{ checkpoint, task, settings }: LearnJob,
 	step: TrainingStep,
 ): (EpochNumbers & { readonly epoch: number }) | null {
-	const meta = checkpoint.meta as Partial<CheckpointMeta>;
-	const { epoch, file } = meta;
-	if (
-		meta.task !== task.id ||
-		epoch === undefined ||
-		file === undefined ||
-		epoch > settings.epochs
-	)
+	const meta = checkpointOf(checkpoint);
+	if (!meta || meta.task !== task.id || meta.epoch > settings.epochs)
 		return null;
+	const { file } = meta;
 	const { tensors } = readSafetensors(checkpoint.read(file), file);
 	for (const [prefix, live] of [
 		["p:", step.params],
@@ -378,14 +374,36 @@ function restore(
 			target.data.set(toFloat32(saved).data);
 		}
 	}
-	return meta as CheckpointMeta;
+	return meta;
 }
 
-interface CheckpointMeta extends EpochNumbers {
-	readonly task: string;
+const checkpointSchema = z.object({
+	task: z.string(),
 	/** Finished. */
-	readonly epoch: number;
-	readonly file: string;
+	epoch: z.int().min(1),
+	file: z.string(),
+	loss: z.number(),
+	accuracy: z.number(),
+	accuracyHeldOut: z.number().nullable(),
+	early: z.object({ right: z.number(), views: z.number() }),
+	diagnostics: z.record(z.string(), z.number()),
+});
+type CheckpointMeta = z.output<typeof checkpointSchema>;
+
+/** What a checkpoint says of its epoch; null: there is none. */
+export function checkpointOf({
+	dir,
+	version,
+	meta,
+}: Pick<VersionedFolder, "dir" | "version" | "meta">): CheckpointMeta | null {
+	if (version === 0) return null;
+	const parsed = checkpointSchema.safeParse(meta);
+	if (!parsed.success)
+		throw fail("DAMAGED", {
+			path: dir,
+			problem: "its manifest does not describe a checkpoint",
+		});
+	return parsed.data;
 }
 
 function save(

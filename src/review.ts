@@ -88,13 +88,24 @@ export function readReview(text: string, file: string): readonly ReviewRow[] {
 	const [first, ...rows] = parseCsv(text.replace(/^\uFEFF/, ""), wrong);
 	if (first?.fields.join() !== header)
 		throw wrong(1, `the first line is not ${header}`);
-	return rows.map(({ line, fields: [keep, score, picture, path] }) => ({
-		line,
-		keep: keep ?? "",
-		score: Number(score),
-		picture: csvPlain(picture ?? ""),
-		path: csvPlain(path ?? ""),
-	}));
+	return rows.map(({ line, fields }) => {
+		const [keep, score, picture, path] = fields as [
+			string,
+			string,
+			string,
+			string,
+		];
+		if (fields.length !== 4) throw wrong(line, "there are not four fields");
+		if (score.trim() === "" || !Number.isFinite(Number(score)))
+			throw wrong(line, `the score ${JSON.stringify(score)} is not a number`);
+		return {
+			line,
+			keep,
+			score: Number(score),
+			picture: csvPlain(picture),
+			path: csvPlain(path),
+		};
+	});
 }
 
 /** The table with every row decided. */

@@ -13,11 +13,13 @@
 import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { basename, join } from "node:path";
+import { z } from "zod";
 import { csvNumber, csvPlain, csvText, parseCsv } from "./csv.ts";
 import { readers } from "./data/index.ts";
 import type { DatasetReader } from "./data/task.ts";
 import { fail, KeepsightError, registered } from "./errors.ts";
 import type { ScoreRow as MetricRow } from "./metrics/index.ts";
+import { resultsSchema } from "./metrics/results.ts";
 import {
 	append,
 	appendLine,
@@ -356,8 +358,18 @@ export class Run {
 	/** null before the first task was evaluated. */
 	readMetrics(): Record<string, unknown> | null {
 		const path = join(this.dir, names.metricsJson);
-		const json = readJsonObject(path, evaluateAnew(this.dir));
-		return json && inPresentFormat("metrics", path, json);
+		const remedy = evaluateAnew(this.dir);
+		const stored = readJsonObject(path, remedy);
+		if (!stored) return null;
+		const json = inPresentFormat("metrics", path, stored);
+		const parsed = resultsSchema.safeParse(json);
+		if (!parsed.success)
+			throw fail("DAMAGED", {
+				path,
+				problem: `${placeOf(parsed.error)} is of the wrong kind`,
+				remedy,
+			});
+		return json;
 	}
 	/** SHA-256 over the results: the manifest of memory/, all scores and metrics.json. None of them knows of times and places. */
 	digest(): string {
@@ -453,33 +465,58 @@ export class Run {
 	}
 }
 
+/** Of run.json, what is read again. */
+const recordSchema = z.looseObject({
+	config: z.looseObject({
+		name: z.string().optional(),
+		threads: z.int().positive().max(4096).optional(),
+		data: z
+			.looseObject({
+				root: z.string().optional(),
+				followLinks: z.boolean().optional(),
+			})
+			.optional(),
+		strategy: z.looseObject({ name: z.string() }).optional(),
+	}),
+	seed: z.number(),
+	versions: z.record(z.string(), z.string()),
+	machine: z
+		.looseObject({
+			cpu: z.string(),
+			cores: z.number(),
+			memoryBytes: z.number(),
+			platform: z.string(),
+		})
+		.optional(),
+	order: z.array(z.string()),
+	images: z.record(z.string(), z.string()).optional(),
+	tasks: z.array(
+		z.looseObject({
+			id: z.string().min(1),
+			state: z.enum(["pending", "learning", "learnt", "forgotten"]),
+			seconds: z.number().min(0).nullable().default(null),
+			data: z.string().optional(),
+		}),
+	),
+	forced: z.array(z.array(z.string())).optional(),
+});
+
+/** "tasks.0.state" of what was refused first. */
+const placeOf = ({ issues: [first] }: z.ZodError): string =>
+	first?.path.map(String).join(".") || "the whole";
+
 function readRecord(dir: string): RunRecord | null {
 	const path = join(dir, names.run);
 	const stored = readJsonObject(path);
 	if (!stored) return null;
 	const json = inPresentFormat("run", path, stored);
-	const { config, order, tasks, seed, versions } = json;
-	const wellFormed =
-		isObject(config) &&
-		isObject(versions) &&
-		typeof seed === "number" &&
-		isStrings(order) &&
-		Array.isArray(tasks) &&
-		tasks.every(
-			(t) =>
-				isObject(t) &&
-				typeof t.id === "string" &&
-				["pending", "learning", "learnt", "forgotten"].includes(
-					String(t.state),
-				),
-		);
-	if (!wellFormed)
+	const parsed = recordSchema.safeParse(json);
+	if (!parsed.success)
 		throw fail("DAMAGED", {
 			path,
-			problem:
-				"config, seed, versions, order or tasks is missing or of the wrong kind",
+			problem: `config, seed, versions, order or tasks is missing or of the wrong kind (${placeOf(parsed.error)})`,
 		});
-	return json as unknown as RunRecord;
+	return parsed.data as unknown as RunRecord;
 }
 
 function existingRecord(dir: string): RunRecord {
@@ -487,9 +524,6 @@ function existingRecord(dir: string): RunRecord {
 	if (!record) throw fail("RUN_MISSING", { dir });
 	return record;
 }
-
-const isStrings = (value: unknown): value is string[] =>
-	Array.isArray(value) && value.every((x) => typeof x === "string");
 
 /** The record to go on with, if nothing that changes results differs. Versions and images no longer matter to a finished run. */
 function continued(
@@ -746,7 +780,7 @@ export function parseScores(text: string, fileName: string): ScoreRow[] {
 		return {
 			path: text(at.path),
 			defect: defect === "" || defect === "good" ? null : defect,
-			label,
+			label: label === 1 ? 1 : 0, // "-0" is 0
 			score: number(at.score, "score"),
 			threshold:
 				(fields[at.threshold] ?? "").trim() === ""

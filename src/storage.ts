@@ -325,7 +325,34 @@ export function readJsonObject(
 	}
 	if (!isObject(value))
 		throw fail("DAMAGED", { path, problem: "it is not a JSON object", remedy });
+	const problem = treeProblem(value);
+	if (problem !== null) throw fail("DAMAGED", { path, problem, remedy });
 	return value;
+}
+
+/** Levels of anything that is read; all of ours are below 20. */
+export const DEEPEST = 100;
+
+/**
+ * What parsers of JSON and YAML let pass and whoever walks the value would stumble over; null: nothing. JSON's 1e999 is infinite, and could not
+ * be written again. `anyNumber`: those are for others to judge.
+ */
+export function treeProblem(
+	value: unknown,
+	anyNumber = false,
+	depth = 0,
+): string | null {
+	if (typeof value === "number")
+		return anyNumber || Number.isFinite(value)
+			? null
+			: "it holds a number that is too large";
+	if (typeof value !== "object" || value === null) return null;
+	if (depth === DEEPEST) return `it is nested more than ${DEEPEST} levels deep`;
+	for (const item of Object.values(value)) {
+		const problem = treeProblem(item, anyNumber, depth + 1);
+		if (problem !== null) return problem;
+	}
+	return null;
 }
 
 export const isObject = (value: unknown): value is Record<string, unknown> =>

@@ -30,7 +30,7 @@ import {
 	type TaskState,
 	taskFolder,
 } from "./run.ts";
-import { readText, stableJson } from "./storage.ts";
+import { isObject, readText, stableJson } from "./storage.ts";
 import {
 	initialWeights,
 	learnStage,
@@ -161,15 +161,15 @@ async function taught(
 	}
 }
 
-/** Held against the schema: the file may come from anywhere. What `learn` made names no tasks, which a configuration of a run must. */
+/** Held against the schema, since the file may come from anywhere. A memory that was taught from its beginning names no tasks in it. */
 function configOf({ record, dir }: Run): RunConfig {
-	const { data, ...rest } = record.config as unknown as Partial<RunConfig>;
-	const named = data?.tasks?.length !== 0;
-	const config = checkedConfig(
-		named ? record.config : { ...rest, data: { ...data, tasks: ["none"] } },
-		`${dir}/run.json`,
-	);
-	return named ? config : { ...config, data: { ...config.data, tasks: [] } };
+	const { data } = record.config;
+	const where = `${dir}/run.json`;
+	if (!isObject(data) || !Array.isArray(data.tasks) || data.tasks.length > 0)
+		return checkedConfig(record.config, where);
+	const some = { ...data, tasks: ["*"] };
+	const config = checkedConfig({ ...record.config, data: some }, where);
+	return { ...config, data: { ...config.data, tasks: [] } };
 }
 
 /** A run of `train` counts its tasks: none may come between. What a killed `learn` left says where its images are. */

@@ -12,7 +12,7 @@ import { strategies } from "../src/strategies/index.ts";
 const layers = [
 	"errors random version csv columns",
 	"events storage",
-	"engine linalg metrics",
+	"engine linalg metrics yaml",
 	"models data calibration maps",
 	"pretext strategies memory",
 	"plugins",

@@ -1,4 +1,4 @@
-/** Every file of examples/ does what its first lines say, on tiny drawn data. test/export.test.ts runs those of examples/export, test/package.test.ts program.ts. */
+/** Every file of examples/ does what its first lines and docs/add-your-own-strategy.md say, on tiny drawn data. test/export.test.ts runs those of examples/export, test/package.test.ts program.ts. */
 import { spawnSync } from "node:child_process";
 import {
 	copyFileSync,

@@ -158,7 +158,12 @@ describe.skipIf(!inGit)(
 					join(clone, "src/strategies/mine.ts"),
 					mine
 						.replace("// @ts-check", "// @ts-nocheck")
-						.replace('"keepsight"', '"../index.ts"')
+						.replace(
+							/import \{[\s\S]*? from "keepsight";/,
+							`import { z } from "zod";
+import { add, mul, sub, sumSquare } from "../engine/ops/index.ts";
+import { defineStrategy } from "./strategy.ts";`,
+						)
 						.replace(/export default[\s\S]*/, "export { l2 as mine };\n"),
 				);
 				const registry = join(clone, "src/strategies/index.ts");

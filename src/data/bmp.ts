@@ -32,8 +32,10 @@ export function readBmp(bytes: Uint8Array): Bitmap {
 	const usualMasks =
 		compression === 3 &&
 		depth === 32 &&
-		view.getUint32(54, true) === 0xff0000 &&
-		view.getUint32(58, true) === 0xff00;
+		bytes.length >= 66 &&
+		[0xff0000, 0xff00, 0xff].every(
+			(mask, i) => view.getUint32(54 + 4 * i, true) === mask,
+		);
 	if (compression !== 0 && !usualMasks)
 		throw new Error(`compressed BMP (method ${compression})`);
 	if (![1, 4, 8, 24, 32].includes(depth))
@@ -44,6 +46,9 @@ export function readBmp(bytes: Uint8Array): Bitmap {
 		throw new Error("the BMP file is cut off");
 	const colours = view.getUint32(46, true) || 2 ** Math.min(depth, 8);
 	const palette = 14 + headerBytes;
+	if (depth <= 8 && palette + 4 * Math.min(colours, 2 ** depth) > bytes.length)
+		throw new Error("the palette of the BMP file is cut off");
+	if (start < palette) throw new Error("the BMP pixels lie within its header");
 
 	const pixels = (): Uint8Array => {
 		const out = new Uint8Array(width * height * 3);

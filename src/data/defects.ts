@@ -17,6 +17,11 @@ const schema = z
 		}),
 	)
 	.refine(
+		(all) =>
+			all.every((d) => !d.relative_saturation || d.saturation_threshold <= 1),
+		"a relative saturation_threshold is a share, at most 1",
+	)
+	.refine(
 		(all) => new Set(all.map((d) => d.pixel_value)).size === all.length,
 		"two defects share one pixel_value",
 	);

@@ -118,31 +118,34 @@ export async function drawDemo(
 		0,
 	);
 	let done = 0;
-	for (const variant of variants) {
-		for (const plan of variant.plans) {
-			const home = path.join(dir, variant.category(plan));
-			const shots = shotsOf(plan, variant, settings);
-			for (const shot of shots) {
-				if (!goesOn || !(await isDrawn(shot, home)))
-					await studio.shoot(plan, shot, home);
-				await onProgress?.(++done, all);
+	try {
+		for (const variant of variants) {
+			for (const plan of variant.plans) {
+				const home = path.join(dir, variant.category(plan));
+				const shots = shotsOf(plan, variant, settings);
+				for (const shot of shots) {
+					if (!goesOn || !(await isDrawn(shot, home)))
+						await studio.shoot(plan, shot, home);
+					await onProgress?.(++done, all);
+				}
+				if (plan.family.layout === "loco")
+					writeAtomic(
+						path.join(home, "defects_config.json"),
+						json(defectsConfig(plan.family.defects, settings.size)),
+					);
+				const dirty = shots.filter(
+					(s) => s.split === "train" && s.defect !== null,
+				);
+				if (dirty.length > 0)
+					writeAtomic(
+						path.join(home, "dirty.json"),
+						json(dirty.map((s) => ({ path: s.file, defect: s.defect?.name }))),
+					);
 			}
-			if (plan.family.layout === "loco")
-				writeAtomic(
-					path.join(home, "defects_config.json"),
-					json(defectsConfig(plan.family.defects, settings.size)),
-				);
-			const dirty = shots.filter(
-				(s) => s.split === "train" && s.defect !== null,
-			);
-			if (dirty.length > 0)
-				writeAtomic(
-					path.join(home, "dirty.json"),
-					json(dirty.map((s) => ({ path: s.file, defect: s.defect?.name }))),
-				);
 		}
+	} finally {
+		await studio.finish(); // what is being written, also where it is broken off
 	}
-	await studio.finish();
 	writeStamp(dir, { ...stamp, complete: true });
 	return { dir, products, categories, drawn: true };
 }

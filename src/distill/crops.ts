@@ -130,10 +130,19 @@ export class Pool {
 		const file = join(this.dir, this.#shards(split)[shard] as string);
 		const { tensors } = readSafetensorsFile(file);
 		const { pixels, patches, classes } = tensors;
-		if (pixels?.dtype !== "U8" || patches?.dtype !== "U8" || !classes)
+		const n = this.counts(split)[shard] as number;
+		const fits =
+			pixels?.dtype === "U8" &&
+			patches?.dtype === "U8" &&
+			classes !== undefined &&
+			pixels.shape.join() === [n, ...this.settings.imageSize, 3].join() &&
+			patches.shape.length === 3 &&
+			patches.shape[0] === n &&
+			classes.shape.join() === [n, patches.shape[2]].join();
+		if (!fits)
 			throw fail("DAMAGED", {
 				path: file,
-				problem: "it does not hold pixels, patches and classes",
+				problem: `it does not hold pixels, patches and classes of ${n} crops`,
 			});
 		return {
 			pixels: uint8(pixels.shape, pixels.data),

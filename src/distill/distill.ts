@@ -3,6 +3,7 @@
  * classes, Romero et al. 2015), on crops of ordinary pictures (crops.ts). What it learns is what the detector reads (student.ts), so it
  * is used like any other backbone. A killed run goes on to the same bytes, on the same device and with as many threads.
  */
+import { z } from "zod";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -424,7 +425,7 @@ async function teach(
 	try {
 		const checkpoint = VersionedFolder.open(join(out, "checkpoint"), guard);
 		let done = restore(checkpoint, step);
-		let losses = checkpoint.meta.losses as Losses;
+		let losses = studentStateOf(checkpoint)?.losses as Losses;
 		const saveNow = async () => {
 			losses = await meter.losses(step.params);
 			save(job, student, step, checkpoint, { done, losses, guard });
@@ -466,10 +467,36 @@ async function teach(
 	}
 }
 
+const stateSchema = z.object({
+	file: z.string(),
+	/** Steps. */
+	done: z.int().min(0),
+	losses: z.object({ patches: z.number(), classes: z.number() }),
+});
+
+/** What the checkpoint of a student says; null: there is none. */
+export function studentStateOf({
+	dir,
+	version,
+	meta,
+}: Pick<VersionedFolder, "dir" | "version" | "meta">): z.output<
+	typeof stateSchema
+> | null {
+	if (version === 0) return null;
+	const parsed = stateSchema.safeParse(meta);
+	if (!parsed.success)
+		throw fail("DAMAGED", {
+			path: dir,
+			problem: "its manifest does not describe a student's state",
+		});
+	return parsed.data;
+}
+
 /** The state after the last saved step, into `step`: how many steps it has seen. */
 function restore(checkpoint: VersionedFolder, step: TrainingStep): number {
-	const { file, done } = checkpoint.meta as { file?: string; done?: number };
-	if (file === undefined || done === undefined) return 0;
+	const meta = studentStateOf(checkpoint);
+	if (!meta) return 0;
+	const { file, done } = meta;
 	const { tensors } = readSafetensors(checkpoint.read(file), file);
 	for (const [name, live] of Object.entries(stateOf(step))) {
 		const saved = tensors[name];

@@ -6,6 +6,7 @@
  * untrained network where it was evaluated (`after` −1), else against chance (.5 for an AUROC); pooled figures weight tasks
  * equally within each label, except `imageAurocPooled`, the plain pooling inside one group that the DNE paper prints.
  */
+import { z } from "zod";
 import * as continual from "./continual.ts";
 import { accuracy, auroc, isAnomalous } from "./image.ts";
 import {
@@ -94,6 +95,28 @@ export interface Results {
 	/** Why a figure is null, by its dotted path; a shorter path speaks for all below it. */
 	readonly reasons: Readonly<Record<string, string>>;
 }
+
+const figure = z.number().nullable();
+const figures = z.record(z.string(), figure);
+
+/** Of metrics.json, what is read again, as far as it is there. */
+export const resultsSchema = z
+	.looseObject({
+		tasks: z.array(z.string()),
+		matrices: z.record(z.string(), z.array(z.array(figure))),
+		summary: z.record(z.string(), figures),
+		categories: z.record(z.string(), figures),
+		pooled: figures,
+		routing: figures,
+		falseAlarms: z.looseObject({
+			nominal: z.number(),
+			realised: figure,
+			interval: z.tuple([z.number(), z.number()]).nullable(),
+		}),
+		memory: z.record(z.string(), z.number()),
+		reasons: z.record(z.string(), z.string()),
+	})
+	.partial();
 
 type TaskOf = ResultsInput["tasks"][number];
 

@@ -11,7 +11,7 @@ import {
 	type TensorDict,
 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
-import { isObject, readText } from "../storage.ts";
+import { isObject, readText, treeProblem } from "../storage.ts";
 import type { Precision } from "./quantise.ts";
 import { resizeGrid } from "./resize.ts";
 import { readSafetensorsFile, toFloat32 } from "./safetensors.ts";
@@ -114,11 +114,11 @@ export function checkArchitecture(path: string): Json {
 	const activation = json.hidden_act ?? "gelu";
 	if (type !== null && !modelTypes.includes(type))
 		throw unsupported(
-			`its model_type is ${JSON.stringify(type)}; known are ${modelTypes.join(", ")}`,
+			`its model_type is ${shown(type)}; known are ${modelTypes.join(", ")}`,
 		);
 	if (activation !== "gelu")
 		throw unsupported(
-			`its activation is ${JSON.stringify(activation)}; only gelu is built`,
+			`its activation is ${shown(activation)}; only gelu is built`,
 		);
 	const { num_attention_heads: heads } = json;
 	if (
@@ -135,6 +135,8 @@ function readJson(path: string): Json {
 	const text = readText(path);
 	try {
 		const json: unknown = JSON.parse(text);
+		const odd = treeProblem(json);
+		if (odd !== null) throw new Error(odd);
 		if (isObject(json)) return json;
 		throw new Error("not a JSON object");
 	} catch (error) {
@@ -185,7 +187,7 @@ function joinQkv(tensors: TensorDict, path: string): TensorDict {
 		if (match[2] !== "query") continue;
 		const parts = ["query", "key", "value"].map((part) => {
 			const t = tensors[`${match[1]}${part}.${match[3]}`];
-			if (!t || t.data.length !== tensor.data.length)
+			if (!t || t.shape.join() !== tensor.shape.join())
 				throw fail("WEIGHTS_DO_NOT_FIT", {
 					file: path,
 					tensor: `${match[1]}${part}.${match[3]}`,
@@ -222,6 +224,17 @@ function configFrom(
 		throw unsupported(
 			"it has a distillation token (distilled DeiT); use the plain one",
 		);
+	const triple = (
+		what: string,
+		value: unknown,
+		fits: (x: unknown) => boolean = isFinite,
+	): readonly [number, number, number] => {
+		if (!Array.isArray(value) || value.length !== 3 || !value.every(fits))
+			throw unsupported(
+				`the ${what} of its pixels is ${shown(value)} in config.json or preprocessor_config.json, where three numbers are needed, one a colour`,
+			);
+		return value as [number, number, number];
+	};
 	const need = (name: string, rank: number): Shape => {
 		const shape = tensors[name]?.shape;
 		if (!shape || shape.length !== rank)
@@ -249,13 +262,24 @@ function configFrom(
 			: width / 64;
 	if (patch !== patchWidth)
 		throw unsupported(`its patches are ${patch}x${patchWidth}, not square`);
-	if (!Number.isInteger(heads) || width % heads !== 0)
+	if (!Number.isInteger(heads) || heads < 1 || width % heads !== 0)
 		throw unsupported(`its width ${width} cannot be split into ${heads} heads`);
-	const positions = need("pos_embed", 3)[1] as number;
+	if (!(patch > 0 && hidden > 0))
+		throw unsupported("a tensor of its first layers is empty");
+	const [one, positions] = need("pos_embed", 3) as [number, number, number];
+	const layerNormEps = json.layer_norm_eps ?? 1e-6;
+	if (!isPositive(layerNormEps))
+		throw unsupported(
+			`its layer_norm_eps is ${shown(layerNormEps)}, not a number above 0`,
+		);
 	const classPosition = !Number.isInteger(Math.sqrt(positions));
 	const side = Math.sqrt(positions - Number(classPosition)) * patch;
 	const imageSize = wantedSize ?? ([side, side] as const);
-	if (wantedSize === null && !Number.isInteger(side / patch))
+	if (
+		one !== 1 ||
+		side < patch ||
+		(wantedSize === null && !Number.isInteger(side / patch))
+	)
 		throw unsupported(`its ${positions} positions are no square grid`);
 	const [h, w] = imageSize;
 	if (h % patch !== 0 || w % patch !== 0)
@@ -263,7 +287,7 @@ function configFrom(
 	const { patch_blocks: patchBlocks } = json; // our own entry, which students have (distill.ts)
 	if (patchBlocks !== undefined && !isFractions(patchBlocks))
 		throw unsupported(
-			`its patch_blocks are ${JSON.stringify(patchBlocks)}, not fractions of the depth such as [0.875]`,
+			`its patch_blocks are ${shown(patchBlocks)}, not fractions of the depth such as [0.875]`,
 		);
 	return {
 		imageSize,
@@ -275,15 +299,28 @@ function configFrom(
 		registers: tensors.reg_token ? (need("reg_token", 3)[1] as number) : 0,
 		layerScale: "blocks.0.ls1.gamma" in tensors,
 		classPosition,
-		layerNormEps:
-			typeof json.layer_norm_eps === "number" ? json.layer_norm_eps : 1e-6,
+		layerNormEps,
 		...(patchBlocks !== undefined && { patchBlocks }),
 		mean: triple(
-			preprocessor.image_mean ?? pretrained(json).mean,
-			imagenetMean,
+			"mean",
+			preprocessor.image_mean ?? pretrained(json).mean ?? imagenetMean,
 		),
-		std: triple(preprocessor.image_std ?? pretrained(json).std, imagenetStd),
+		std: triple(
+			"deviation",
+			preprocessor.image_std ?? pretrained(json).std ?? imagenetStd,
+			isPositive,
+		),
 	};
+}
+
+const isFinite = (x: unknown): x is number =>
+	typeof x === "number" && Number.isFinite(x);
+const isPositive = (x: unknown): x is number => isFinite(x) && x > 0;
+
+/** A value of a file for an error: hostile ones can be long. */
+function shown(value: unknown): string {
+	const text = JSON.stringify(value) ?? "none";
+	return text.length > 100 ? `${text.slice(0, 100)}...` : text;
 }
 
 const isFractions = (x: unknown): x is readonly number[] =>
@@ -292,15 +329,6 @@ const isFractions = (x: unknown): x is readonly number[] =>
 	x.every((f) => typeof f === "number" && f > 0 && f <= 1);
 const pretrained = (json: Json): Json =>
 	isObject(json.pretrained_cfg) ? json.pretrained_cfg : {};
-const triple = (
-	value: unknown,
-	otherwise: readonly [number, number, number],
-): readonly [number, number, number] =>
-	Array.isArray(value) &&
-	value.length === 3 &&
-	value.every((x) => typeof x === "number")
-		? (value as [number, number, number])
-		: otherwise;
 
 /** Exactly the parameters of the configured ViT, positions resized; anything missing, left over or of another shape is an error. */
 export function fit(

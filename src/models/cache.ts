@@ -11,7 +11,6 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, join, resolve } from "node:path";
-import { parseDocument } from "yaml";
 import { z } from "zod";
 import { fail, KeepsightError } from "../errors.ts";
 import {
@@ -21,8 +20,10 @@ import {
 	readText,
 	removeTree,
 	stableJson,
+	treeProblem,
 	writeAtomic,
 } from "../storage.ts";
+import { parseYaml } from "../yaml.ts";
 import { readBackbone } from "./backbone.ts";
 
 /** Files of a backbone, small ones first; the others may be absent. */
@@ -306,7 +307,7 @@ function readJson(dir: string, file: string): Record<string, unknown> | null {
 	if (!existsSync(path)) return null;
 	try {
 		const json: unknown = JSON.parse(readText(path));
-		if (isObject(json)) return json;
+		if (isObject(json) && treeProblem(json) === null) return json;
 	} catch (error) {
 		if (error instanceof KeepsightError) throw error;
 	}
@@ -395,13 +396,19 @@ export function importBackbone(
 	});
 }
 
+/** Letters of a licence's name; what is longer is none. */
+const LONGEST = 200;
+
 /** The licence of a model card's metadata, with the name it has where it is none of the common ones. */
 export function licenceOf(card: unknown): string | null {
 	if (!isObject(card)) return null;
 	const { license, license_name: own } = card;
-	const licence = Array.isArray(license) ? license.join(", ") : license;
-	if (typeof licence !== "string" || licence === "") return null;
-	return licence === "other" && typeof own === "string"
+	const licence = Array.isArray(license)
+		? license.filter((one) => typeof one === "string").join(", ")
+		: license;
+	if (typeof licence !== "string" || licence === "" || licence.length > LONGEST)
+		return null;
+	return licence === "other" && typeof own === "string" && own.length <= LONGEST
 		? `other (${own})`
 		: licence;
 }
@@ -411,11 +418,9 @@ function cardOf(path: string): unknown {
 	const text = readText(path);
 	const [, yaml] = /^\uFEFF?---\r?\n(.*?)\r?\n---/s.exec(text) ?? [];
 	if (yaml === undefined) return null;
-	const document = parseDocument(yaml, { logLevel: "silent" });
-	if (document.errors.length > 0) return null;
 	try {
-		return document.toJS();
+		return parseYaml(yaml).value;
 	} catch {
-		return null; // more aliases than a card has
+		return null;
 	}
 }

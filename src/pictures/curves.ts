@@ -2,9 +2,10 @@
  * visualizations/curves.json: what charts need beyond scores and metrics. PRO curves come from the anomaly maps, the projection from the
  * embeddings, and neither is kept elsewhere, so whoever has them at hand writes them down and the report draws them.
  */
+import { z } from "zod";
 import { fail } from "../errors.ts";
 import { evaluateAnew, type Run } from "../run.ts";
-import { isObject, readJsonObject, stableJson } from "../storage.ts";
+import { readJsonObject, stableJson } from "../storage.ts";
 
 const format = 1;
 const name = "curves.json";
@@ -29,6 +30,24 @@ export interface Curves {
 	};
 }
 
+const pair = z.tuple([z.number(), z.number()]);
+const curvesSchema = z.object({
+	pro: z.record(z.string(), z.array(pair)).optional(),
+	projection: z
+		.object({
+			points: z.array(
+				z.object({
+					task: z.string(),
+					label: z.union([z.literal(0), z.literal(1)]),
+					x: z.number(),
+					y: z.number(),
+				}),
+			),
+			explained: pair,
+		})
+		.optional(),
+});
+
 /** Replaces what is given, keeps the rest. */
 export function writeCurves(run: Run, curves: Curves): void {
 	run.writeVisualization(
@@ -46,21 +65,7 @@ export function readCurves(run: Run): Curves {
 	const { format: found, pro, projection } = json;
 	if (found !== format)
 		throw fail("FORMAT_VERSION", { path, found, known: format });
-	const wellFormed =
-		(pro === undefined ||
-			(isObject(pro) && Object.values(pro).every(isPoints))) &&
-		(projection === undefined ||
-			(isObject(projection) &&
-				isPoints([projection.explained]) &&
-				Array.isArray(projection.points) &&
-				projection.points.every(
-					(p) =>
-						isObject(p) &&
-						typeof p.task === "string" &&
-						typeof p.x === "number" &&
-						typeof p.y === "number",
-				)));
-	if (!wellFormed)
+	if (!curvesSchema.safeParse({ pro, projection }).success)
 		throw fail("DAMAGED", {
 			path,
 			problem: "a curve is not a list of points",
@@ -71,12 +76,3 @@ export function readCurves(run: Run): Curves {
 		...(projection !== undefined && { projection }),
 	} as Curves;
 }
-
-const isPoints = (value: unknown): boolean =>
-	Array.isArray(value) &&
-	value.every(
-		(point) =>
-			Array.isArray(point) &&
-			point.length === 2 &&
-			point.every((x) => typeof x === "number"),
-	);

@@ -5,16 +5,17 @@
  * A map's value is −log10 of the chance that a good part shows such a value at all, so 2 means one good part in 100. Colours run from 0 to
  * three times the threshold in every picture, and end there, so pictures of all products and runs compare with each other.
  */
+import { z } from "zod";
 import { encodePng } from "../data/image.ts";
 import { resample } from "../data/resample.ts";
 import { type Tensor, uint8 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
 import { isAnomalous } from "../metrics/image.ts";
 import { evaluateAnew, type Run, type ScoreRow, taskFolder } from "../run.ts";
-import { isObject, readJsonObject, stableJson } from "../storage.ts";
+import { readJsonObject, stableJson } from "../storage.ts";
 import { heatColours, levelOf } from "./colours.ts";
 import { drawContour } from "./contour.ts";
-import type { Role } from "./shown.ts";
+import { type Role, roles } from "./shown.ts";
 
 export interface Sight {
 	/** At its own size. */
@@ -308,30 +309,33 @@ export function readPictures(run: Run): readonly CategoryPictures[] {
 	if (!json) return [];
 	if (json.format !== format)
 		throw fail("FORMAT_VERSION", { path, found: json.format, known: format });
-	if (!Array.isArray(json.categories) || !json.categories.every(isCategory))
+	const parsed = z.array(categorySchema).safeParse(json.categories);
+	if (!parsed.success)
 		throw fail("DAMAGED", {
 			path,
 			problem: "its list of categories is missing or of the wrong kind",
 			remedy,
 		});
-	return json.categories;
+	return parsed.data;
 }
 
 /** Where a picture of the index lies. */
 export const picturePath = (run: Run, { file }: PictureEntry): string =>
 	run.visualization(file);
 
-const isCategory = (value: unknown): value is CategoryPictures =>
-	isObject(value) &&
-	typeof value.id === "string" &&
-	Array.isArray(value.pictures) &&
-	value.pictures.every(
-		(p) =>
-			isObject(p) &&
-			typeof p.file === "string" &&
-			typeof p.path === "string" &&
-			typeof p.score === "number" &&
-			typeof p.role === "string" &&
-			Array.isArray(p.panels) &&
-			p.panels.every((panel) => panels.includes(panel as Panel)),
-	);
+const categorySchema = z.object({
+	id: z.string(),
+	pictures: z.array(
+		z.object({
+			file: z.string(),
+			path: z.string(),
+			defect: z.string().nullable(),
+			label: z.union([z.literal(0), z.literal(1)]),
+			score: z.number(),
+			threshold: z.number().nullable(),
+			routed: z.string().nullable(),
+			role: z.enum(roles),
+			panels: z.array(z.enum(panels)),
+		}),
+	),
+});

@@ -30,7 +30,10 @@ export class Held {
 				known: format,
 			});
 		const { version } = json;
-		if (version !== null && !Number.isSafeInteger(version))
+		if (
+			version !== null &&
+			!(Number.isSafeInteger(version) && Number(version) > 0)
+		)
 			throw fail("DAMAGED", {
 				path: this.path,
 				problem: "its version is not a whole number",

@@ -5,11 +5,19 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import Database from "libsql";
-import { fail } from "../errors.ts";
+import { z } from "zod";
+import { fail, KeepsightError } from "../errors.ts";
 import type { Verdict } from "../events.ts";
 import { isAnomalous } from "../metrics/image.ts";
 import { ensureFolder } from "../storage.ts";
-import type { Check, FeedbackReply, HistoryRow } from "./api.ts";
+import {
+	type Check,
+	check,
+	feedback,
+	type FeedbackReply,
+	historyReply,
+	type HistoryRow,
+} from "./api.ts";
 
 const format = 1;
 
@@ -79,11 +87,11 @@ export class History {
 		this.path = dir === null ? ":memory:" : join(dir, "history.sqlite");
 		this.#limits = limits;
 		if (dir !== null) ensureFolder(dir);
-		const unusable = (problem: string) =>
-			fail("HISTORY_UNUSABLE", { path: this.path, problem });
 		const fresh = !existsSync(this.path);
+		let opened: Database.Database | null = null;
 		try {
-			this.#db = new Database(this.path, { timeout: 2000 });
+			opened = new Database(this.path, { timeout: 2000 });
+			this.#db = opened;
 			if (fresh) this.#db.pragma("auto_vacuum = incremental");
 			this.#db.pragma("journal_mode = WAL");
 			this.#db.pragma("synchronous = NORMAL");
@@ -99,12 +107,42 @@ export class History {
 			const verdict = this.#get("pragma quick_check(1)")?.quick_check;
 			if (verdict !== "ok") throw new Error(String(verdict));
 		} catch (error) {
+			opened?.close();
+			if (error instanceof KeepsightError) throw error;
 			const { message } = error as Error;
-			throw unusable(
+			throw this.#unusable(
 				message.startsWith("ConnectionFailed")
 					? "it cannot be opened"
 					: message,
 			);
+		}
+	}
+
+	readonly #unusable = (problem: string) =>
+		fail("HISTORY_UNUSABLE", { path: this.path, problem });
+
+	/** Rows as they were written, or the database is damaged where SQLite does not see it. */
+	#checked<T>(schema: z.ZodType<T>, rows: readonly unknown[]): T[] {
+		const parsed = z.array(schema).safeParse(rows);
+		if (!parsed.success)
+			throw this.#unusable("it holds a row that was not written so");
+		return parsed.data;
+	}
+
+	#time(ms: unknown): string {
+		const date = new Date(ms as number);
+		if (Number.isNaN(date.getTime()))
+			throw this.#unusable("it holds a time that is none");
+		return date.toISOString();
+	}
+
+	/** What SQLite says of a damaged page comes with the first row that lies there. */
+	#tried<T>(action: () => T): T {
+		try {
+			return action();
+		} catch (error) {
+			if (error instanceof KeepsightError) throw error;
+			throw this.#unusable((error as Error).message);
 		}
 	}
 
@@ -265,7 +303,9 @@ export class History {
 			"select result from checks where version = ?",
 			version,
 		);
-		return row ? (JSON.parse(row.result as string) as Check) : null;
+		if (!row) return null;
+		const stored = this.#tried(() => JSON.parse(String(row.result)) as unknown);
+		return this.#checked(check, [stored])[0] ?? null;
 	}
 
 	setCheck(version: number, result: Check): void {
@@ -291,7 +331,11 @@ export class History {
 			);
 			if (changes === 0) break;
 		}
-		this.#db.exec("pragma incremental_vacuum; pragma wal_checkpoint(truncate)");
+		this.#tried(() =>
+			this.#db.exec(
+				"pragma incremental_vacuum; pragma wal_checkpoint(truncate)",
+			),
+		);
 	}
 
 	/** Of what it holds, without free pages. */
@@ -310,7 +354,7 @@ export class History {
 		conditions: string,
 		...values: readonly (string | number | null)[]
 	): HistoryRow[] {
-		return this.#all(
+		const rows = this.#all(
 			`select p.id, p.at, p.name, p.task, p.verdict, p.score, p.threshold, p.version, p.latency, p.reason, p.image is not null or f.image is not null as kept, case when f.state != 'withdrawn' then f.label end as said from predictions p left join feedback f on f.prediction = p.id ${conditions}`,
 			...values,
 		).map((row) => {
@@ -318,7 +362,7 @@ export class History {
 			const threshold = row.threshold as number | null;
 			return {
 				id: row.id as number,
-				at: new Date(row.at as number).toISOString(),
+				at: this.#time(row.at),
 				name: row.name as string | null,
 				score,
 				threshold,
@@ -335,20 +379,22 @@ export class History {
 				feedback: row.said as "good" | "bad" | null,
 			};
 		});
+		return this.#checked(historyReply.shape.predictions.element, rows);
 	}
 
 	#feedback(
 		conditions: string,
 		...values: readonly (string | number | null)[]
 	): FeedbackReply[] {
-		return this.#all(
+		const rows = this.#all(
 			`select id, at, prediction, task, label, comment, verdict, score, state, image is not null as kept from feedback ${conditions}`,
 			...values,
 		).map(({ at, kept, ...row }) => ({
-			...(row as unknown as Omit<FeedbackReply, "at" | "image">),
-			at: new Date(at as number).toISOString(),
+			...row,
+			at: this.#time(at),
 			image: kept === 1,
 		}));
+		return this.#checked(feedback, rows);
 	}
 
 	#statement(sql: string): Database.Statement {
@@ -358,15 +404,17 @@ export class History {
 	}
 
 	#run(sql: string, ...values: readonly unknown[]): Database.RunResult {
-		return this.#statement(sql).run(...values);
+		return this.#tried(() => this.#statement(sql).run(...values));
 	}
 
 	#all(sql: string, ...values: readonly unknown[]): Row[] {
-		return this.#statement(sql).all(...values) as Row[];
+		return this.#tried(() => this.#statement(sql).all(...values) as Row[]);
 	}
 
 	#get(sql: string, ...values: readonly unknown[]): Row | undefined {
-		return this.#statement(sql).get(...values) as Row | undefined;
+		return this.#tried(
+			() => this.#statement(sql).get(...values) as Row | undefined,
+		);
 	}
 
 	/** Of a pragma or a count. */

@@ -158,6 +158,47 @@ describe("the benchmark", () => {
 		]);
 	});
 
+	it("a detector that trains can gain and forget; one that needs all images at once is refused", async () => {
+		const trained = async (strategy: string) =>
+			(
+				await loadConfig("configs/flagship.yaml", [
+					"image_size=48",
+					"backbone={ name: vit, width: 24, depth: 2, heads: 2, patch: 16 }",
+					"threads=1",
+					"trainable={ last: 1 }",
+					`strategy={ name: ${strategy} }`,
+					"memory=[{ name: dne, form: routed }]",
+					"train={ epochs: 1, batch_size: 4 }",
+				])
+			).config;
+		const shorter = {
+			...protocol,
+			images: [],
+			dirty: [],
+			alone: { products: 1, images: [4] },
+		};
+		const { results } = await benchmark(
+			job("trained", { protocol: shorter, config: await trained("finetune") }),
+			idle,
+		);
+		expect(results.figures?.tables).toHaveLength(12);
+		const rows = (name: string) => {
+			const file = join(work, `trained/looks/${name}.csv`);
+			return parseLook(readFileSync(file, "utf8"), file).flatMap((row) =>
+				row.product === "mvtec/flange" && row.split === "test"
+					? [row.told?.score]
+					: [],
+			);
+		};
+		expect(rows("line/after-002")).not.toEqual(rows("alone-4-1/after-001"));
+		expect(rows("line/after-002")).not.toEqual(rows("line/after-003"));
+		const joint = benchmark(
+			job("joint", { config: await trained("joint") }),
+			idle,
+		);
+		await expect(joint).rejects.toMatchObject({ code: "NEEDS_ALL_IMAGES" });
+	}, 60_000);
+
 	it("a damaged look is an error, not a figure", async () => {
 		const file = join(work, "whole/looks/line/after-002.csv");
 		const text = readFileSync(file, "utf8");

@@ -138,8 +138,12 @@ type Program = Awaited<ReturnType<typeof createProgram>>;
 
 /** What the program objects to in these arguments; nothing is done. null: nothing. */
 export async function objection(
-	args: readonly string[],
+	written: readonly string[],
 ): Promise<string | null> {
+	// a plugin is loaded before anything else
+	const args = written.map((arg, i) =>
+		written[i - 1] === "--plugin" ? join("examples", arg) : arg,
+	);
 	const program = await createProgram(args[0]);
 	const idle = (command: Program): void => {
 		for (const child of command.commands) idle(child);
