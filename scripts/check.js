@@ -46,7 +46,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
 	const tests = run("vitest", [
 		"run",
 		"test/architecture.test.ts",
-		"test/docs",
+		"test/docs/",
 	]);
 	process.exitCode = tests && results.every((r) => r.passed) ? 0 : 1;
 }

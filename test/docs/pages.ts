@@ -40,11 +40,6 @@ export const executed: Readonly<Record<string, Page>> = {
 		prepare: (work) =>
 			copied(resolve("models/keepsight-tiny"), join(work, "DIR")),
 	},
-	"docs/get-started.md": {
-		short: false,
-		prepare: (work) =>
-			copied(resolve("configs/demo.yaml"), join(work, "configs/demo.yaml")),
-	},
 	"docs/keepsight-100.md": {
 		short: true,
 		prepare: (work, { run }) =>
