@@ -4,6 +4,7 @@
  */
 import { crc32 } from "node:zlib";
 import fc from "fast-check";
+import { treeProblem } from "../../src/storage.ts";
 
 /** Which change (`what`), where (`at`), and how (`by`): each counts modulo what there is to choose from. */
 interface Change {
@@ -451,8 +452,9 @@ export const json: Mutator = (seeds, { seed, changes }) => {
 	const from = Buffer.from(pick(seeds, seed));
 	try {
 		root.value = JSON.parse(from.toString());
+		if (treeProblem(root.value, true) !== null) throw new Error("too deep");
 	} catch {
-		return bytes(seeds, { seed, changes }); // a seed of the corpus that is no JSON
+		return bytes(seeds, { seed, changes }); // a seed of the corpus that is no JSON, or too deep to be walked
 	}
 	const later = (change: Change) => change.by % 10 >= 8;
 	for (const change of changes)
