@@ -6,6 +6,6 @@ export default defineConfig({
 		testTimeout: 30_000,
 		hookTimeout: 60_000,
 		pool: "forks", // onnxruntime must not share a process with a worker that is terminated
-		maxWorkers: 2,
+		maxWorkers: 3, // on two cores: many tests wait, for a browser, a server, a clock
 	},
 });
