@@ -207,7 +207,7 @@ describe("a process that computes", () => {
 			vi.unstubAllEnvs();
 			expect(stderr).toMatch(
 				new RegExp(
-					`ended by ${signal} \\(last: train of mvtec/b, \\d+ of .*--resume goes on`,
+					`ended by ${signal} \\(last: train of mvtec/b, \\d+ of .*run the same command again`,
 				),
 			);
 			expect(status).toBe(2);
