@@ -4,6 +4,7 @@
  * Equal keys are looked for here: the parser compares every key of a map with every other.
  */
 import {
+	CST,
 	type Document,
 	isScalar,
 	Lexer,
@@ -60,18 +61,20 @@ export function parseYaml(text: string): {
 
 /** By its tokens: brackets that are open, indicators (- ? :) of blocks that one line opens, and columns of indentation, of which each level takes one. */
 function checkNesting(text: string): void {
-	let [brackets, indicators] = [0, 0];
+	let [brackets, indicators, last] = [0, 0, "\n"];
 	for (const token of new Lexer().lex(text)) {
-		const [first] = token;
-		if (first === "\n" || first === "\r") indicators = 0;
-		else if (token === "[" || token === "{") brackets++;
+		const begins = last.endsWith("\n"); // a line
+		if (begins) indicators = 0;
+		const isText = last === CST.SCALAR; // also of several lines, indented or not
+		last = token;
+		if (isText) continue;
+		if (token === "[" || token === "{") brackets++;
 		else if (token === "]" || token === "}") brackets--;
 		else if (brackets === 0 && /^[-?:]$/.test(token)) indicators++;
 		if (brackets < 0) throw new Error("a bracket closes none");
-		if (
-			Math.max(brackets, indicators) > DEEPEST ||
-			(first === " " && token.length > DEEPEST)
-		)
+		const columns =
+			begins && brackets === 0 && token.startsWith(" ") ? token.length : 0;
+		if (Math.max(brackets, indicators, columns) > DEEPEST)
 			throw new Error(`it is nested more than ${DEEPEST} levels deep`);
 	}
 }

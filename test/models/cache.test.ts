@@ -232,6 +232,10 @@ it.each([
 it.each([
 	["---\nlicense: mit\n---\n# x", "mit"],
 	["\uFEFF---\r\nlicense: mit\r\ntags: [a]\r\n---\r\n", "mit"],
+	[
+		`---\nextra_gated_prompt: >-\n  ${"A text of some length. ".repeat(10)}\nlicense: mit\n---\n`,
+		"mit",
+	],
 	["---\nlicense: [\n---\n", null],
 	["# x", null],
 	["", null],
