@@ -346,8 +346,13 @@ const wording = {
 		`Listening on ${e.host} opens the server to other machines, so it needs a token: set the environment variable KEEPSIGHT_TOKEN to at least 16 characters, or listen on 127.0.0.1.`,
 	ADDRESS_UNUSABLE: (e: { host: string; port: number; code: string }) =>
 		`Cannot listen on ${e.host}, port ${e.port}: ${e.code === "EADDRINUSE" ? "another program does" : e.code === "EACCES" ? "it is not permitted" : `the system reports ${e.code}`}. Give another --port or --host.`,
-	HISTORY_UNUSABLE: (e: { path: string; problem: string }) =>
-		`Cannot use the history in ${e.path}: ${e.problem}. Move that file away to begin a new one, or restore it from a copy.`,
+	HISTORY_UNUSABLE: (e: {
+		path: string;
+		problem: string;
+		/** What to do where the file is whole. */
+		remedy?: string | undefined;
+	}) =>
+		`Cannot use the history in ${e.path}: ${e.problem}. ${e.remedy ?? "Move that file away to begin a new one, or restore it from a copy"}.`,
 	SERVER_BUSY: (e: { what: string }) =>
 		`${e.what}. Send it again after the seconds in Retry-After.`,
 	REQUEST_TIMED_OUT: (e: { seconds: number }) =>

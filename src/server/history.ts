@@ -21,6 +21,14 @@ import {
 
 const format = 1;
 
+/** By the beginning of SQLite's code: what to do where the file is whole. */
+const remedies: Readonly<Record<string, string>> = {
+	SQLITE_BUSY: "Close the other program that has it open",
+	SQLITE_FULL: "Free some space on its disk; what was stored before is intact",
+	SQLITE_READONLY: "Change the permissions of the file and of its folder",
+	SQLITE_IOERR: "Check the disk and its cable or network",
+};
+
 const tables = `
 create table predictions (
 	id integer primary key autoincrement,
@@ -108,18 +116,24 @@ export class History {
 			if (verdict !== "ok") throw new Error(String(verdict));
 		} catch (error) {
 			opened?.close();
-			if (error instanceof KeepsightError) throw error;
-			const { message } = error as Error;
-			throw this.#unusable(
-				message.startsWith("ConnectionFailed")
-					? "it cannot be opened"
-					: message,
-			);
+			throw this.#failed(error);
 		}
 	}
 
-	readonly #unusable = (problem: string) =>
-		fail("HISTORY_UNUSABLE", { path: this.path, problem });
+	readonly #unusable = (problem: string, remedy?: string) =>
+		fail("HISTORY_UNUSABLE", { path: this.path, problem, remedy });
+
+	/** What SQLite says, and what to do: a full disk or a lock is no damage. */
+	#failed(error: unknown): KeepsightError {
+		if (error instanceof KeepsightError) return error;
+		const { message, code = "" } = error as Error & { readonly code?: string };
+		const [, remedy] =
+			Object.entries(remedies).find(([start]) => code.startsWith(start)) ?? [];
+		return this.#unusable(
+			message.startsWith("ConnectionFailed") ? "it cannot be opened" : message,
+			remedy,
+		);
+	}
 
 	/** Rows as they were written, or the database is damaged where SQLite does not see it. */
 	#checked<T>(schema: z.ZodType<T>, rows: readonly unknown[]): T[] {
@@ -141,8 +155,7 @@ export class History {
 		try {
 			return action();
 		} catch (error) {
-			if (error instanceof KeepsightError) throw error;
-			throw this.#unusable((error as Error).message);
+			throw this.#failed(error);
 		}
 	}
 
