@@ -66,19 +66,21 @@ export function restoreMoments(
 		tensors,
 		"covariance",
 		(d * (d + 1)) / 2,
-		tensors.covariance?.dtype === "float64" ? "float64" : "float32", // the first runs kept it unrounded
+		tensors.covariance?.dtype === "float64" ? "float64" : "float32",
 	);
 	const covariance = new Float64Array(d * d);
 	for (let i = 0, at = 0; i < d; i++)
 		for (let j = 0; j <= i; j++)
-			covariance[i * d + j] = covariance[j * d + i] = triangle[at++] as number;
-	return rounded({
+			covariance[i * d + j] = covariance[j * d + i] = Math.fround(
+				triangle[at++] as number, // the first runs kept it unrounded
+			);
+	return {
 		n,
 		mean: restoreReals(id, tensors, "mean", d),
 		covariance,
 		third: restoreReals(id, tensors, "third", d),
 		fourth: restoreReals(id, tensors, "fourth", 1)[0] as number,
-	});
+	};
 }
 
 /** A copy of a stored list of this length (any length if undefined); all its values are finite. */

@@ -94,8 +94,10 @@ export function readBackbone(
 
 /** The first tensor with a value that is no number to compute with; null: none has. */
 export function notFinite(tensors: TensorDict): string | null {
+	// by index: several times as fast as by value, and there are tens of millions
 	for (const [name, { data }] of Object.entries(tensors))
-		for (const value of data) if (!Number.isFinite(value)) return name;
+		for (let i = 0; i < data.length; i++)
+			if (!Number.isFinite(data[i])) return name;
 	return null;
 }
 
