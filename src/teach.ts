@@ -585,7 +585,7 @@ function rolledBack(run: Run, to: number | null): Made {
 	if (target === run.memory.version)
 		throw fail("VERSION_PRESENT", { dir: run.memory.dir, version: target });
 	const earlier = run.memory.at(target);
-	Knowledge.load(earlier, configOf(run).threads); // whole, or it is refused; the present one need not be
+	Knowledge.load(earlier, run.settings.threads); // whole, or it is refused; the present one need not be
 	const [now, then] = [taskIds(run.memory), taskIds(earlier)];
 	const change = `rollback to version ${target}`;
 	run.checkLock();

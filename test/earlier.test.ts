@@ -8,6 +8,7 @@ import {
 	readdirSync,
 	readFileSync,
 	rmSync,
+	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -117,6 +118,24 @@ describe.each(folders)("%s", (name) => {
 		);
 		expect(known(dir).products.map(({ id }) => id)).toContain("c");
 	});
+});
+
+it("a version is gone back to whatever the configuration names: its methods may be of a plugin that is not here", async () => {
+	const dir = copyOf("versions");
+	const record = join(dir, "run.json");
+	const text = readFileSync(record, "utf8");
+	writeFileSync(record, text.replace(/"name": "\w+"/g, '"name": "other"'));
+	await teach(
+		{ memDir: dir, config: null, change: { kind: "rollback", to: 1 } },
+		watcher,
+	);
+	expect(known(dir).version.version).toBe(3);
+	await expect(
+		teach(
+			{ memDir: dir, config: null, change: { kind: "rollback", to: 9 } },
+			watcher,
+		),
+	).rejects.toThrow(/keeps no version 9/);
 });
 
 it("a ledger of before attempts, digests and workers", () => {
