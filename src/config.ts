@@ -7,7 +7,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Document, LineCounter } from "yaml";
 import { z } from "zod";
-import { deviceKinds, devicePattern } from "./engine/device.ts";
+import { deviceKinds, devicePattern, mostThreads } from "./engine/device.ts";
 import { type OptimizerOptions, optimizers } from "./engine/optim.ts";
 import { fail, registered } from "./errors.ts";
 import { memories } from "./memory/index.ts";
@@ -547,7 +547,10 @@ function schemaOf() {
 			.min(1)
 			.default("results")
 			.describe("relative to the current directory"),
-		threads: count()
+		threads: z
+			.int()
+			.min(1)
+			.max(mostThreads)
 			.default(availableParallelism)
 			.describe("default: all cores"),
 		device: z

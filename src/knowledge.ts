@@ -122,15 +122,14 @@ export interface Judgement {
 	readonly blurred: boolean;
 }
 
-/** Of any side or number of parts: the largest networks have 48 blocks. */
-const few = z.int().positive().max(1000);
+/** Patches can be as large as the image, and heads as many as the width. */
 const side = z.int().positive().max(100_000);
 const vitSchema = z.strictObject({
 	imageSize: z.tuple([side, side]),
-	patch: few,
+	patch: side,
 	width: side,
-	depth: few,
-	heads: few,
+	depth: z.int().positive().max(1000), // the largest have 48
+	heads: side,
 	mlpRatio: z.number().positive(),
 	registers: z.int().min(0).max(1000),
 	layerScale: z.boolean(),

@@ -17,6 +17,7 @@ import { z } from "zod";
 import { csvNumber, csvPlain, csvText, parseCsv } from "./csv.ts";
 import { readers } from "./data/index.ts";
 import type { DatasetReader } from "./data/task.ts";
+import { mostThreads } from "./engine/device.ts";
 import { fail, KeepsightError, registered } from "./errors.ts";
 import type { ScoreRow as MetricRow } from "./metrics/index.ts";
 import { resultsSchema } from "./metrics/results.ts";
@@ -469,7 +470,7 @@ export class Run {
 const recordSchema = z.looseObject({
 	config: z.looseObject({
 		name: z.string().optional(),
-		threads: z.int().positive().max(4096).optional(),
+		threads: z.int().positive().max(mostThreads).optional(),
 		data: z
 			.looseObject({
 				root: z.string().optional(),

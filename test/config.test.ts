@@ -246,6 +246,12 @@ describe("errors name file, key and what is near", () => {
 			"CONFIG_VALUE: Wrong value at train.epochs in t.yaml line 6: expected number, received string.",
 		],
 		[
+			"more threads than run.json may name",
+			`${minimal}threads: 4097`,
+			[],
+			"CONFIG_VALUE: Wrong value at threads in t.yaml",
+		],
+		[
 			"a wrong value in --set",
 			minimal,
 			["train.epochs=0"],

@@ -420,6 +420,21 @@ it("bytes: weights that tasks share count once", async () => {
 	expect(shared.bytes).toBe(2 * shared.bytesPerTask + 4 * (d + 2) + 4 * d);
 });
 
+it("the largest patches and the most heads that a configuration can have are read again", async () => {
+	const k = new Knowledge(backbone, setup, 1);
+	await teach(k, false);
+	const folder = folderAt("large patches");
+	k.save(folder, taskFolder);
+	const vit = { ...(folder.meta.vit as object) };
+	const many = { patch: 2048, imageSize: [2048, 2048], width: 2048 };
+	folder.commit({
+		meta: { ...folder.meta, vit: { ...vit, ...many, heads: 2048 } },
+	});
+	expect(() => Knowledge.load(folderAt("large patches"), 1)).toThrow(
+		/the network of the manifest needs/, // it is the sizes of the tensors that do not fit
+	);
+});
+
 it("an empty folder and a foreign manifest are errors", () => {
 	expect(() => Knowledge.load(folderAt("nothing"), 1)).toThrow(
 		/does not describe a memory/,

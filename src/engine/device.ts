@@ -7,6 +7,9 @@ export type Provider =
 	| string
 	| { readonly name: string; readonly deviceId: number };
 
+/** Of a session; a file that asks for more was not written so. */
+export const mostThreads = 4096;
+
 interface Kind {
 	/** Of onnxruntime, for the n-th device of this kind. */
 	provider(index: number): Provider;
