@@ -90,6 +90,9 @@ export async function picturesIn(dirs: readonly string[]): Promise<Picture[]> {
 	return found;
 }
 
+/** What to do about a damaged file of a pool. */
+const remedy = "have the crops drawn into another folder with --pool";
+
 export class Pool {
 	readonly dir: string;
 	readonly settings: PoolSettings;
@@ -112,7 +115,7 @@ export class Pool {
 	): Pool {
 		ensureFolder(dir);
 		const path = join(dir, "pool.json");
-		const known = readJsonObject(path);
+		const known = readJsonObject(path, remedy);
 		const keys = known ? differingKeys(known, settings) : [];
 		if (keys.length > 0) throw fail("POOL_DIFFERS", { dir, keys });
 		if (!known) writeAtomic(path, stableJson(settings), guard);
@@ -143,6 +146,7 @@ export class Pool {
 			throw fail("DAMAGED", {
 				path: file,
 				problem: `it does not hold pixels, patches and classes of ${n} crops`,
+				remedy,
 			});
 		return {
 			pixels: uint8(pixels.shape, pixels.data),

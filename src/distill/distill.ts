@@ -270,11 +270,15 @@ function readProjection(path: string, from: number, to: number): Tensor {
 	return toFloat32(projection, path);
 }
 
+/** What to do about a damaged file of a student. */
+const remedy =
+	'begin the student anew in another folder with "keepsight backbone distill --out DIR"';
+
 /** Refuses to mix two students in one folder. */
 function begin({ settings, out, mode }: DistillJob, guard: Guard): void {
 	removeTemporaries(out, guard);
 	const path = join(out, "distill.json");
-	const known = readJsonObject(path);
+	const known = readJsonObject(path, remedy);
 	const foreign = written.find((name) => existsSync(join(out, name)));
 	if (!known && foreign !== undefined)
 		throw fail("DISTILL_FOREIGN", { dir: out, file: foreign });
@@ -488,6 +492,7 @@ export function studentStateOf({
 		throw fail("DAMAGED", {
 			path: dir,
 			problem: "its manifest does not describe a student's state",
+			remedy,
 		});
 	return parsed.data;
 }
@@ -504,6 +509,7 @@ function restore(checkpoint: VersionedFolder, step: TrainingStep): number {
 			throw fail("DAMAGED", {
 				path: join(checkpoint.dir, file),
 				problem: `it has no tensor ${name} of ${live.data.length} numbers`,
+				remedy,
 			});
 		live.data.set(toFloat32(saved, name).data);
 	}
