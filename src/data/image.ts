@@ -107,10 +107,12 @@ async function resized(
 			kernel: "cubic",
 			fastShrinkOnLoad: false,
 		});
-	const pixels = await picture
+	const { data: pixels, info } = await picture
 		.toColourspace("srgb")
 		.raw({ depth: "uchar" })
-		.toBuffer();
+		.toBuffer({ resolveWithObject: true });
+	if (info.channels !== 3)
+		throw new Error(`it has ${info.channels} channels that are no colours`);
 	return uint8(
 		[toH, toW, 3],
 		shrinks ? plain(pixels) : resample(pixels, [h, w], [toH, toW]),
