@@ -91,7 +91,9 @@ export async function loadPlugins(
 		if (found !== (wanted ?? found) || found !== (known?.sha256 ?? found))
 			throw fail("PLUGIN_CHANGED", { file });
 		if (known) continue;
-		const entries = checked(file, await exported(file));
+		const plugin = await exported(file);
+		if (loaded.some((other) => other.file === file)) continue; // by another call meanwhile
+		const entries = checked(file, plugin);
 		for (const { group, name, entry } of entries)
 			groups[group].registry[name] = entry;
 		loaded.push({

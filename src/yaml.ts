@@ -16,6 +16,8 @@ import { DEEPEST, treeProblem } from "./storage.ts";
 
 /** Letters of a text: enough for the names of 10,000 categories. */
 const LONGEST = 250_000;
+/** Anchors and aliases: the parser looks through the whole text for each. */
+const MOST_ALIASES = 100;
 
 export function parseYaml(text: string): {
 	readonly document: Document;
@@ -24,7 +26,7 @@ export function parseYaml(text: string): {
 } {
 	if (text.length > LONGEST)
 		throw new Error(`it has more than ${LONGEST} letters`);
-	checkNesting(text);
+	checkBounds(text);
 	const lines = new LineCounter();
 	const document = parseDocument(text, {
 		logLevel: "silent",
@@ -53,21 +55,24 @@ export function parseYaml(text: string): {
 			}
 		},
 	});
-	const value: unknown = document.toJS({ maxAliasCount: 100 });
+	const value: unknown = document.toJS({ maxAliasCount: MOST_ALIASES });
 	const odd = treeProblem(value, true); // an alias may stand within what it names
 	if (odd !== null) throw new Error(odd);
 	return { document, lines, value };
 }
 
-/** By its tokens: brackets that are open, indicators (- ? :) of blocks that one line opens, and columns of indentation, of which each level takes one. */
-function checkNesting(text: string): void {
-	let [brackets, indicators, last] = [0, 0, "\n"];
+/** By its tokens: anchors and aliases; brackets that are open, indicators (- ? :) of blocks that one line opens, and columns of indentation, of which each level takes one. */
+function checkBounds(text: string): void {
+	let [brackets, indicators, aliases, last] = [0, 0, 0, "\n"];
 	for (const token of new Lexer().lex(text)) {
 		const begins = last.endsWith("\n"); // a line
 		if (begins) indicators = 0;
 		const isText = last === CST.SCALAR; // also of several lines, indented or not
 		last = token;
 		if (isText) continue;
+		if (/^[&*]/.test(token)) aliases++;
+		if (aliases > MOST_ALIASES)
+			throw new Error(`it has more than ${MOST_ALIASES} anchors and aliases`);
 		if (token === "[" || token === "{") brackets++;
 		else if (token === "]" || token === "}") brackets--;
 		else if (brackets === 0 && /^[-?:]$/.test(token)) indicators++;

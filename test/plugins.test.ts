@@ -59,7 +59,7 @@ describe("a plugin", () => {
 		expect(() => configOf("ownStrategy")).toThrow(
 			/^Unknown strategy "ownStrategy" at strategy.name in run.yaml line 4. Use one of: .*gpm. One of your own comes with --plugin FILE.$/,
 		);
-		await loadPlugins([own, own]);
+		await Promise.all([loadPlugins([own, own]), loadPlugins([own])]);
 		const { config, compare } = configOf(
 			"ownStrategy",
 			"compare: { strategies: [{ name: ownStrategy, strength: 3 }] }",

@@ -1,6 +1,5 @@
 /** A Markdown page as the gates and the tests of the documentation see it. */
-import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import GithubSlugger from "github-slugger";
 import MarkdownIt from "markdown-it";
@@ -9,14 +8,17 @@ import { root } from "../project.js";
 const parser = new MarkdownIt({ html: true });
 
 /** Every Markdown file of the repository, new ones too: paths with /. */
-export const pages = () =>
-	execFileSync(
-		"git",
-		["ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-		{ cwd: root, encoding: "utf8" },
-	)
-		.split("\n")
-		.filter((path) => path !== "" && existsSync(join(root, path)));
+export const pages = (folder = "") =>
+	readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+		const path = folder === "" ? entry.name : `${folder}/${entry.name}`;
+		if (entry.isDirectory())
+			return made.includes(entry.name) || entry.name.startsWith(".")
+				? []
+				: pages(path);
+		return entry.name.endsWith(".md") ? [path] : [];
+	});
+/** Folders that hold nothing of the repository's own; there need not be a git to ask. */
+const made = ["node_modules", "dist", "results", "demo-data", "coverage"];
 
 /**
  * anchors: what #... may name, by GitHub's rules. links: { target, line }, of pictures and HTML too.

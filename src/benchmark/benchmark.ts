@@ -17,6 +17,7 @@ import { heed } from "../events.ts";
 import { Knowledge } from "../knowledge.ts";
 import { pinned } from "../models/cache.ts";
 import { loadBackbone } from "../models/index.ts";
+import { pluginsBehind } from "../plugins.ts";
 import { openRun, type Run } from "../run.ts";
 import {
 	differingKeys,
@@ -71,7 +72,7 @@ export async function benchmark(
 	const { dir, protocol, drawOnly } = job;
 	const config = { ...job.config, backbone: pinned(job.config.backbone) };
 	const { definition, options } = strategyOf(config);
-	if (definition.joint?.(options))
+	if (!drawOnly && definition.joint?.(options))
 		throw fail("NEEDS_ALL_IMAGES", { strategy: config.strategy.name });
 	const notice = (text: string) => watcher.emit({ type: "notice", text });
 	const lock = lockFolder(dir, { onWait: notice });
@@ -88,7 +89,7 @@ export async function benchmark(
 		const figures = figuresOf(protocol, products, {
 			seen: (chapter, after) => {
 				const file = lookFile(dir, chapter, after);
-				return parseLook(readText(file), file);
+				return parseLook(readText(file), file, lookedAnew(dir, chapter));
 			},
 			falseAlarms: config.evaluate.falseAlarms,
 			memory: openRun(memoryDir(dir, line), "read").readMetrics()?.memory,
@@ -117,14 +118,18 @@ const lookFile = (dir: string, chapter: string, after: number): string =>
 		`after-${String(after).padStart(3, "0")}.csv`,
 	);
 
-/** The good images that show a defect, as the drawing lists them. */
-function dirtyIn(file: string): readonly string[] {
+/** What to do about a look that is damaged or gone: a later memory would say something else. */
+const lookedAnew = (dir: string, chapter: string): string =>
+	`delete the folders ${join(dir, names.looks, chapter)} and, if it is there, ${memoryDir(dir, chapter)}, and run the same command again`;
+
+/** The good images that show a defect, as the drawing into `root` lists them. */
+function dirtyIn(file: string, root: string): readonly string[] {
 	const found = dirtyList.safeParse(jsonIn(file));
 	if (!found.success)
 		throw fail("DAMAGED", {
 			path: file,
 			problem: "it is no list of images",
-			remedy: "Delete the folder that it lies in: it is drawn anew",
+			remedy: `delete ${root} and run the same command again: all of it is drawn anew`,
 		});
 	return found.data.map(({ path }) => path);
 }
@@ -148,11 +153,10 @@ function claim(
 ): boolean {
 	const file = join(dir, names.protocol);
 	const stored = readJsonObject(file);
-	const { out: _, data: __, ...detector } = config ?? {};
 	const wanted = {
 		format: 1,
 		protocol,
-		detector: config ? detector : (stored?.detector ?? null),
+		detector: config ? detectorOf(config) : (stored?.detector ?? null),
 	};
 	const free = !stored || stored.detector === null;
 	const other = differingKeys(stored ?? wanted, wanted).filter(
@@ -162,6 +166,13 @@ function claim(
 		throw fail("BENCHMARK_DIFFERS", { dir, differences: other });
 	if (free) writeAtomic(file, stableJson(wanted));
 	return stored !== null;
+}
+
+/** What decides the figures beside the protocol: the configuration, and the plugins behind its names where there are any. */
+function detectorOf(config: RunConfig): object {
+	const { out: _, data: __, ...detector } = config;
+	const plugins = pluginsBehind(config);
+	return { ...detector, ...(Object.keys(plugins).length > 0 && { plugins }) };
 }
 
 async function drawn(
@@ -244,7 +255,10 @@ class Bench {
 	async learn(chapter: Chapter, step: number, steps: number): Promise<void> {
 		const { dir, config } = this.#setting;
 		const home = memoryDir(dir, chapter.name);
-		if (!existsSync(lookFile(dir, chapter.name, chapter.products.length))) {
+		const looked = chapter.products.every((_, i) =>
+			this.#looked(chapter, i + 1),
+		);
+		if (!looked) {
 			const ids = chapter.products.map((n) => this.#product(n).id);
 			const run = openRun(home, "resume", startOf(config, ids));
 			try {
@@ -285,15 +299,30 @@ class Bench {
 				total,
 				unit: "products",
 			});
+			if (this.#looked(chapter, after)) continue;
 			const file = lookFile(dir, chapter.name, after);
+			if (knowledge.tasks.length > after)
+				throw fail("DAMAGED", {
+					path: file,
+					problem: `it is gone, and the memory has learnt ${knowledge.tasks.length} products since`,
+					remedy: lookedAnew(dir, chapter.name),
+				});
 			const targets = targetsAfter(protocol, chapter, after);
-			if (targets.length === 0 || existsSync(file)) continue;
 			const seen = await this.#look(knowledge, targets, at);
 			if (chapter.name === line) await this.#keep(run, knowledge, seen, after);
 			run.checkLock();
 			writeAtomic(file, formatLook(seen));
 		}
 		await knowledge.release();
+	}
+
+	/** Whether nothing is to be looked at after so many products, or it has been. */
+	#looked(chapter: Chapter, after: number): boolean {
+		const { dir, protocol } = this.#setting;
+		return (
+			targetsAfter(protocol, chapter, after).length === 0 ||
+			existsSync(lookFile(dir, chapter.name, after))
+		);
 	}
 
 	/** The line's scores, as a run has them. */
@@ -382,7 +411,7 @@ class Bench {
 		const normals = all.normals.slice(0, images);
 		if (dirty === 0) return { id, normals, heldOut: [] };
 		const home = join(root, folderOf("dirty", id));
-		const replaced = dirtyIn(join(home, "dirty.json"))
+		const replaced = dirtyIn(join(home, "dirty.json"), root)
 			.slice(0, Math.round(dirty * images))
 			.map((path) => resolve(home, path));
 		const { normals: others } = await readCategory(home, id, { root });

@@ -45,9 +45,14 @@ export function formatLook(rows: readonly Seen[]): string {
 	return `${[columns, ...lines].join("\n")}\n`;
 }
 
-export function parseLook(text: string, file: string): Seen[] {
+/** `remedy`: what to do where it is damaged. */
+export function parseLook(text: string, file: string, remedy?: string): Seen[] {
 	const damaged = (line: number, problem: string) =>
-		fail("DAMAGED", { path: file, problem: `line ${line}: ${problem}` });
+		fail("DAMAGED", {
+			path: file,
+			problem: `line ${line}: ${problem}`,
+			remedy,
+		});
 	const [header, ...records] = parseCsv(text, damaged);
 	if (header?.fields.join(",") !== columns)
 		throw damaged(1, `the columns are not ${columns}`);

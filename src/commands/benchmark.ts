@@ -38,6 +38,7 @@ interface BenchmarkFlags extends ConfigFlags, ProgressFlags {
 export function addBenchmark(program: Command): void {
 	const command = program
 		.command("benchmark")
+		.usage("[flags]")
 		.description(
 			"Keepsight-100: draws a hundred products, learns them one after the other, tabulates what holds: retention, routing, unknown products, few and dirty images, drift, false alarms; the same command goes on where it was stopped",
 		)
@@ -70,7 +71,9 @@ async function run(flags: BenchmarkFlags): Promise<void> {
 	const { results } = await interruptible(
 		"What is done is kept; the same command goes on.",
 		async (signal) => {
-			const config = await withBackbone(loaded, null, { progress, signal });
+			const config = drawOnly
+				? loaded
+				: await withBackbone(loaded, null, { progress, signal });
 			return launch(
 				{
 					kind: "benchmark",

@@ -107,10 +107,12 @@ async function resized(
 			kernel: "cubic",
 			fastShrinkOnLoad: false,
 		});
-	const pixels = await picture
+	const { data: pixels, info } = await picture
 		.toColourspace("srgb")
 		.raw({ depth: "uchar" })
-		.toBuffer();
+		.toBuffer({ resolveWithObject: true });
+	if (info.channels !== 3)
+		throw new Error(`it has ${info.channels} channels that are no colours`);
 	return uint8(
 		[toH, toW, 3],
 		shrinks ? plain(pixels) : resample(pixels, [h, w], [toH, toW]),
@@ -182,12 +184,18 @@ export async function readFloats(
 			.toColourspace("b-w")
 			.raw({ depth: "float" })
 			.toBuffer();
-		return { size, data: new Float32Array(plain(pixels).slice().buffer) };
+		return { size, data: floatsIn(plain(pixels)) };
 	} catch (error) {
 		if (error instanceof KeepsightError) throw error;
 		throw fail("MAP_UNUSABLE", { path, problem: reasonOf(error) });
 	}
 }
+
+/** Where they are, if their place allows it: a map may have 400 MB. */
+const floatsIn = (bytes: Bytes): Float32Array =>
+	bytes.byteOffset % 4 === 0
+		? new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
+		: new Float32Array(bytes.slice().buffer);
 
 /** [H, W] of the picture as `readImage` gives it (orientation applied), from the header alone. */
 export async function imageSize(path: string): Promise<Size> {

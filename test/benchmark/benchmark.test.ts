@@ -12,6 +12,7 @@ import { parseLook } from "../../src/benchmark/look.ts";
 import { type Protocol, protocolOf } from "../../src/benchmark/protocol.ts";
 import { loadConfig, type RunConfig } from "../../src/config.ts";
 import { Interrupted } from "../../src/errors.ts";
+import { loadPlugins } from "../../src/plugins.ts";
 import type { Watcher } from "../../src/train.ts";
 import { expectSameBytes } from "../runs.ts";
 
@@ -91,6 +92,31 @@ describe("the benchmark", () => {
 		expectSameBytes(join(work, "whole"), join(work, "pieces"), kept);
 		expect(results).toEqual({ ...whole, wentOn: true });
 		expect(whole.wentOn).toBe(false);
+	}, 60_000);
+
+	it("a look that is gone is not taken with a later memory", async () => {
+		const dir = join(work, "pieces");
+		rmSync(join(dir, "looks/line/after-001.csv"));
+		await expect(benchmark(job("pieces"), idle)).rejects.toThrow(
+			`after-001.csv is damaged: it is gone, and the memory has learnt 3 products since. Restore it from a copy, or delete the folders ${join(dir, "looks/line")} and, if it is there, ${join(dir, "memories/line")}, and run the same command again.`,
+		);
+		rmSync(join(dir, "looks/line"), { recursive: true });
+		rmSync(join(dir, "memories/line"), { recursive: true });
+		rmSync(join(dir, "looks/images-2/after-002.csv")); // its memory is gone by now
+		await benchmark(job("pieces"), idle);
+		expectSameBytes(join(work, "whole"), dir, kept);
+	}, 60_000);
+
+	it("a list of dirty images that is damaged says what to delete", async () => {
+		const dir = join(work, "pieces");
+		writeFileSync(join(dir, "data/dirty/flange/dirty.json"), "[1");
+		rmSync(join(dir, "looks/dirty-50"), { recursive: true });
+		await expect(benchmark(job("pieces"), idle)).rejects.toThrow(
+			`or delete ${join(dir, "data")} and run the same command again`,
+		);
+		rmSync(join(dir, "data"), { recursive: true });
+		await benchmark(job("pieces"), idle);
+		expectSameBytes(join(work, "whole"), dir, [...kept, "data"]);
 	}, 60_000);
 
 	it("a folder of another benchmark is refused", async () => {
@@ -192,11 +218,12 @@ describe("the benchmark", () => {
 		};
 		expect(rows("line/after-002")).not.toEqual(rows("alone-4-1/after-001"));
 		expect(rows("line/after-002")).not.toEqual(rows("line/after-003"));
-		const joint = benchmark(
-			job("joint", { config: await trained("joint") }),
-			idle,
-		);
-		await expect(joint).rejects.toMatchObject({ code: "NEEDS_ALL_IMAGES" });
+		const joint = { config: await trained("joint") };
+		await expect(benchmark(job("joint", joint), idle)).rejects.toMatchObject({
+			code: "NEEDS_ALL_IMAGES",
+		});
+		const drawing = job("drawn", { ...joint, drawOnly: true });
+		expect((await benchmark(drawing, idle)).results.figures).toBeNull();
 	}, 60_000);
 
 	it("a damaged look is an error, not a figure", async () => {
@@ -213,5 +240,18 @@ describe("the benchmark", () => {
 			});
 		}
 		writeFileSync(file, text);
+	});
+
+	it("another plugin makes another benchmark", async () => {
+		const file = join(work, "plugin.mjs");
+		writeFileSync(
+			file,
+			`const none = () => [];
+export default { readers: { none: { title: "None", layout: "mvtec", matches: async () => false, readNormals: none, readTest: none } } };`,
+		);
+		await loadPlugins([file]);
+		await expect(benchmark(job("whole"), idle)).rejects.toMatchObject({
+			code: "BENCHMARK_DIFFERS",
+		});
 	});
 });

@@ -1,4 +1,11 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
@@ -21,6 +28,25 @@ it("one product is no benchmark", () => {
 		'error: "1" is not a whole number of at least 2. See: keepsight benchmark --help\n',
 	);
 	expect(existsSync(join(work, "one"))).toBe(false);
+});
+
+it("pictures alone need no backbone", () => {
+	const out = join(work, "drawn");
+	mkdirSync(out);
+	writeFileSync(
+		join(out, "protocol.json"),
+		'{ "format": 1, "detector": null }',
+	);
+	const { status, stderr } = keepsight(
+		"benchmark",
+		"--draw-only",
+		"--out",
+		out,
+		"--set",
+		"backbone={ name: hub:nobody/nothing }",
+	);
+	expect(status).toBe(2);
+	expect(stderr).toContain(`${out} holds a benchmark with another protocol.`);
 });
 
 it.skipIf(!process.env.KEEPSIGHT_SOAK)(

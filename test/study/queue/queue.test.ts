@@ -454,7 +454,7 @@ describe.skipIf(noRedis)(`cells over Redis${skipped}`, () => {
 		while (!begun) await sleep(10);
 		const [lock] = await redis.keys(`${prefix}:work:*:lock`);
 		await redis.del(lock as string);
-		const second = pretending(1500);
+		const second = pretending(3000); // the late one has that long to come
 		const other = await working(url, second.start);
 		while (second.starts.length === 0) await sleep(10);
 		release();
