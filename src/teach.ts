@@ -144,18 +144,18 @@ async function taught(
 	}: { readonly category: Category | null; readonly blank: Knowledge | null },
 	watcher: Watcher,
 ): Promise<Made> {
-	const config = configOf(run);
 	const knowledge =
 		run.memory.version > 0
-			? Knowledge.load(run.memory, config.threads, readBy(change))
-			: (blank ?? empty(config));
-	const lesson = { run, config, knowledge, watcher };
+			? Knowledge.load(run.memory, run.settings.threads, readBy(change))
+			: (blank ?? empty(configOf(run)));
+	const lesson = { run, knowledge, watcher };
 	try {
-		if (change.kind === "learn")
-			return await learnt(lesson, change, category as Category);
 		if (change.kind === "forget") return forgotten(lesson, change.task);
 		if (change.kind === "threshold") return limited(lesson, change);
-		return await added(lesson, change);
+		const config = configOf(run); // of what looks at pictures alone: it may name what a plugin adds
+		if (change.kind === "learn")
+			return await learnt({ ...lesson, config }, change, category as Category);
+		return await added({ ...lesson, config }, change);
 	} finally {
 		await knowledge.release();
 	}
@@ -240,9 +240,12 @@ const counted = (products: number) =>
 
 interface Lesson {
 	readonly run: Run;
-	readonly config: RunConfig;
 	readonly knowledge: Knowledge;
 	readonly watcher: Watcher;
+}
+/** One that looks at pictures. */
+interface SeeingLesson extends Lesson {
+	readonly config: RunConfig;
 }
 
 interface Made {
@@ -255,7 +258,7 @@ interface Made {
 }
 
 async function learnt(
-	{ run, config, knowledge, watcher }: Lesson,
+	{ run, config, knowledge, watcher }: SeeingLesson,
 	{ task, data, roi, review }: Extract<Change, { kind: "learn" }>,
 	all: Category,
 ): Promise<Made> {
@@ -365,7 +368,7 @@ const listed = (odd: readonly Odd[]): string =>
 
 /** The images without those that a person refused; or, where nobody has looked yet, what waits to be looked at. */
 async function decided(
-	{ run, config, knowledge, watcher }: Lesson,
+	{ run, config, knowledge, watcher }: SeeingLesson,
 	category: Category,
 	{
 		eyes,
@@ -475,7 +478,7 @@ function checkCount({ normals }: Category, dir: string): void {
 }
 
 async function added(
-	{ run, config, knowledge, watcher }: Lesson,
+	{ run, config, knowledge, watcher }: SeeingLesson,
 	{ kind, task, data }: Extract<Change, { kind: "add" | "recalibrate" }>,
 ): Promise<Made> {
 	const categories = categoriesOf(knowledge, task);
