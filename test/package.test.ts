@@ -14,26 +14,15 @@ import { tmpdir } from "node:os";
 import { dirname, join, posix, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { drawCategory, frozenRun } from "./drawn.ts";
-import { tsc } from "./program.ts";
+import { outputIn, tsc } from "./program.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const work = mkdtempSync(join(tmpdir(), "keepsight-package-"));
 const project = join(work, "project");
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-/** Runs a program in the new project; its output, or the error with all it said. */
-function output(program: string, ...args: string[]): string {
-	const { status, stdout, stderr, error } = spawnSync(program, args, {
-		cwd: project,
-		encoding: "utf8",
-		maxBuffer: 1e8,
-	});
-	if (status !== 0)
-		throw (
-			error ?? new Error(`${program} ${args.join(" ")}: ${stdout}${stderr}`)
-		);
-	return stdout;
-}
+const output = (program: string, ...args: string[]): string =>
+	outputIn(project, program, ...args);
 
 interface Packed {
 	readonly filename: string;

@@ -15,3 +15,21 @@ export const keepsight = (...args: string[]) => {
 
 /** The compiler of the sources. */
 export const tsc = resolve(import.meta.dirname, "../node_modules/.bin/tsc");
+
+/** Runs a program in a folder; its output, or the error with all it said. */
+export function outputIn(
+	cwd: string,
+	program: string,
+	...args: string[]
+): string {
+	const { status, stdout, stderr, error } = spawnSync(program, args, {
+		cwd,
+		encoding: "utf8",
+		maxBuffer: 1e8,
+	});
+	if (status !== 0)
+		throw (
+			error ?? new Error(`${program} ${args.join(" ")}: ${stdout}${stderr}`)
+		);
+	return stdout;
+}

@@ -20,6 +20,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { drawDemo } from "../src/data/demo.ts";
 import { openRun } from "../src/run.ts";
 import { drawCategory, frozenRun, size } from "./drawn.ts";
+import { outputIn } from "./program.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const soak = process.env.KEEPSIGHT_SOAK !== undefined;
@@ -27,19 +28,8 @@ const work = mkdtempSync(join(tmpdir(), "keepsight-stranger-"));
 const clone = join(work, "keepsight");
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-/** Runs a program in the clone; what it printed, or the error with all of it. */
-function output(program: string, ...args: string[]): string {
-	const { status, stdout, stderr, error } = spawnSync(program, args, {
-		cwd: clone,
-		encoding: "utf8",
-		maxBuffer: 1e8,
-	});
-	if (status !== 0)
-		throw (
-			error ?? new Error(`${program} ${args.join(" ")}: ${stdout}${stderr}`)
-		);
-	return stdout;
-}
+const output = (program: string, ...args: string[]): string =>
+	outputIn(clone, program, ...args);
 const keepsight = (...args: string[]) =>
 	output("npx", "--no-install", "keepsight", ...args);
 

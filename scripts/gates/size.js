@@ -18,7 +18,7 @@ const expected = [
 	/^examples\/([\w-]+\/)*[\w.-]+\.(ts|js|mjs|py|md|json|yaml|txt)$/,
 	/^models\/[\w-]+\/([\w.-]+\.(json|safetensors|md)|LICENSE|NOTICE)$/,
 ];
-const needed = [
+export const needed = [
 	"dist/cli.js",
 	"dist/index.js",
 	"dist/index.d.ts",
