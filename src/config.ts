@@ -15,7 +15,7 @@ import { nameProblem } from "./models/cache.ts";
 import { type Precision, precisions } from "./models/quantise.ts";
 import { DEFAULT_BACKBONE } from "./models/shipped.ts";
 import { pretexts } from "./pretext/index.ts";
-import { isObject, stableJson } from "./storage.ts";
+import { isObject, stableJson, treeProblem } from "./storage.ts";
 import { strategies } from "./strategies/index.ts";
 import type { StrategyDefinition } from "./strategies/strategy.ts";
 import { parseYaml } from "./yaml.ts";
@@ -758,6 +758,8 @@ function orderOf(order: unknown, file: string): number {
  * it. Studies are no part of it.
  */
 export function checkedConfig(json: unknown, where: string): RunConfig {
+	const odd = treeProblem(json);
+	if (odd !== null) throw fail("CONFIG_VALUE", { where, problem: odd });
 	const { backbone, ...rest } = isObject(json) ? json : {};
 	const { commit, ...named } = isObject(backbone) ? backbone : {};
 	const { config } = withoutStudies(

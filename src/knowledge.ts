@@ -706,7 +706,7 @@ export class Knowledge {
 		/** Of the network's parameters those that are there. */
 		const fitting = (tensors: TensorDict, path: string): TensorDict => {
 			for (const [name, { shape }] of Object.entries(tensors)) {
-				const wanted = shapes[name];
+				const wanted = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
 				if (wanted && shape.join() !== wanted.join())
 					throw fail("DAMAGED", {
 						path,

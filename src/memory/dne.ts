@@ -68,6 +68,7 @@ import {
 	restoreInteger,
 	restoreMoments,
 	restoreReals,
+	storedGaussian,
 	rounded,
 	type Stored,
 	storeMoments,
@@ -263,7 +264,7 @@ class Dne implements Memory {
 	staleness(id: string, features: Features): number {
 		const { mean } = momentsOf(this.#rows(id, features));
 		const [squared] = squaredDistances(
-			gaussianOf(known(this.#kept, id).moments),
+			storedGaussian(id, known(this.#kept, id).moments),
 			{ n: 1, d: this.#d, data: mean },
 		);
 		return Math.sqrt((squared as number) / this.#d);
@@ -326,7 +327,7 @@ class Dne implements Memory {
 	#gaussian(id: string): Gaussian {
 		const { moments } = known(this.#kept, id);
 		if (this.#options.form === "paper") return this.#pooled().gaussian;
-		const gaussian = this.#gaussians.get(id) ?? gaussianOf(moments);
+		const gaussian = this.#gaussians.get(id) ?? storedGaussian(id, moments);
 		this.#gaussians.set(id, gaussian);
 		return gaussian;
 	}

@@ -37,7 +37,6 @@ import { factor, solveLower } from "../linalg/cholesky.ts";
 import {
 	dot,
 	type Gaussian,
-	gaussianOf,
 	leaveOneOut,
 	ledoitWolf,
 	type Moments,
@@ -61,6 +60,7 @@ import {
 	restoreReals,
 	rounded,
 	type Stored,
+	storedGaussian,
 	storeMoments,
 } from "./stored.ts";
 
@@ -163,12 +163,18 @@ export class Router {
 	}
 
 	#shared(): Space {
-		this.#space ??= spaceOf(this.#moments);
+		try {
+			this.#space ??= spaceOf(this.#moments);
+		} catch (error) {
+			for (const id of this.ids) this.#gaussian(id); // says which of them is damaged
+			throw error;
+		}
 		return this.#space;
 	}
 
 	#gaussian(id: string): Gaussian {
-		const own = this.#own.get(id) ?? gaussianOf(known(this.#moments, id));
+		const own =
+			this.#own.get(id) ?? storedGaussian(id, known(this.#moments, id));
 		this.#own.set(id, own);
 		return own;
 	}

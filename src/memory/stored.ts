@@ -13,7 +13,11 @@ import {
 	type Tensor,
 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
-import type { Moments } from "../linalg/covariance.ts";
+import {
+	type Gaussian,
+	gaussianOf,
+	type Moments,
+} from "../linalg/covariance.ts";
 
 export type Stored = Readonly<Record<string, AnyTensor>>;
 
@@ -81,6 +85,19 @@ export function restoreMoments(
 		third: restoreReals(id, tensors, "third", d),
 		fourth: restoreReals(id, tensors, "fourth", 1)[0] as number,
 	};
+}
+
+/** The density of moments that may have come from a file: numbers that are the covariance of nothing are damage. */
+export function storedGaussian(id: string, moments: Moments): Gaussian {
+	try {
+		return gaussianOf(moments);
+	} catch (error) {
+		throw fail("MEMORY_DAMAGED", {
+			id,
+			tensor: "covariance",
+			problem: `is none (${(error as Error).message.replace(/\.$/, "")})`,
+		});
+	}
 }
 
 /** A copy of a stored list of this length (any length if undefined); all its values are finite. */

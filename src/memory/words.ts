@@ -33,7 +33,6 @@ import {
 import { fail } from "../errors.ts";
 import {
 	type Gaussian,
-	gaussianOf,
 	type Moments,
 	mergeMoments,
 	momentsOf,
@@ -62,6 +61,7 @@ import {
 	restoreArray,
 	restoreMoments,
 	restoreReals,
+	storedGaussian,
 	rounded,
 	type Stored,
 	storeMoments,
@@ -267,7 +267,7 @@ class Words implements Memory {
 				scores: restoreReals(id, tensors, "crossFitted.scores"),
 				optimism: null,
 			},
-			gaussian: gaussianOf(moments),
+			gaussian: storedGaussian(id, moments),
 		});
 	}
 
