@@ -84,6 +84,27 @@ export interface KeptImage {
 
 type Row = Readonly<Record<string, unknown>>;
 
+/**
+ * Text columns as the bytes they are, to be decoded here: the database's client ends the process where a damaged page holds a text that
+ * is no UTF-8. "p.name" is then `name`.
+ */
+const texts = (...columns: readonly string[]): string =>
+	columns
+		.map((column) => `cast(${column} as blob) as ${column.split(".").at(-1)}`)
+		.join(", ");
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+const readable = (row: Row): Row =>
+	Object.fromEntries(
+		Object.entries(row).map(([name, value]) => [
+			name,
+			name !== "image" &&
+			(value instanceof ArrayBuffer || value instanceof Uint8Array)
+				? utf8.decode(value)
+				: value,
+		]),
+	);
+
 export class History {
 	readonly path: string;
 	readonly #db: Database.Database;
@@ -313,7 +334,7 @@ export class History {
 
 	check(version: number): Check | null {
 		const row = this.#get(
-			"select result from checks where version = ?",
+			`select ${texts("result")} from checks where version = ?`,
 			version,
 		);
 		if (!row) return null;
@@ -368,7 +389,7 @@ export class History {
 		...values: readonly (string | number | null)[]
 	): HistoryRow[] {
 		const rows = this.#all(
-			`select p.id, p.at, p.name, p.task, p.verdict, p.score, p.threshold, p.version, p.latency, p.reason, p.image is not null or f.image is not null as kept, case when f.state != 'withdrawn' then f.label end as said from predictions p left join feedback f on f.prediction = p.id ${conditions}`,
+			`select p.id, p.at, p.score, p.threshold, p.version, p.latency, ${texts("p.name", "p.task", "p.verdict", "p.reason")}, p.image is not null or f.image is not null as kept, cast(case when f.state != 'withdrawn' then f.label end as blob) as said from predictions p left join feedback f on f.prediction = p.id ${conditions}`,
 			...values,
 		).map((row) => {
 			const score = row.score as number | null;
@@ -400,7 +421,7 @@ export class History {
 		...values: readonly (string | number | null)[]
 	): FeedbackReply[] {
 		const rows = this.#all(
-			`select id, at, prediction, task, label, comment, verdict, score, state, image is not null as kept from feedback ${conditions}`,
+			`select id, at, prediction, score, ${texts("task", "label", "comment", "verdict", "state")}, image is not null as kept from feedback ${conditions}`,
 			...values,
 		).map(({ at, kept, ...row }) => ({
 			...row,
@@ -421,13 +442,16 @@ export class History {
 	}
 
 	#all(sql: string, ...values: readonly unknown[]): Row[] {
-		return this.#tried(() => this.#statement(sql).all(...values) as Row[]);
+		return this.#tried(() =>
+			(this.#statement(sql).all(...values) as Row[]).map(readable),
+		);
 	}
 
 	#get(sql: string, ...values: readonly unknown[]): Row | undefined {
-		return this.#tried(
-			() => this.#statement(sql).get(...values) as Row | undefined,
-		);
+		return this.#tried(() => {
+			const row = this.#statement(sql).get(...values) as Row | undefined;
+			return row && readable(row);
+		});
 	}
 
 	/** Of a pragma or a count. */
