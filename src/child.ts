@@ -75,7 +75,7 @@ async function work(
 	};
 	try {
 		await loadPlugins(plugins);
-		const input = process.stdin.setEncoding("utf8");
+		const input = () => process.stdin.setEncoding("utf8");
 		const result = await perform(job, { emit, stop }, input);
 		await send({ type: "done", result });
 	} catch (error) {

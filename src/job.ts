@@ -38,11 +38,11 @@ export interface JobResult {
 	readonly text: string;
 }
 
-/** Does a job here. `input`: where names of pictures come from, a line each, for a job that reads them. */
+/** Does a job here. `input`: where names of pictures come from, a line each; opened for a job that reads them alone. */
 export async function perform(
 	job: Job,
 	watcher: Watcher,
-	input: AsyncIterable<string>,
+	input: () => AsyncIterable<string>,
 ): Promise<JobResult> {
 	switch (job.kind) {
 		case "train":
@@ -54,7 +54,7 @@ export async function perform(
 		case "teach":
 			return teach(job, watcher);
 		case "predict":
-			return predictAll(job, watcher, input);
+			return predictAll(job, watcher, input());
 		case "qualify":
 			return qualify(job, watcher);
 		case "export":

@@ -265,22 +265,22 @@ export class Run {
 	}
 	/** Of the configuration, what every command reads. */
 	get settings(): RunSettings {
-		const { threads, data } = this.#record.config;
-		if (
-			!Number.isSafeInteger(threads) ||
-			(threads as number) < 1 ||
-			!isObject(data) ||
-			typeof data.root !== "string"
-		)
+		// of the right kind, if they are there: `recordSchema`
+		const { threads, data } = this.#record.config as {
+			readonly threads?: number;
+			readonly data?: {
+				readonly root?: string;
+				readonly followLinks?: boolean;
+			};
+		};
+		if (threads === undefined || data?.root === undefined)
 			throw fail("DAMAGED", {
 				path: join(this.dir, names.run),
 				problem:
 					"threads or data.root of its config is missing or of the wrong kind",
 			});
-		return {
-			threads: threads as number,
-			data: { root: data.root, followLinks: data.followLinks === true },
-		};
+		const { root, followLinks = false } = data;
+		return { threads, data: { root, followLinks } };
 	}
 	/** Ids, in the order they were learnt. */
 	get tasksLearnt(): readonly string[] {

@@ -20,7 +20,7 @@ async function launchHere(
 	const result = await perform(
 		structuredClone(job),
 		{ emit: (event) => emit(structuredClone(event)), stop },
-		Readable.from([]),
+		() => Readable.from([]),
 	);
 	return structuredClone(result);
 }
