@@ -16,7 +16,10 @@ import { serving } from "./running.ts";
 const work = mkdtempSync(join(tmpdir(), "keepsight-soak-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-const seconds = process.env.KEEPSIGHT_SOAK ? 600 : 8;
+const soak = process.env.KEEPSIGHT_SOAK !== undefined;
+const seconds = soak ? 600 : 8;
+/** Times what was resident early. In seconds a heap that nobody has collected yet weighs more than a leak. */
+const GROWTH = soak ? 1.05 : 1.25;
 const CLIENTS = 8;
 /** Pictures until all that is kept for speed is there: the last pictures, buffers of every size of a batch. */
 const WARM_UP = 240;
@@ -114,7 +117,7 @@ it.skipIf(process.platform !== "linux")(
 		};
 		await Promise.all([watch(), clients(() => passed() < 1)]);
 		expect([...statuses.keys()]).toEqual([200]);
-		expect(median(late) / median(early)).toBeLessThan(1.05);
+		expect(median(late) / median(early)).toBeLessThan(GROWTH);
 		expect(await stop()).toBe(0);
 		console.log(
 			`${statuses.get(200)} pictures in ${seconds} s; ${median(early).toFixed(0)} MB early, ${median(late).toFixed(0)} MB late`,

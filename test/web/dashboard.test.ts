@@ -206,9 +206,9 @@ describe.skipIf(noBrowser)(`the dashboard in Chromium${skipped}`, () => {
 		await visit("#/live", async ({ page, fake }) => {
 			await settled(page);
 			await page.keyboard.press("Tab");
-			expect(await focused(page)).toBe("Skip to the page");
+			await expect.poll(() => focused(page)).toBe("Skip to the page");
 			await page.keyboard.press("Enter");
-			expect(await focused(page)).toBe("Live");
+			await expect.poll(() => focused(page)).toBe("Live");
 			let presses = 0;
 			while ((await focused(page)) !== "Bad part" && presses++ < 20)
 				await page.keyboard.press("Tab");
@@ -442,7 +442,7 @@ describe.skipIf(noBrowser)(`the dashboard in Chromium${skipped}`, () => {
 			await page.getByRole("dialog").waitFor();
 			await accessible(page);
 			await page.keyboard.press("Escape");
-			expect(await focused(page)).toBe("Go back to this");
+			await expect.poll(() => focused(page)).toBe("Go back to this");
 			await back.click();
 			await page
 				.getByRole("dialog")
@@ -541,7 +541,7 @@ describe.skipIf(noBrowser)(`the dashboard in Chromium${skipped}`, () => {
 				}
 				await page.evaluate(`location.hash = "#/live"`);
 				await page.getByRole("link", { name: "Add a product" }).click();
-				expect(await focused(page)).toBe("Add a product");
+				await expect.poll(() => focused(page)).toBe("Add a product");
 			},
 			{ server: { empty: true } },
 		);
