@@ -350,9 +350,9 @@ function heldOutMeter(
 	};
 }
 
-/** Restores the state after the last finished epoch of this task; null: there is none. */
+/** Restores the state after the last finished epoch of this task; null: there is none, or it is of other settings (a run that was forced). */
 function restore(
-	{ checkpoint, task, settings }: LearnJob,
+	{ checkpoint, task, settings, emit }: LearnJob,
 	step: TrainingStep,
 ): (EpochNumbers & { readonly epoch: number }) | null {
 	const meta = checkpointOf(checkpoint);
@@ -360,22 +360,29 @@ function restore(
 		return null;
 	const { file } = meta;
 	const { tensors } = readSafetensors(checkpoint.read(file), file);
-	for (const [prefix, live] of [
-		["p:", step.params],
-		["", step.states],
-	] as const) {
-		for (const [name, target] of Object.entries(live)) {
-			const saved = tensors[prefix + name];
-			if (!saved || saved.data.length !== target.data.length)
-				throw fail("DAMAGED", {
-					path: file,
-					problem: `it has no tensor ${prefix}${name} of ${target.data.length} numbers`,
-				});
-			target.data.set(toFloat32(saved).data);
+	const restored: (() => void)[] = [];
+	for (const [name, { data }] of Object.entries(saved(step))) {
+		const kept = tensors[name];
+		if (kept?.data.length !== data.length) {
+			emit({
+				type: "notice",
+				text: `What was saved within ${task.id} is of other settings (it has no ${name} of ${data.length} numbers) and is not used: the task starts anew from what was learnt before it.`,
+			});
+			return null;
 		}
+		restored.push(() => data.set(toFloat32(kept).data));
 	}
+	for (const restore of restored) restore();
 	return meta;
 }
+
+/** What a checkpoint keeps of a step, by name. */
+const saved = ({ params, states }: TrainingStep): TensorDict => ({
+	...Object.fromEntries(
+		Object.entries(params).map(([name, t]) => [`p:${name}`, t]),
+	),
+	...states,
+});
 
 const checkpointSchema = z.object({
 	task: z.string(),
@@ -412,10 +419,7 @@ function save(
 	epoch: number,
 	numbers: EpochNumbers,
 ): void {
-	const params = Object.fromEntries(
-		Object.entries(step.params).map(([name, t]) => [`p:${name}`, t]),
-	);
-	const bytes = writeSafetensors({ ...params, ...step.states });
+	const bytes = writeSafetensors(saved(step));
 	const file = hashedName("state", bytes, ".safetensors");
 	const meta: CheckpointMeta = { task: task.id, epoch, file, ...numbers };
 	checkpoint.commit({

@@ -408,6 +408,35 @@ describe("what a run learns from", () => {
 		).toEqual([[expect.stringMatching(/^images\.mvtec\/b: /)]]);
 	});
 
+	it("case 13: with --force and another optimizer, what was saved within a task is not used, and that is said", async () => {
+		fresh();
+		const stop = { requested: false };
+		const emit = (event: RunEvent) => {
+			if (event.type === "epoch") stop.requested = true;
+		};
+		await expect(
+			train(jobOf("other-optimizer", "new", sets), { emit, stop }),
+		).rejects.toThrow("interrupted");
+		const sgd = [sets, "train.optimizer={name: sgd}"];
+		const notices: string[] = [];
+		await train(
+			{ ...jobOf("other-optimizer", "resume", ...sgd), force: true },
+			{
+				emit: (event) => {
+					if (event.type === "notice") notices.push(event.text);
+				},
+				stop: { requested: false },
+			},
+		);
+		expect(notices).toEqual([
+			expect.stringMatching(
+				/^What was saved within mvtec\/a is of other settings \(it has no \S+ of \d+ numbers\)/,
+			),
+		]);
+		await trained("sgd", "new", () => {}, ...sgd);
+		expectSameBytes(dirOf("sgd"), dirOf("other-optimizer"));
+	});
+
 	it("case 25: changes while it is learnt: said and logged", async () => {
 		fresh();
 		const notices: string[] = [];
