@@ -439,27 +439,43 @@ export class VersionedFolder {
 	readonly dir: string;
 	#manifest: Manifest;
 	readonly #guard: Guard;
+	readonly #remedy: string | undefined;
 
-	private constructor(dir: string, manifest: Manifest, guard: Guard) {
+	private constructor(
+		dir: string,
+		manifest: Manifest,
+		guard: Guard,
+		remedy: string | undefined,
+	) {
 		this.dir = dir;
 		this.#manifest = manifest;
 		this.#guard = guard;
+		this.#remedy = remedy;
 	}
 
 	/**
 	 * A folder without a manifest, or no folder, is version 0 and empty. Takes no lock: who commits holds one (lockFolder), whose check is
-	 * the `guard` of every change.
+	 * the `guard` of every change. `remedy`: what to do where it is damaged and there is no copy; without it, to learn again.
 	 */
-	static open(dir: string, guard: Guard = () => undefined): VersionedFolder {
+	static open(
+		dir: string,
+		guard: Guard = () => undefined,
+		remedy?: string,
+	): VersionedFolder {
 		if (existsSync(dir) && !isFolder(dir))
-			throw fail("DAMAGED", { path: dir, problem: "it is no folder" });
-		return new VersionedFolder(dir, readManifest(dir), guard);
+			throw fail("DAMAGED", { path: dir, problem: "it is no folder", remedy });
+		return new VersionedFolder(
+			dir,
+			readManifest(dir, manifestName, remedy),
+			guard,
+			remedy,
+		);
 	}
 
 	/** An earlier version that was kept, to be read. */
 	at(version: number): VersionedFolder {
 		const manifest = existsSync(join(this.dir, earlierFile(version)))
-			? readManifest(this.dir, earlierFile(version))
+			? this.#readManifest(earlierFile(version))
 			: null;
 		if (manifest?.version !== version || version >= this.version)
 			throw fail("VERSION_UNKNOWN", {
@@ -467,7 +483,11 @@ export class VersionedFolder {
 				version,
 				known: this.earlier.map((kept) => kept.version),
 			});
-		return new VersionedFolder(this.dir, manifest, this.#guard);
+		return new VersionedFolder(this.dir, manifest, this.#guard, this.#remedy);
+	}
+
+	#readManifest(name = manifestName): Manifest {
+		return readManifest(this.dir, name, this.#remedy);
 	}
 
 	/** Versions kept beside this one, the newest first. */
@@ -532,13 +552,14 @@ export class VersionedFolder {
 				problem,
 				earlier: this.#earlier().manifests.find((kept) => !kept.files.has(path))
 					?.version,
+				remedy: this.#remedy,
 			});
 		if (!entry)
 			throw damaged(`version ${this.version} of ${this.dir} has no such file`);
 		this.#refuseLinks(path);
 		const stat = lstatSync(full, { throwIfNoEntry: false });
 		if (!stat) {
-			const now = readManifest(this.dir).version;
+			const now = this.#readManifest().version;
 			if (now !== this.version)
 				throw fail("FOLDER_CHANGED", {
 					dir: this.dir,
@@ -613,7 +634,7 @@ export class VersionedFolder {
 	): void {
 		this.#guard();
 		const before = this.#manifest;
-		const onDisk = readManifest(this.dir).version;
+		const onDisk = this.#readManifest().version;
 		if (onDisk !== before.version)
 			throw fail("FOLDER_CHANGED", {
 				dir: this.dir,
@@ -645,7 +666,7 @@ export class VersionedFolder {
 		try {
 			writeAtomic(join(this.dir, manifestName), next, this.#guard);
 		} finally {
-			this.#manifest = readManifest(this.dir); // whatever happened: what the disk says is what we hold
+			this.#manifest = this.#readManifest(); // whatever happened: what the disk says is what we hold
 		}
 		this.#prune(history);
 		this.#sweep(before.version > 0);
@@ -676,7 +697,7 @@ export class VersionedFolder {
 			syncFolder(this.dir);
 		}
 		removeTree(this.dir, this.#guard);
-		this.#manifest = readManifest(this.dir);
+		this.#manifest = this.#readManifest();
 	}
 
 	/**
@@ -723,6 +744,7 @@ export class VersionedFolder {
 				throw fail("DAMAGED", {
 					path: join(this.dir, parent),
 					problem: "it is a link or a file where a folder belongs",
+					remedy: this.#remedy,
 				});
 		}
 	}
@@ -748,16 +770,15 @@ function manifestText(
 const ownHash = (content: object): string =>
 	sha256(Buffer.from(stableJson(content)));
 
-function readManifest(dir: string, name = manifestName): Manifest {
+function readManifest(dir: string, name: string, remedy?: string): Manifest {
 	const path = join(dir, name);
-	const json = readJsonObject(path);
+	const damaged = (problem: string) =>
+		fail("DAMAGED", { path, problem, remedy });
+	const json = readJsonObject(path, remedy);
 	if (!json) return { version: 0, files: new Map(), meta: {} };
 	const { sha256: stated, ...content } = json;
 	if (stated !== undefined && stated !== ownHash(content))
-		throw fail("DAMAGED", {
-			path,
-			problem: "its content does not match its SHA-256",
-		});
+		throw damaged("its content does not match its SHA-256");
 	const {
 		format: _,
 		version,
@@ -765,12 +786,8 @@ function readManifest(dir: string, name = manifestName): Manifest {
 		...meta
 	} = inPresentFormat("manifest", path, content);
 	if (!isCount(version) || version === 0)
-		throw fail("DAMAGED", {
-			path,
-			problem: "its version is not a positive whole number",
-		});
-	if (!isObject(listed))
-		throw fail("DAMAGED", { path, problem: "it lists no files" });
+		throw damaged("its version is not a positive whole number");
+	if (!isObject(listed)) throw damaged("it lists no files");
 	const entries = new Map<string, Entry>();
 	for (const [name, entry] of Object.entries(listed).sort(([a], [b]) =>
 		a < b ? -1 : 1,
@@ -782,10 +799,7 @@ function readManifest(dir: string, name = manifestName): Manifest {
 			typeof entry.sha256 !== "string" ||
 			!/^[0-9a-f]{64}$/.test(entry.sha256)
 		) {
-			throw fail("DAMAGED", {
-				path,
-				problem: `the entry of ${name} lacks a size or a SHA-256`,
-			});
+			throw damaged(`the entry of ${name} lacks a size or a SHA-256`);
 		}
 		entries.set(name, { bytes: entry.bytes, sha256: entry.sha256 });
 	}

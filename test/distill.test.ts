@@ -218,6 +218,20 @@ describe("a student", () => {
 		expect(lossesAt(again).patches).toBeLessThan(1);
 	});
 
+	it.each(["manifest.json", "state"])(
+		"whose %s is damaged says what to do about a student",
+		async (name) => {
+			const damaged = `damaged ${name}`;
+			cpSync(join(folder, "first"), join(folder, damaged), { recursive: true });
+			const checkpoint = join(folder, damaged, "checkpoint");
+			const file = readdirSync(checkpoint).find((n) => n.startsWith(name));
+			writeFileSync(join(checkpoint, file as string), "{");
+			await expect(distill(job(damaged, {}, "resume"), quiet)).rejects.toThrow(
+				/ is damaged: .* or begin the student anew in another folder with "keepsight backbone distill --out DIR"\.$/,
+			);
+		},
+	);
+
 	it("goes on from an earlier student", async () => {
 		const on = lossesAt(
 			await distill(

@@ -218,7 +218,7 @@ async function start(
 	});
 	if (
 		existsSync(path) &&
-		VersionedFolder.open(join(out, "checkpoint")).meta.file
+		VersionedFolder.open(join(out, "checkpoint"), undefined, remedy).meta.file
 	)
 		return read(path);
 	let first: { weights: TensorDict; projection: Tensor };
@@ -427,7 +427,11 @@ async function teach(
 	});
 	const meter = await Meter.create(config, projection, pool, threads);
 	try {
-		const checkpoint = VersionedFolder.open(join(out, "checkpoint"), guard);
+		const checkpoint = VersionedFolder.open(
+			join(out, "checkpoint"),
+			guard,
+			remedy,
+		);
 		let done = restore(checkpoint, step);
 		let losses = studentStateOf(checkpoint)?.losses as Losses;
 		const saveNow = async () => {

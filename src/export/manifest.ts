@@ -126,19 +126,24 @@ export const manifestOf = ({
 	tolerance: TOLERANCE,
 });
 
+/** What to do about a damaged file of an export. */
+const remedy =
+	'write it again, into another folder, with "keepsight export --out DIR"';
+
 /** The export in a folder; null: there is none. What holds something else is an error. */
 export function openExport(dir: string): {
 	readonly folder: VersionedFolder;
 	readonly manifest: ReadManifest;
 } | null {
 	if (!existsSync(dir)) return null;
-	const folder = VersionedFolder.open(dir);
+	const folder = VersionedFolder.open(dir, undefined, remedy);
 	if (folder.version === 0) return null;
 	const parsed = readSchema.safeParse(folder.meta);
 	if (!parsed.success)
 		throw fail("DAMAGED", {
 			path: dir,
 			problem: `its manifest does not describe an export (${firstIssue(parsed.error)})`,
+			remedy,
 		});
 	return { folder, manifest: parsed.data };
 }
