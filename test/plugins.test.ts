@@ -112,26 +112,28 @@ describe("a plugin", () => {
 		forced.close();
 	});
 
-	it("must be the one that a job of a queue was made with", () => {
-		const { config } = configOf("ownStrategy");
-		const job = (plugins: object) => ({
+	const read = (plugins: object) => {
+		const job = {
 			...jobBase,
 			kind: "cell",
 			study: "00000000-0000-4000-8000-000000000000",
 			store: "folder",
 			key: "0123456789abcdef",
 			label: "own",
-			config,
+			config: configOf("ownStrategy").config,
 			fresh: false,
 			failures: 0,
 			images: {},
 			plugins,
+		};
+		return readJob(JSON.parse(JSON.stringify(job)), {
+			root: work,
+			followLinks: false,
 		});
-		const read = (plugins: object) =>
-			readJob(JSON.parse(JSON.stringify(job(plugins))), {
-				root: work,
-				followLinks: false,
-			});
+	};
+
+	it("must be the one that a job of a queue was made with", () => {
+		const { config } = configOf("ownStrategy");
 		expect(read(pluginsBehind(config))).toMatchObject({
 			config: { strategy: config.strategy },
 		});
@@ -168,6 +170,12 @@ export default { readers: { marked: {
 		expect(Object.keys(pluginsBehind(configOf("gpm").config))).toEqual([
 			"reader marked",
 		]);
+		const { config } = configOf("ownStrategy");
+		expect(read(pluginsBehind(config))).toMatchObject({ kind: "cell" });
+		const { "reader marked": _, ...others } = pluginsBehind(config);
+		expect(() => read(others)).toThrow(
+			"this worker has the reader marked of a plugin, which the sweep has not and which may find other images. Start the worker without that plugin.",
+		);
 	});
 
 	it("that read a run's images is asked for where it is missing", () => {

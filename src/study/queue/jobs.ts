@@ -182,7 +182,7 @@ export function readJob(data: unknown, confines: Confines): QueuedJob {
 	return { ...job, config: { ...config, tracking } };
 }
 
-/** Refuses what other plugins than this worker's were meant for: before the configuration, whose names may come from them. */
+/** Refuses what other plugins than this worker's were meant for, and what a reader of its own might read otherwise: before the configuration, whose names may come from them. */
 function checkPlugins(wanted: CellJob["plugins"]): void {
 	const own = new Map(
 		loadedPlugins().flatMap(({ adds, sha256 }) =>
@@ -195,6 +195,12 @@ function checkPlugins(wanted: CellJob["plugins"]): void {
 				problem: `it needs the ${plainName(entry)} of a plugin, and this worker has ${own.has(entry) ? "another file for it" : "none of that name"}`,
 				remedy:
 					"Start the worker with --plugin and the file that the sweep was given.",
+			});
+	for (const entry of own.keys())
+		if (entry.startsWith("reader ") && !Object.hasOwn(wanted, entry))
+			throw fail("WORKER_UNFIT", {
+				problem: `this worker has the ${plainName(entry)} of a plugin, which the sweep has not and which may find other images`,
+				remedy: "Start the worker without that plugin.",
 			});
 }
 
