@@ -54,7 +54,10 @@ export function addBenchmark(program: Command): void {
 			"where all of it goes (default: results/keepsight-<n>)",
 		)
 		.option("--draw-only", "only the pictures, for a detector of your own");
-	withConfigFlags(command);
+	withConfigFlags(
+		command,
+		"the detector; its data and out are not read (default: the flagship, configs/flagship.yaml of the package)",
+	);
 	withProgressFlags(command).action(run);
 }
 

@@ -125,10 +125,13 @@ export interface ConfigFlags {
 }
 
 /** For every command that reads a configuration. */
-export const withConfigFlags = (command: Command): Command =>
+export const withConfigFlags = (
+	command: Command,
+	config = "the run, such as configs/demo.yaml",
+): Command =>
 	withPlugins(
 		command
-			.option("--config <file>", "the run, such as configs/demo.yaml")
+			.option("--config <file>", config)
 			.addOption(
 				new Option(
 					"--set <key=value>",

@@ -34,6 +34,9 @@ interface LearnFlags extends MemoryFlags, ConfigFlags, DeviceFlags {
 	readonly review?: true;
 }
 
+/** What --config is for where it need not be given. */
+export const newMemory =
+	"what a new memory is made of (default: the flagship, configs/flagship.yaml of the package)";
 /** What a new memory is made of without --config: our best detector, which trains nothing. */
 export const flagship = fileURLToPath(
 	new URL("../../configs/flagship.yaml", import.meta.url),
@@ -69,7 +72,7 @@ export function addLearn(program: Command): void {
 		"--review",
 		"first list images that look unlike the others, with maps; a person decides, and the same command goes on",
 	);
-	withConfigFlags(learn);
+	withConfigFlags(learn, newMemory);
 	withDeviceFlag(learn, "keepsight learn");
 	withProgressFlags(learn).action(learnProduct);
 

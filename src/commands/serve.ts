@@ -10,7 +10,7 @@ import { launch, startScorer } from "../launch.ts";
 import { holdsRun, openRun } from "../run.ts";
 import { serve } from "../server/serve.ts";
 import { withBackbone } from "./backbone.ts";
-import { flagship } from "./learn.ts";
+import { flagship, newMemory } from "./learn.ts";
 import { createProgress } from "./progress.ts";
 import {
 	collected,
@@ -53,10 +53,7 @@ export function addServe(program: Command): void {
 			"--mem-dir <dir>",
 			"the run folder; made where there is none, once a product is learnt (also --mem_dir)",
 		)
-		.option(
-			"--config <file>",
-			"what a new memory is made of (default: the flagship)",
-		)
+		.option("--config <file>", newMemory)
 		.option(
 			"--host <name>",
 			"where to listen; other than this machine needs KEEPSIGHT_TOKEN",
