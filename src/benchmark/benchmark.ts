@@ -12,9 +12,15 @@ import { readCategory, readTestCategory } from "../data/index.ts";
 import type { Category, Sample, Task, TestCategory } from "../data/task.ts";
 import type { TensorDict } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
-import { Eyes, localiserOf, networkOf, writeResults } from "../evaluate.ts";
+import {
+	Eyes,
+	joinFeatures,
+	localiserOf,
+	networkOf,
+	writeResults,
+} from "../evaluate.ts";
 import { heed } from "../events.ts";
-import { Knowledge } from "../knowledge.ts";
+import { type AllFeatures, Knowledge } from "../knowledge.ts";
 import { pinned } from "../models/cache.ts";
 import { loadBackbone } from "../models/index.ts";
 import { pluginsBehind } from "../plugins.ts";
@@ -194,6 +200,7 @@ async function drawn(
 			testGood,
 			perDefect,
 			drift: true,
+			recalibrate: protocol.recalibrated.at(-1) ?? 0,
 			dirty: protocol.dirty.at(-1) ?? 0,
 		},
 		async (done, total) => {
@@ -308,7 +315,7 @@ class Bench {
 					remedy: lookedAnew(dir, chapter.name),
 				});
 			const targets = targetsAfter(protocol, chapter, after);
-			const seen = await this.#look(knowledge, targets, at);
+			const seen = await this.#look(run, knowledge, targets, at);
 			if (chapter.name === line) await this.#keep(run, knowledge, seen, after);
 			run.checkLock();
 			writeAtomic(file, formatLook(seen));
@@ -435,51 +442,95 @@ class Bench {
 		return known;
 	}
 
-	/** Each image is routed by itself, and scored as the product it shows too. */
 	async #look(
+		run: Run,
 		knowledge: Knowledge,
 		targets: readonly Target[],
 		at: Step,
 	): Promise<Seen[]> {
-		const { emit, stop } = this.#watcher;
-		const eyes = this.#eyes;
-		const learnt = new Set(knowledge.tasks.map(({ id }) => id));
 		const seen: Seen[] = [];
-		for (const [i, { product, split }] of targets.entries()) {
-			const { id } = this.#product(product);
-			const { test } = await this.#category(
-				split === "test" ? id : folderOf(split, id),
-			);
-			for await (const sample of eyes.each(test)) {
-				await heed(stop);
-				const judge = async (category: string) =>
-					knowledge.judge(
-						category,
-						await eyes.features(sample, knowledge.weightsOf(category)),
-					);
-				const routed = knowledge.route(await eyes.frozen(sample));
-				const as = await judge(routed);
-				const told = routed === id ? as : learnt.has(id) && (await judge(id));
-				seen.push({
-					product: id,
-					split,
-					path: sample.id,
-					defect: sample.defect,
-					routed,
-					score: as.score,
-					threshold: as.threshold,
-					unknown: as.unknown,
-					blurred: as.blurred,
-					told: told ? { score: told.score, threshold: told.threshold } : null,
+		const moments = new Map<string, Target[]>();
+		for (const target of targets) {
+			const key = `${target.split} ${target.recalibrated}`;
+			moments.set(key, [...(moments.get(key) ?? []), target]);
+		}
+		for (const together of moments.values()) {
+			const anew = together[0]?.recalibrated
+				? await this.#recalibrated(run, together)
+				: null;
+			for (const target of together) {
+				seen.push(...(await this.#lookAt(anew ?? knowledge, target)));
+				this.#watcher.emit({
+					type: "progress",
+					phase: "evaluate",
+					...at,
+					done: targets.indexOf(target) + 1,
+					total: targets.length,
+					unit: "products",
 				});
 			}
-			emit({
-				type: "progress",
-				phase: "evaluate",
-				...at,
-				done: i + 1,
-				total: targets.length,
-				unit: "products",
+			await anew?.release();
+		}
+		return seen;
+	}
+
+	/** What the run has learnt, with the thresholds of these products set anew by the good images of their split; it is kept nowhere. */
+	async #recalibrated(
+		run: Run,
+		targets: readonly Target[],
+	): Promise<Knowledge> {
+		const { root, config } = this.#setting;
+		const knowledge = Knowledge.load(run.memory, config.threads);
+		for (const { product, split, recalibrated } of targets) {
+			const { id } = this.#product(product);
+			const folder = join(root, folderOf(split, id), "recalibrate");
+			const { normals } = await readCategory(folder, id, { root });
+			const parts: AllFeatures[] = [];
+			for await (const sample of this.#eyes.each(
+				normals.slice(0, recalibrated),
+			)) {
+				await heed(this.#watcher.stop);
+				parts.push(await this.#eyes.features(sample, knowledge.weightsOf(id)));
+			}
+			await knowledge.recalibrate(id, joinFeatures(parts));
+		}
+		return knowledge;
+	}
+
+	/** Each test image is routed by itself, and scored as the product it shows too. */
+	async #lookAt(
+		knowledge: Knowledge,
+		{ product, split, recalibrated }: Target,
+	): Promise<Seen[]> {
+		const eyes = this.#eyes;
+		const { id } = this.#product(product);
+		const isLearnt = knowledge.tasks.some((task) => task.id === id);
+		const { test } = await this.#category(
+			split === "test" ? id : folderOf(split, id),
+		);
+		const seen: Seen[] = [];
+		for await (const sample of eyes.each(test)) {
+			await heed(this.#watcher.stop);
+			const judge = async (category: string) =>
+				knowledge.judge(
+					category,
+					await eyes.features(sample, knowledge.weightsOf(category)),
+				);
+			const routed = knowledge.route(await eyes.frozen(sample));
+			const as = await judge(routed);
+			const told = routed === id ? as : isLearnt && (await judge(id));
+			seen.push({
+				product: id,
+				split,
+				path: sample.id,
+				defect: sample.defect,
+				routed,
+				score: as.score,
+				threshold: as.threshold,
+				unknown: as.unknown,
+				blurred: as.blurred,
+				told: told ? { score: told.score, threshold: told.threshold } : null,
+				recalibrated,
 			});
 		}
 		return seen;

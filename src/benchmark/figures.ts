@@ -153,8 +153,21 @@ export function figuresOf(
 	});
 	const drift = [
 		driftOf("as learnt", ofVaried),
-		driftOf("another lamp", tests(line, varied, "drift_light")),
-		driftOf("out of focus", tests(line, varied, "drift_blur")),
+		...(
+			[
+				["another lamp", "drift_light"],
+				["out of focus", "drift_blur"],
+			] as const
+		).flatMap(([label, split]) =>
+			[0, ...protocol.recalibrated].map((by) =>
+				driftOf(
+					by === 0 ? label : `${label}, recalibrated by ${by}`,
+					tests(line, varied, split).filter(
+						({ recalibrated }) => recalibrated === by,
+					),
+				),
+			),
+		),
 	];
 	const gain = protocol.alone.images.map((count) => {
 		const sample = aloneOf(protocol);

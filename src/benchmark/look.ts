@@ -21,10 +21,12 @@ export interface Seen {
 	readonly blurred: boolean;
 	/** As the product that it shows, told; null: that is not learnt. */
 	readonly told: { readonly score: number; readonly threshold: number } | null;
+	/** By how many good images of its split the product's threshold was set before; 0: it is as learnt. */
+	readonly recalibrated: number;
 }
 
 const columns =
-	"product,split,path,defect,routed,score,threshold,unknown,blurred,told_score,told_threshold";
+	"product,split,path,defect,routed,score,threshold,unknown,blurred,told_score,told_threshold,recalibrated";
 
 export function formatLook(rows: readonly Seen[]): string {
 	const lines = rows.map((row) =>
@@ -40,6 +42,7 @@ export function formatLook(rows: readonly Seen[]): string {
 			Number(row.blurred),
 			row.told ? csvNumber(row.told.score) : "",
 			row.told ? csvNumber(row.told.threshold) : "",
+			row.recalibrated,
 		].join(","),
 	);
 	return `${[columns, ...lines].join("\n")}\n`;
@@ -59,7 +62,7 @@ export function parseLook(text: string, file: string, remedy?: string): Seen[] {
 	return records.map(({ line, fields }) => {
 		const [product, split, path, defect, routed, ...numbers] = fields;
 		const known = splits.find((name) => name === split);
-		if (numbers.length !== 6 || known === undefined)
+		if (numbers.length !== 7 || known === undefined)
 			throw damaged(line, "it is no row of a look");
 		const number = (i: number): number => {
 			const value = Number(numbers[i]);
@@ -79,6 +82,7 @@ export function parseLook(text: string, file: string, remedy?: string): Seen[] {
 			blurred: number(3) === 1,
 			told:
 				numbers[4] === "" ? null : { score: number(4), threshold: number(5) },
+			recalibrated: number(6),
 		};
 	});
 }

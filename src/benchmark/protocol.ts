@@ -29,6 +29,8 @@ export interface Protocol {
 	readonly images: readonly number[];
 	/** Shares of defective images in train/good; rising. */
 	readonly dirty: readonly number[];
+	/** Numbers of further good images under each drift that thresholds are set by anew; rising. */
+	readonly recalibrated: readonly number[];
 	/** The last of the varied products, each also learnt in a memory of its own. */
 	readonly alone: {
 		readonly products: number;
@@ -56,6 +58,7 @@ export function protocolOf(products: number, seed: number): Protocol {
 		unknownAfter,
 		images: [1, 5, 10],
 		dirty: [0.05, 0.1, 0.2],
+		recalibrated: [10, 20],
 		alone: { products: Math.min(5, varied), images: [5, 20] },
 	};
 }
@@ -116,6 +119,8 @@ export function chaptersOf(protocol: Protocol): readonly Chapter[] {
 export interface Target {
 	readonly product: number;
 	readonly split: Split;
+	/** By how many good images of that drift its threshold is set first; 0: it stays as learnt. */
+	readonly recalibrated: number;
 }
 
 /** What a chapter's memory is shown once it has learnt so many products; nothing where it goes on at once. */
@@ -124,8 +129,11 @@ export function targetsAfter(
 	{ name, products }: Chapter,
 	after: number,
 ): readonly Target[] {
-	const shown = (list: readonly number[], split: Split = "test") =>
-		list.map((product): Target => ({ product, split }));
+	const shown = (
+		list: readonly number[],
+		split: Split = "test",
+		recalibrated = 0,
+	) => list.map((product): Target => ({ product, split, recalibrated }));
 	const learnt = products.slice(0, after);
 	if (name !== line) {
 		if (after === products.length) return shown(learnt);
@@ -139,7 +147,11 @@ export function targetsAfter(
 		...(after === protocol.varied
 			? splits
 					.filter((split) => split !== "test")
-					.flatMap((split) => shown(learnt, split))
+					.flatMap((split) =>
+						[0, ...protocol.recalibrated].flatMap((images) =>
+							shown(learnt, split, images),
+						),
+					)
 			: []),
 	];
 }

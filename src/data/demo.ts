@@ -40,6 +40,8 @@ export interface DemoOptions {
 	readonly perDefect?: number;
 	/** Also drift_light/ and drift_blur/: the same products, learnt as before, tested under another lamp or out of focus. */
 	readonly drift?: boolean;
+	/** With `drift`: further good images under that lamp or out of focus, in recalibrate/ of each category of theirs. Default 0. */
+	readonly recalibrate?: number;
 	/** Also dirty/: this share of train/good shows defects, listed in each category's dirty.json. Default 0: none. */
 	readonly dirty?: number;
 	/** Of how many products, from the first, there are drift and dirty folders. Default: of all. */
@@ -56,6 +58,7 @@ const defaults: Settings = {
 	testGood: 20,
 	perDefect: 4,
 	drift: false,
+	recalibrate: 0,
 	dirty: 0,
 };
 
@@ -159,6 +162,7 @@ function checkSettings(s: Settings): void {
 		validation: 0,
 		testGood: 0,
 		perDefect: 0,
+		recalibrate: 0,
 	};
 	for (const [name, low] of Object.entries(least)) {
 		const value = s[name as keyof Settings] as number;
@@ -217,7 +221,7 @@ function planProducts({ seed, products }: Settings): Plan[] {
 interface Variant {
 	readonly plans: readonly Plan[];
 	readonly category: (plan: Plan) => string;
-	/** Test images only; what is learnt is the same. */
+	/** Of test images and those to recalibrate by; what is learnt is the same. */
 	readonly drift: Drift;
 	readonly dirty: number;
 }
@@ -243,7 +247,7 @@ function variantsOf(
 }
 
 interface Shot {
-	readonly split: "train" | "validation" | "test";
+	readonly split: "train" | "validation" | "test" | "recalibrate";
 	/** Relative to the category. */
 	readonly file: string;
 	readonly defect: DefectKind | null;
@@ -260,14 +264,19 @@ function shotsOf(plan: Plan, variant: Variant, s: Settings): Shot[] {
 	// drift and dirt change no random number: the same parts, seen otherwise
 	const random = (...keys: (string | number)[]) =>
 		new Random("demo shot", s.seed, plan.index, ...keys);
-	const good = (split: Shot["split"], n: number) => {
+	const good = (
+		split: Shot["split"],
+		n: number,
+		drift: Drift = "none",
+		folder = `${split}/good`,
+	) => {
 		for (let i = 0; i < n; i++) {
 			shots.push({
 				split,
-				file: `${split}/good/${number(i)}.png`,
+				file: `${folder}/${number(i)}.png`,
 				defect: null,
 				random: random(split, i),
-				drift: split === "test" ? variant.drift : "none",
+				drift,
 				mask: null,
 			});
 		}
@@ -282,7 +291,9 @@ function shotsOf(plan: Plan, variant: Variant, s: Settings): Shot[] {
 		};
 	}
 	if (layout === "loco") good("validation", s.validation);
-	good("test", s.testGood);
+	good("test", s.testGood, variant.drift);
+	if (variant.drift !== "none")
+		good("recalibrate", s.recalibrate, variant.drift, "recalibrate");
 	const used: Record<string, number> = {};
 	defects.forEach((defect, k) => {
 		for (let i = 0; i < s.perDefect; i++) {

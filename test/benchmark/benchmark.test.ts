@@ -1,5 +1,11 @@
 /** The benchmark in small: three products of a few tiny pictures, whole, broken off many times, and broken. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+	cpSync,
+	mkdtempSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -13,6 +19,9 @@ import { type Protocol, protocolOf } from "../../src/benchmark/protocol.ts";
 import { loadConfig, type RunConfig } from "../../src/config.ts";
 import { Interrupted } from "../../src/errors.ts";
 import { loadPlugins } from "../../src/plugins.ts";
+import { Predictor } from "../../src/predictor.ts";
+import { openRun } from "../../src/run.ts";
+import { teach } from "../../src/teach.ts";
 import type { Watcher } from "../../src/train.ts";
 import { expectSameBytes } from "../runs.ts";
 
@@ -26,6 +35,7 @@ const protocol: Protocol = {
 	perDefect: 1,
 	images: [1, 2],
 	dirty: [0.5],
+	recalibrated: [10],
 	alone: { products: 1, images: [2, 4] },
 };
 const kept = ["looks", "memories/line/memory", "memories/line/scores"];
@@ -169,6 +179,38 @@ describe("the benchmark", () => {
 		expect(scores("alone-2-1", 1)).toEqual(scores("images-2", 2));
 	});
 
+	it("recalibrated products score as after `learn --recalibrate`", async () => {
+		const memDir = join(work, "recalibrated");
+		cpSync(join(work, "whole/memories/line"), memDir, { recursive: true });
+		const home = join(work, "whole/data/drift_blur/flange");
+		const change = {
+			kind: "recalibrate",
+			task: "mvtec/flange",
+			data: join(home, "recalibrate"),
+		} as const;
+		await teach({ memDir, change, config: null }, idle);
+		const predictor = new Predictor(openRun(memDir, "read").memory, 1);
+		const rows = look("line", 2).filter(
+			({ product, split }) =>
+				product === "mvtec/flange" && split === "drift_blur",
+		);
+		const [before, after] = [0, 10].map((by) =>
+			rows.filter(({ recalibrated }) => recalibrated === by),
+		);
+		expect(after).toHaveLength(8);
+		for (const [i, { path, told }] of (after ?? []).entries()) {
+			expect(before?.[i]).toMatchObject({ path });
+			expect(before?.[i]?.told?.score).not.toBe(told?.score);
+			const picture = await predictor.picture(
+				{ path, name: path, told: "mvtec/flange" },
+				readFileSync(join(work, "whole/data", path)),
+			);
+			for await (const { prediction } of predictor.score([picture]))
+				expect(prediction.score).toBe(told?.score);
+		}
+		await predictor.release();
+	});
+
 	it("tables have a cell a column, and say what is not defined", () => {
 		for (const { columns, rows } of whole.figures?.tables ?? [])
 			for (const { cells } of rows) expect(cells.length).toBe(columns.length);
@@ -201,6 +243,7 @@ describe("the benchmark", () => {
 			...protocol,
 			images: [],
 			dirty: [],
+			recalibrated: [],
 			alone: { products: 1, images: [4] },
 		};
 		const { results } = await benchmark(
@@ -232,7 +275,7 @@ describe("the benchmark", () => {
 		for (const [from, to] of [
 			["told_score", "score"],
 			["mvtec/fabric,test", "mvtec/fabric,toast"],
-			[/,2\n/, ",two\n"],
+			[/,0\n/, ",two\n"],
 		] as const) {
 			writeFileSync(file, text.replace(from, to));
 			await expect(benchmark(job("whole"), idle)).rejects.toMatchObject({

@@ -153,6 +153,7 @@ export const settings: readonly Parser[] = [
 							unknown: false,
 							blurred: true,
 							told: { score: 1e-3, threshold: 2 },
+							recalibrated: 10,
 						},
 						{
 							product: "loco/b",
@@ -165,6 +166,7 @@ export const settings: readonly Parser[] = [
 							unknown: true,
 							blurred: false,
 							told: null,
+							recalibrated: 0,
 						},
 					]),
 				].map(utf8),
