@@ -321,7 +321,7 @@ function forward(
 		: chance;
 	return baseline === null
 		? undefinedBecause(
-				"the untrained network was not evaluated, and this metric has no chance level",
+				"it is measured against chance, and this metric has no chance level",
 			)
 		: continual.forwardTransfer(matrix, baseline, columns);
 }
