@@ -2,8 +2,9 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import type { Matrix } from "../../src/metrics/continual.ts";
 import { pairedBootstrap } from "../../src/metrics/interval.ts";
+import { buildResults } from "../../src/metrics/results.ts";
 import { Random } from "../../src/random.ts";
-import type { ScoreRow } from "../../src/run.ts";
+import { metricRow, type ScoreRow } from "../../src/run.ts";
 import type { FinishedCell } from "../../src/study/cells.ts";
 import {
 	type ComparisonRow,
@@ -394,6 +395,44 @@ describe("difference to finetune", () => {
 		expect(difference.low).toBeCloseTo(again?.low as number, 12);
 		expect(difference.high).toBeCloseTo(again?.high as number, 12);
 	});
+});
+
+test("a task of both layouts: the difference is that of the averages", () => {
+	const tasks = [
+		["mvtec/bottle", "mvtec"],
+		["loco/juice_bottle", "loco"],
+	] as const;
+	const cells = ["gpm", "finetune"].map((label): FinishedCell => {
+		const cell = makeCell({
+			label,
+			tasks,
+			separation: () => (label === "gpm" ? 1 : 0.4),
+		});
+		const finalScores = cell.finalScores.map(({ category, rows }) => ({
+			category,
+			rows: rows.filter((_, k) => k % 8 !== 7), // of one kind fewer than of the other
+		}));
+		const results = buildResults({
+			tasks: [
+				{
+					id: tasks.map(([id]) => id).join("+"),
+					categories: tasks.map(([id, layout]) => ({ id, layout })),
+				},
+			],
+			scores: finalScores.map(({ category, rows }) => ({
+				after: 0,
+				category,
+				rows: rows.map(metricRow),
+			})),
+			falseAlarms: 0.01,
+			memory: cell.results.memory,
+		});
+		return { ...cell, results: { ...results, learning: [] }, finalScores };
+	});
+	const [gpm, plain] = cells.map(
+		({ results }) => results.summary.imageAuroc?.average as number,
+	) as [number, number];
+	expect(rowOf(cells, "gpm").difference.estimate).toBeCloseTo(gpm - plain, 12);
 });
 
 describe("a made-up comparison", () => {
