@@ -309,11 +309,11 @@ function forward(
 	columns: readonly number[],
 ): Measured {
 	const chance = definitionOf(name)?.chance ?? null;
-	const wanted = columns.filter((j) => j > 0 && j < matrix.length);
-	if (
-		wanted.length > 0 &&
-		wanted.every((j) => (matrix[j - 1]?.[j] ?? null) === null)
-	)
+	const before = columns
+		.filter((j) => j > 0 && j < matrix.length)
+		.map((j) => ({ row: matrix[j - 1] ?? [], j }));
+	const evaluated = before.some(({ row }) => row.some((cell) => cell !== null)); // joint training has its last row alone
+	if (evaluated && before.every(({ row, j }) => (row[j] ?? null) === null))
 		return undefinedBecause(
 			Object.hasOwn(pixelMetrics, name)
 				? "maps of tasks not yet learnt are not measured"

@@ -276,6 +276,18 @@ describe("forward transfer", () => {
 		expect(untrained.summary.accuracy?.forwardTransfer).not.toBe(null);
 		expect(untrained.matrices.imageAuroc).toHaveLength(2);
 	});
+	test("of joint training, with its last row alone, no switch is blamed", () => {
+		const reasonOf = (scores: typeof full) =>
+			build({ tasks, scores }).reasons["summary.imageAuroc.forwardTransfer"];
+		expect(reasonOf(full.filter(({ after }) => after === 1))).toBe(
+			"no value for task 2 after learning task 1",
+		);
+		expect(
+			reasonOf(
+				full.filter(({ after, category }) => after === 1 || category === "a"),
+			),
+		).toBe("evaluate.untrained is off");
+	});
 	test("learning transfer appears with the isolated runs", () => {
 		const results = build({
 			tasks,
