@@ -287,21 +287,21 @@ describe("difference to finetune", () => {
 	});
 
 	test("a task of several categories is their mean", () => {
-		const tasks = ["a+b", "c"];
+		const tasks = ["x/a+x/b", "x/c"];
 		const method = cell("gpm", 1, 1, {
 			tasks,
 			finalScores: [
-				scored("a", [0, 0], [1, 1]),
-				scored("b", [0, 0], [1, 1]),
-				scored("c", [0, 0], [1, 1]),
+				scored("x/a", [0, 0], [1, 1]),
+				scored("x/b", [0, 0], [1, 1]),
+				scored("x/c", [0, 0], [1, 1]),
 			],
 		});
 		const plain = cell("finetune", 1, 1, {
 			tasks,
 			finalScores: [
-				scored("a", [1, 1], [0, 0]),
-				scored("b", [0, 0], [1, 1]),
-				scored("c", [0, 0], [1, 1]),
+				scored("x/a", [1, 1], [0, 0]),
+				scored("x/b", [0, 0], [1, 1]),
+				scored("x/c", [0, 0], [1, 1]),
 			],
 		});
 		// a: +1, b: 0, c: 0 -> (½ + 0) / 2
@@ -433,6 +433,25 @@ test("a task of both layouts: the difference is that of the averages", () => {
 		({ results }) => results.summary.imageAuroc?.average as number,
 	) as [number, number];
 	expect(rowOf(cells, "gpm").difference.estimate).toBeCloseTo(gpm - plain, 12);
+});
+
+test("a product with a + in its name is not mistaken for a task of two", () => {
+	const tasks = [
+		["mvtec/a+b", "mvtec"],
+		["mvtec/a", "mvtec"],
+	] as const;
+	const cells = ["gpm", "finetune"].map((label) =>
+		makeCell({
+			label,
+			tasks,
+			separation: (_, j) => (label === "gpm" ? 1.5 - j : 0.4),
+		}),
+	);
+	const values = summarise(cells, []).byTask.rows[0]?.values ?? [];
+	const [gpm] = cells as [FinishedCell, FinishedCell];
+	expect(values.map(({ value }) => value)).toEqual(
+		tasks.map(([id]) => gpm.results.categories[id]?.imageAuroc),
+	);
 });
 
 describe("a made-up comparison", () => {
