@@ -201,7 +201,7 @@ const wording = {
 	QUALIFY_LAYOUT: (e: { dir: string; flag: string; problem: string }) =>
 		`${JSON.stringify(e.dir)} cannot be used for ${e.flag}: ${e.problem}. --labelled DIR holds good/ and one folder for every kind of defect (or test/ with these), --gauge DIR one folder for every part with all pictures of that part, --good DIR pictures of good parts.`,
 	PICTURES_LEARNT: (e: { paths: readonly string[] }) =>
-		`${e.paths.length === 1 ? "1 picture" : `${e.paths.length} pictures`} that the product was learnt from ${e.paths.length === 1 ? "is" : "are"} among those it is to be qualified with, first ${JSON.stringify(e.paths[0])}: what was learnt scores lower than anything new will. Take them out, and give pictures that were not learnt.`,
+		`${e.paths.length === 1 ? "1 picture" : `${e.paths.length} pictures`} that the product was learnt from or calibrated with ${e.paths.length === 1 ? "is" : "are"} among those it is to be qualified with, first ${JSON.stringify(e.paths[0])}: what was learnt scores lower than anything new will, and what set the scale cannot test it. Take them out, and give pictures that were not learnt.`,
 	NO_PLACE_FOR_DISC: (e: { path: string; diameter: number }) =>
 		`There is no place for a disc of ${e.diameter} px in ${e.path}. Give smaller ones with --diameters, or paint more white in --roi.`,
 	NO_MAPS: (e: { dir: string }) =>

@@ -14,7 +14,6 @@ import { trivialNames, trivialNumbers } from "./data/trivial.ts";
 import { fail } from "./errors.ts";
 import { heed, type RunEvent, type Stop } from "./events.ts";
 import { type AllFeatures, Knowledge, viewsKey } from "./knowledge.ts";
-import { auroc } from "./metrics/image.ts";
 import {
 	buildResults,
 	type CategoryScores,
@@ -30,7 +29,7 @@ import {
 	type ScoreRow,
 } from "./run.ts";
 import type { Measured } from "./metrics/measured.ts";
-import { Localiser, type ScoredCategory } from "./localise.ts";
+import { imageAurocOf, Localiser, type ScoredCategory } from "./localise.ts";
 import { type Seen, visualise, writeMaps } from "./visualise.ts";
 import { Embedder, type Network, type Sight, Trunk } from "./trunk.ts";
 
@@ -506,9 +505,9 @@ export async function oracleAuroc(
 			progress,
 			category.id,
 		);
-		column[category.id] = auroc(
-			rows.map((r) => r.score),
-			rows.map((r) => r.label),
+		column[category.id] = imageAurocOf(
+			category,
+			rows.map(({ score }) => score),
 		).value;
 	}
 	return column;
@@ -639,11 +638,10 @@ async function trivialTable(tasks: readonly Task[]): Promise<string> {
 	];
 	for (const category of tasks.flatMap((t) => t.categories)) {
 		const numbers = await trivialNumbers(category.test);
-		const labels = category.test.map((s) => (s.defect === null ? 0 : 1));
 		const cells = trivialNames.map((name) => {
-			const { value } = auroc(
+			const { value } = imageAurocOf(
+				category,
 				numbers.map((n) => n[name]),
-				labels,
 			);
 			return (
 				value === null ? "-" : Math.max(value, 1 - value).toFixed(4)

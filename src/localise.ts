@@ -114,24 +114,32 @@ export async function pixelResult(
 			});
 		highest.push(map.data.reduce((a, b) => Math.max(a, b)));
 	}
-	const rows = category.test.map(({ id, defect }, i) =>
-		metricRow({
-			path: id,
-			defect,
-			label: defect === null ? 0 : 1,
-			score: highest[i] as number,
-			threshold: null,
-			routed: null,
-		}),
-	);
 	const reason: string | null = problem;
 	return {
 		values: {
 			...(reason === null ? meter.results() : nothing(category, reason)),
-			imageAurocMapMax: imageMetrics.imageAuroc.compute(rows, category.layout),
+			imageAurocMapMax: imageAurocOf(category, highest),
 		},
 		pro: reason === null ? meter.proCurve() : null,
 	};
+}
+
+/** Image AUROC by the definition of the tables, of any number an image. */
+export function imageAurocOf(
+	{ test, layout }: Pick<TestCategory, "test" | "layout">,
+	scores: readonly number[],
+): Measured {
+	const rows = test.map(({ id, defect }, i) =>
+		metricRow({
+			path: id,
+			defect,
+			label: defect === null ? 0 : 1,
+			score: scores[i] as number,
+			threshold: null,
+			routed: null,
+		}),
+	);
+	return imageMetrics.imageAuroc.compute(rows, layout);
 }
 
 /** What may be wrong with ground truth: the reason of every metric that needs it. */

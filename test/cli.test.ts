@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { version } from "../src/version.ts";
+import { keepsight as here } from "./here.ts";
 
 const keepsight = (...args: string[]) => {
 	const { status, stdout, stderr } = spawnSync(
@@ -126,17 +127,53 @@ it("--mem_dir and --mem-dir are one flag, with a space or with =", () => {
 });
 
 describe("eval --scores", () => {
-	beforeAll(() => {
-		for (const [stage, categories] of [
-			["after-01", ["mvtec.bottle"]],
-			["after-02", ["mvtec.bottle", "mvtec.tile"]],
-		] as const) {
-			mkdirSync(join(dir, "scores", stage), { recursive: true });
+	const write = (folder: string, stages: Record<string, string[]>) => {
+		for (const [stage, categories] of Object.entries(stages)) {
+			mkdirSync(join(dir, folder, stage), { recursive: true });
 			for (const category of categories)
 				writeFileSync(
-					join(dir, "scores", stage, `${category}.csv`),
+					join(dir, folder, stage, `${category}.csv`),
 					"label,score,threshold\n0,1,2.5\n0,2,2.5\n1,3,2.5\n1,1.5,2.5\n",
 				);
+		}
+	};
+	beforeAll(() => {
+		write("scores", {
+			"after-01": ["mvtec.bottle"],
+			"after-02": ["mvtec.bottle", "mvtec.tile"],
+		});
+	});
+	it("takes the only stage of joint training for all its tasks", async () => {
+		write("joint", { "after-02": ["mvtec.bottle", "mvtec.tile"] });
+		const { status, stdout } = await here(
+			"eval",
+			"--scores",
+			join(dir, "joint"),
+			"--json",
+		);
+		expect(status).toBe(0);
+		const { tasks, matrices } = JSON.parse(stdout) as {
+			tasks: string[];
+			matrices: { imageAuroc: unknown };
+		};
+		expect(tasks).toEqual(["mvtec/bottle", "mvtec/tile"]);
+		expect(matrices.imageAuroc).toEqual([
+			[null, null],
+			[0.75, 0.75],
+		]);
+	});
+	it("says so where stages do not tell which category is which task", async () => {
+		const both = ["mvtec.bottle", "mvtec.tile"];
+		write("early", { "after-01": both, "after-02": both }); // evaluate.untrained
+		write("gap", { "after-01": ["mvtec.a"], "after-04": both });
+		for (const folder of ["early", "gap"]) {
+			const { status, stderr } = await here(
+				"eval",
+				"--scores",
+				join(dir, folder),
+			);
+			expect(stderr).toContain("which is which task is unclear");
+			expect(status).toBe(2);
 		}
 	});
 	it("prints a line a category and the matrices", () => {

@@ -8,10 +8,14 @@ import {
 	memoriesOf,
 	optionsOf,
 	parseConfig,
+	type RunConfig,
 } from "../src/config.ts";
 import { memories } from "../src/memory/index.ts";
+import { loadBackbone } from "../src/models/index.ts";
+import type { VitConfig } from "../src/models/vit.ts";
 import { pretexts } from "../src/pretext/index.ts";
 import { strategies } from "../src/strategies/index.ts";
+import { setupOf } from "../src/train.ts";
 
 const first = (registry: object) => Object.keys(registry)[0] as string;
 const [pretext, strategy, memory] = [
@@ -523,9 +527,20 @@ describe("configs/", () => {
 		recursive: true,
 		encoding: "utf8",
 	}).filter((file) => file.endsWith(".yaml"));
-	it.each(files)("%s is valid and complete", async (file) => {
+	const networks = new Map<string, VitConfig>(); // loaded once a backbone and size
+	function networkOf({ backbone, imageSize, seed }: RunConfig): VitConfig {
+		const small = backbone.heads && { width: backbone.heads }; // blocks count here, not their weights
+		const choice = { ...backbone, ...small, precision: "float32" as const };
+		const key = JSON.stringify([choice, imageSize]);
+		const network =
+			networks.get(key) ?? loadBackbone(choice, imageSize, seed).config;
+		networks.set(key, network);
+		return network;
+	}
+	it.each(files)("%s is valid, complete and can be set up", async (file) => {
 		const { config } = await loadConfig(join("configs", file));
 		expect(config.data.tasks.length).toBeGreaterThan(0);
+		expect(setupOf(config, networkOf(config)).from).toBeGreaterThan(0);
 	});
 });
 

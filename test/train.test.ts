@@ -1,9 +1,11 @@
 /** The task loop from its sources, on tiny drawn images: what memories are told, and what is refused before anything is written. */
 import {
+	cpSync,
 	existsSync,
 	mkdtempSync,
 	readdirSync,
 	readFileSync,
+	renameSync,
 	rmSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -119,6 +121,30 @@ it("a product of one image is learnt: its scores are numbers, whatever trains", 
 			for (const { rows } of categories)
 				for (const { score } of rows) expect(score).toSatisfy(Number.isFinite);
 	}
+});
+
+it("measures a told task as a routed one: of LOCO the mean of both kinds", async () => {
+	const kit = join(data, "loco/kit");
+	await drawCategory(kit, 0, 10, 6);
+	renameSync(join(kit, "test/spot"), join(kit, "test/structural_anomalies"));
+	cpSync(
+		join(kit, "train/good/0.png"), // what no density finds odd
+		join(kit, "test/logical_anomalies/0.png"),
+	);
+	const { dir } = await run("told", [
+		"data.tasks=[loco/kit]",
+		"strategy={ name: frozen }",
+	]);
+	const { results } = await evaluateRun(
+		{ memDir: dir, oracleTask: true, trivial: false },
+		{ emit: () => {}, stop: { requested: false } },
+	);
+	const { imageAuroc, imageAurocAll } = results.categories["loco/kit"] ?? {};
+	expect(imageAuroc).not.toBe(imageAurocAll);
+	const written = JSON.parse(readFileSync(join(dir, "metrics.json"), "utf8"));
+	expect(written.oracleTask).toEqual({
+		imageAuroc: { "loco/kit": imageAuroc },
+	});
 });
 
 describe("precision", () => {

@@ -4,7 +4,7 @@
  * what it is. Each look is one atomic file and each product one version of a memory, so a killed benchmark goes on where it was, to the same figures.
  */
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { z } from "zod";
 import type { RunConfig } from "../config.ts";
 import { type DemoProduct, drawDemo } from "../data/demo.ts";
@@ -420,13 +420,13 @@ class Bench {
 		const home = join(root, folderOf("dirty", id));
 		const replaced = dirtyIn(join(home, "dirty.json"), root)
 			.slice(0, Math.round(dirty * images))
-			.map((path) => resolve(home, path));
+			.map((path) => `${id}/${path}`);
 		const { normals: others } = await readCategory(home, id, { root });
 		return {
 			id,
 			normals: normals.map((normal, i) => {
 				const other = others[i] as Sample;
-				return replaced.includes(other.path) ? other : normal;
+				return replaced.includes(other.id) ? other : normal;
 			}),
 			heldOut: [],
 		};

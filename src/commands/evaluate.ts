@@ -82,6 +82,7 @@ async function evaluate(flags: EvaluateFlags): Promise<void> {
 			});
 		const stages = readScoreFolder(flags.scores);
 		const { results, text } = resultsOfScores(
+			flags.scores,
 			stages,
 			maps !== undefined && dataRoot !== undefined
 				? await pixelOf(stages, maps, dataRoot)
@@ -135,40 +136,16 @@ async function pixelOf(
 	return found;
 }
 
-/**
- * A stage's new categories are the task that was learnt before it. A flat folder says nothing about an order: each
- * category is a task, all learnt. What memory costs cannot be known from scores.
- */
+/** What memory costs cannot be known from scores. */
 export function resultsOfScores(
+	dir: string,
 	stages: readonly ScoreStage[],
 	pixel: ReadonlyMap<string, PixelResult["values"]> = new Map(),
 ): {
 	results: object;
 	text: string;
 } {
-	const seen = new Set<string>();
-	const tasks: ResultsInput["tasks"][number][] = [];
-	for (const { after, categories } of stages) {
-		const fresh = categories
-			.filter(({ id }) => !seen.has(id))
-			.map((category) => ({
-				id: category.id,
-				layout: layoutOf(category.rows),
-			}));
-		for (const { id } of fresh) seen.add(id);
-		if (after === null)
-			tasks.push(
-				...fresh.map((category) => ({
-					id: category.id,
-					categories: [category],
-				})),
-			);
-		else if (fresh.length > 0)
-			tasks.push({
-				id: fresh.map(({ id }) => id).join("+"),
-				categories: fresh,
-			});
-	}
+	const tasks = tasksOf(dir, stages);
 	const scores = stages.flatMap(({ after, categories }) =>
 		categories.map(({ id, rows }) => ({
 			after: (after ?? tasks.length) - 1,
@@ -187,6 +164,37 @@ export function resultsOfScores(
 		results: { ...results, memory: null },
 		text: formatResults(results),
 	};
+}
+
+/**
+ * Of a stage one task after the one before, its new categories are the task that was learnt. Where more tasks were learnt in between (joint
+ * training has scores after the last alone) and in a flat folder, which says nothing about an order, each new category is a task.
+ */
+function tasksOf(
+	dir: string,
+	stages: readonly ScoreStage[],
+): ResultsInput["tasks"] {
+	const seen = new Set<string>();
+	let before = 0;
+	return stages.flatMap(({ after, categories }) => {
+		const fresh = categories
+			.filter(({ id }) => !seen.has(id))
+			.map(({ id, rows }) => ({ id, layout: layoutOf(rows) }));
+		for (const { id } of fresh) seen.add(id);
+		const learnt = after === null ? fresh.length : after - before;
+		before = after ?? 0;
+		if (learnt === fresh.length)
+			return fresh.map((category) => ({
+				id: category.id,
+				categories: [category],
+			}));
+		if (learnt > 1 || fresh.length === 0)
+			throw fail("SCORES_MISSING", {
+				dir,
+				problem: `stage ${after} adds ${fresh.length} categories for ${learnt} more tasks, so which is which task is unclear. Keep in every stage what was learnt by then, or put the files of one stage straight into a folder`,
+			});
+		return [{ id: fresh.map(({ id }) => id).join("+"), categories: fresh }];
+	});
 }
 
 const pixelAt = (values: PixelResult["values"] | undefined) =>

@@ -8,7 +8,7 @@ export type Image = Tensor<"uint8">; // [H, W, 3]
 export interface Sample {
 	/** Path relative to the data root, with forward slashes: what score files and errors name. */
 	readonly id: string;
-	/** Absolute path on disk. */
+	/** Path on the disk, relative where the data root is. */
 	readonly path: string;
 	/** null: a good part. */
 	readonly defect: string | null;
@@ -85,3 +85,7 @@ export interface DatasetReader {
 		options?: ReadOptions,
 	): Promise<readonly Sample[]>;
 }
+
+/** Of a task by its id, "mvtec/a+mvtec/b": a product's own name may have a + too, but no /. */
+export const categoriesOf = (task: string): readonly string[] =>
+	task.split(/\+(?=[^/+]+\/)/);

@@ -119,6 +119,7 @@ export const resultsSchema = z
 	.partial();
 
 type TaskOf = ResultsInput["tasks"][number];
+type CategoryOf = TaskOf["categories"][number];
 
 /** metrics.json from the scores of all stages: matrices, summaries, pooled figures, false alarms, and why what is null is null. */
 export function buildResults(input: ResultsInput): Results {
@@ -141,7 +142,7 @@ export function buildResults(input: ResultsInput): Results {
 	const inCategory = (
 		name: string,
 		i: number,
-		{ id, layout }: TaskOf["categories"][number],
+		{ id, layout }: CategoryOf,
 	): Measured => {
 		const scores = scoresAt(i, id);
 		if (!scores) return undefinedBecause("not evaluated");
@@ -209,11 +210,8 @@ export function buildResults(input: ResultsInput): Results {
 	const categories: Record<string, Record<string, number | null>> = {};
 	for (const task of learnt) {
 		for (const category of task.categories) {
-			const names = Object.keys(matrices).filter(
-				(name) => name !== "imageAurocPooled" && exists(name, task),
-			);
 			categories[category.id] = Object.fromEntries(
-				names.map((name) => [
+				namesOf(input, category).map((name) => [
 					name,
 					note(
 						`categories.${category.id}.${name}`,
@@ -278,26 +276,31 @@ export function buildResults(input: ResultsInput): Results {
 }
 
 /** Image metrics of the layouts at hand, the pooled one where tasks are groups, then what came from the maps. */
-function metricNames({ tasks, scores }: ResultsInput): string[] {
+function metricNames(input: ResultsInput): string[] {
+	const { tasks } = input;
 	const image = Object.keys(metrics).filter((name) =>
 		tasks.some((task) => exists(name, task)),
 	);
 	const pooled = tasks.some((task) => task.categories.length > 1)
 		? ["imageAurocPooled"]
 		: [];
-	return [
-		...image,
-		...pooled,
-		...new Set(scores.flatMap((s) => Object.keys(s.pixel ?? {}))),
-	];
+	return [...image, ...pooled, ...ofMaps(input)];
 }
 
-function exists(name: string, task: TaskOf): boolean {
-	const layouts = definitionOf(name)?.layouts;
-	return task.categories.every(
-		({ layout }) => !layouts || layouts.includes(layout),
+/** What a category has by itself, also where its task as a whole has not. */
+const namesOf = (input: ResultsInput, category: CategoryOf): string[] =>
+	[...Object.keys(metrics), ...ofMaps(input)].filter((name) =>
+		isOf(name, category),
 	);
-}
+
+const ofMaps = ({ scores }: ResultsInput): ReadonlySet<string> =>
+	new Set(scores.flatMap((s) => Object.keys(s.pixel ?? {})));
+
+const exists = (name: string, task: TaskOf): boolean =>
+	task.categories.every((category) => isOf(name, category));
+
+const isOf = (name: string, { layout }: CategoryOf): boolean =>
+	definitionOf(name)?.layouts?.includes(layout) ?? true;
 
 function forward(
 	name: string,
@@ -306,11 +309,11 @@ function forward(
 	columns: readonly number[],
 ): Measured {
 	const chance = definitionOf(name)?.chance ?? null;
-	const wanted = columns.filter((j) => j > 0 && j < matrix.length);
-	if (
-		wanted.length > 0 &&
-		wanted.every((j) => (matrix[j - 1]?.[j] ?? null) === null)
-	)
+	const before = columns
+		.filter((j) => j > 0 && j < matrix.length)
+		.map((j) => ({ row: matrix[j - 1] ?? [], j }));
+	const evaluated = before.some(({ row }) => row.some((cell) => cell !== null)); // joint training has its last row alone
+	if (evaluated && before.every(({ row, j }) => (row[j] ?? null) === null))
 		return undefinedBecause(
 			Object.hasOwn(pixelMetrics, name)
 				? "maps of tasks not yet learnt are not measured"
@@ -321,7 +324,7 @@ function forward(
 		: chance;
 	return baseline === null
 		? undefinedBecause(
-				"the untrained network was not evaluated, and this metric has no chance level",
+				"it is measured against chance, and this metric has no chance level",
 			)
 		: continual.forwardTransfer(matrix, baseline, columns);
 }

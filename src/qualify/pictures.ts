@@ -58,6 +58,8 @@ export async function goodIn(dir: string): Promise<readonly Found[]> {
 interface Learnt {
 	/** Files of the folder that the product was learnt from; null: it is not there any more. */
 	readonly paths: readonly string[] | null;
+	/** Files of that folder that only set the scale of its scores (LOCO's validation/good). */
+	readonly calibrating: readonly string[];
 	readonly dir: string;
 }
 
@@ -69,17 +71,22 @@ export async function learntOf(
 	const dir =
 		record.tasks.find(({ id }) => id === task)?.data ?? resolve(root, task);
 	try {
-		const { normals } = await readCategory(dir, task, { followLinks: true });
-		return { paths: normals.map(({ path }) => path), dir };
+		const { normals, heldOut } = await readCategory(dir, task, {
+			followLinks: true,
+		});
+		const [paths, calibrating] = [normals, heldOut].map((samples) =>
+			samples.map(({ path }) => path),
+		) as [string[], string[]];
+		return { paths, calibrating, dir };
 	} catch (error) {
 		if (!(error instanceof KeepsightError)) throw error;
-		return { paths: null, dir };
+		return { paths: null, calibrating: [], dir };
 	}
 }
 
-/** Pictures that were learnt score lower than any others will: none of them may count. They are recognised by their bytes. */
+/** Pictures that were learnt score lower than any others will, and those that set the scale are not new to it: none of them may count. They are recognised by their bytes. */
 export async function refuseLearnt(
-	{ paths }: Learnt,
+	{ paths, calibrating }: Learnt,
 	pictures: readonly Found[],
 ): Promise<void> {
 	const sizeOf = (file: string) =>
@@ -88,7 +95,7 @@ export async function refuseLearnt(
 			() => -1,
 		);
 	const bySize = new Map<number, string[]>();
-	for (const file of paths ?? []) {
+	for (const file of [...(paths ?? []), ...calibrating]) {
 		const size = await sizeOf(file);
 		bySize.set(size, [...(bySize.get(size) ?? []), file]);
 	}

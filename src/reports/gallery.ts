@@ -1,6 +1,7 @@
 /** The report's pictures: read from visualizations/, taken apart into panels, carried within the page as WebP. */
 import { existsSync } from "node:fs";
 import { readImage, webpUri } from "../data/image.ts";
+import { categoriesOf } from "../data/task.ts";
 import type { Run } from "../run.ts";
 import { type Html, html, nameHtml } from "./html.ts";
 import {
@@ -120,7 +121,7 @@ function caption(id: string, picture: GalleryPicture): Html {
 			: role === "best"
 				? "good"
 				: "open";
-	const own = routed === id || routed?.split("+").includes(id) === true;
+	const own = routed !== null && categoriesOf(routed).includes(id);
 	return html`<span class="role ${tone}">${role}</span>${defect === null ? "good" : nameHtml(defect)}; score ${scoreText(score)}${
 		threshold === null ? "" : `, threshold ${scoreText(threshold)}`
 	}${

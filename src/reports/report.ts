@@ -5,6 +5,7 @@
  * The page admits its own style sheet and script by their hashes and pictures within it, nothing more. It is whole without the script,
  * which sorts, filters and moves the threshold. The same run folder gives the same bytes.
  */
+import { categoriesOf } from "../data/task.ts";
 import { fail } from "../errors.ts";
 import { definitionOf } from "../metrics/index.ts";
 import type { Results } from "../metrics/results.ts";
@@ -46,8 +47,8 @@ export async function readReportData(run: Run): Promise<ReportData> {
 	const results = readResults(run);
 	const stage = run.readAllScores().at(-1);
 	const place = (id: string) => {
-		const at = results.tasks.findIndex(
-			(task) => task === id || task.split("+").includes(id),
+		const at = results.tasks.findIndex((task) =>
+			categoriesOf(task).includes(id),
 		);
 		return at < 0 ? results.tasks.length : at;
 	};

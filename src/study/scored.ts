@@ -1,4 +1,5 @@
 /** Final scores of finished cells, laid out so that any draw of test images can be measured as the tables measure all of them. */
+import { categoriesOf } from "../data/task.ts";
 import {
 	kindOf,
 	type Layout,
@@ -72,10 +73,7 @@ export function scoredOf(
 	const tasks = new Map(
 		results.tasks.map((id) => [
 			id,
-			[...categories].flatMap(
-				([category, scored]) =>
-					`+${id}+`.includes(`+${category}+`) ? [scored] : [], // "mvtec/a+mvtec/b": two categories as one task
-			),
+			categoriesOf(id).flatMap((category) => categories.get(category) ?? []),
 		]),
 	);
 	const unscored = results.tasks.find((id) => tasks.get(id)?.length === 0);

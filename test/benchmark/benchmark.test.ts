@@ -7,7 +7,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
 	type BenchmarkJob,
@@ -46,7 +46,7 @@ let whole: BenchmarkResult;
 
 const idle: Watcher = { emit: () => undefined, stop: { requested: false } };
 const job = (name: string, change: Partial<BenchmarkJob> = {}) => ({
-	dir: join(work, name),
+	dir: name === "whole" ? relative(".", join(work, name)) : join(work, name), // as on a command line, and in full
 	protocol,
 	config,
 	drawOnly: false,

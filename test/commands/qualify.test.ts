@@ -15,7 +15,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodePng } from "../../src/data/image.ts";
 import { uint8 } from "../../src/engine/tensor.ts";
+import { learntOf, refuseLearnt } from "../../src/qualify/pictures.ts";
 import type { Qualification } from "../../src/qualify/qualify.ts";
+import type { Run } from "../../src/run.ts";
 import { drawCategory } from "../drawn.ts";
 import { keepsight } from "../here.ts";
 import { cli } from "../program.ts";
@@ -267,6 +269,28 @@ describe("qualify", () => {
 			"good/1.png": join(data, "train/good/3.png"),
 		});
 		expect((await qualify("--labelled", labelled)).status).toBe(2);
+	});
+
+	it("refuses pictures that set the scale: validation/good of LOCO's layout", async () => {
+		const kit = join(work, "loco/kit");
+		await drawCategory(kit, 0, 2, 2);
+		const held = join(kit, "validation/good/0.png");
+		mkdirSync(join(held, ".."), { recursive: true });
+		copyFileSync(join(kit, "test/good/0.png"), held);
+		const learnt = await learntOf(
+			{
+				record: { tasks: [{ id: "kit", data: kit }] },
+				settings: { data: { root: work } },
+			} as unknown as Run,
+			"kit",
+		);
+		const folder = join(kit, "test/good");
+		const found = (file: string) =>
+			refuseLearnt(learnt, [{ name: file, folder, path: join(folder, file) }]);
+		await expect(found("0.png")).rejects.toMatchObject({
+			code: "PICTURES_LEARNT",
+		});
+		await expect(found("1.png")).resolves.toBeUndefined();
 	});
 
 	it("says so where what was learnt cannot be looked at any more", async () => {

@@ -220,6 +220,28 @@ describe("a task of several categories", () => {
 		expect(group.matrices.imageAurocPooled).toEqual([[4 / 6]]);
 		expect(definitionOf("imageAurocPooled")?.title).toContain("pooled");
 	});
+	test("of both layouts: the category of LOCO has its own metrics, the task has not", () => {
+		const text =
+			"good 1, good 2, logical_anomalies 0, structural_anomalies 1.5";
+		const both = build({
+			tasks: [
+				{
+					id: "mvtec/a+loco/b",
+					categories: [
+						{ id: "mvtec/a", layout: "mvtec" },
+						{ id: "loco/b", layout: "loco" },
+					],
+				},
+			],
+			scores: [at(0, "mvtec/a", "good 0, bad 1"), at(0, "loco/b", text)],
+		});
+		expect(both.matrices).not.toHaveProperty("imageAurocLogical");
+		expect(both.categories["loco/b"]).toMatchObject({
+			imageAurocLogical: 0,
+			imageAurocStructural: 0.5,
+		});
+		expect(both.categories["mvtec/a"]).not.toHaveProperty("imageAurocLogical");
+	});
 	test("an image may be routed to its category or to its task", () => {
 		expect(group.routing.accuracy).toBe(1);
 	});
@@ -253,6 +275,18 @@ describe("forward transfer", () => {
 		expect(untrained.summary.imageAuroc?.forwardTransfer).toBe(0.5);
 		expect(untrained.summary.accuracy?.forwardTransfer).not.toBe(null);
 		expect(untrained.matrices.imageAuroc).toHaveLength(2);
+	});
+	test("of joint training, with its last row alone, no switch is blamed", () => {
+		const reasonOf = (scores: typeof full) =>
+			build({ tasks, scores }).reasons["summary.imageAuroc.forwardTransfer"];
+		expect(reasonOf(full.filter(({ after }) => after === 1))).toBe(
+			"no value for task 2 after learning task 1",
+		);
+		expect(
+			reasonOf(
+				full.filter(({ after, category }) => after === 1 || category === "a"),
+			),
+		).toBe("evaluate.untrained is off");
 	});
 	test("learning transfer appears with the isolated runs", () => {
 		const results = build({

@@ -2,8 +2,9 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import type { Matrix } from "../../src/metrics/continual.ts";
 import { pairedBootstrap } from "../../src/metrics/interval.ts";
+import { buildResults } from "../../src/metrics/results.ts";
 import { Random } from "../../src/random.ts";
-import type { ScoreRow } from "../../src/run.ts";
+import { metricRow, type ScoreRow } from "../../src/run.ts";
 import type { FinishedCell } from "../../src/study/cells.ts";
 import {
 	type ComparisonRow,
@@ -286,21 +287,21 @@ describe("difference to finetune", () => {
 	});
 
 	test("a task of several categories is their mean", () => {
-		const tasks = ["a+b", "c"];
+		const tasks = ["x/a+x/b", "x/c"];
 		const method = cell("gpm", 1, 1, {
 			tasks,
 			finalScores: [
-				scored("a", [0, 0], [1, 1]),
-				scored("b", [0, 0], [1, 1]),
-				scored("c", [0, 0], [1, 1]),
+				scored("x/a", [0, 0], [1, 1]),
+				scored("x/b", [0, 0], [1, 1]),
+				scored("x/c", [0, 0], [1, 1]),
 			],
 		});
 		const plain = cell("finetune", 1, 1, {
 			tasks,
 			finalScores: [
-				scored("a", [1, 1], [0, 0]),
-				scored("b", [0, 0], [1, 1]),
-				scored("c", [0, 0], [1, 1]),
+				scored("x/a", [1, 1], [0, 0]),
+				scored("x/b", [0, 0], [1, 1]),
+				scored("x/c", [0, 0], [1, 1]),
 			],
 		});
 		// a: +1, b: 0, c: 0 -> (½ + 0) / 2
@@ -396,6 +397,63 @@ describe("difference to finetune", () => {
 	});
 });
 
+test("a task of both layouts: the difference is that of the averages", () => {
+	const tasks = [
+		["mvtec/bottle", "mvtec"],
+		["loco/juice_bottle", "loco"],
+	] as const;
+	const cells = ["gpm", "finetune"].map((label): FinishedCell => {
+		const cell = makeCell({
+			label,
+			tasks,
+			separation: () => (label === "gpm" ? 1 : 0.4),
+		});
+		const finalScores = cell.finalScores.map(({ category, rows }) => ({
+			category,
+			rows: rows.filter((_, k) => k % 8 !== 7), // of one kind fewer than of the other
+		}));
+		const results = buildResults({
+			tasks: [
+				{
+					id: tasks.map(([id]) => id).join("+"),
+					categories: tasks.map(([id, layout]) => ({ id, layout })),
+				},
+			],
+			scores: finalScores.map(({ category, rows }) => ({
+				after: 0,
+				category,
+				rows: rows.map(metricRow),
+			})),
+			falseAlarms: 0.01,
+			memory: cell.results.memory,
+		});
+		return { ...cell, results: { ...results, learning: [] }, finalScores };
+	});
+	const [gpm, plain] = cells.map(
+		({ results }) => results.summary.imageAuroc?.average as number,
+	) as [number, number];
+	expect(rowOf(cells, "gpm").difference.estimate).toBeCloseTo(gpm - plain, 12);
+});
+
+test("a product with a + in its name is not mistaken for a task of two", () => {
+	const tasks = [
+		["mvtec/a+b", "mvtec"],
+		["mvtec/a", "mvtec"],
+	] as const;
+	const cells = ["gpm", "finetune"].map((label) =>
+		makeCell({
+			label,
+			tasks,
+			separation: (_, j) => (label === "gpm" ? 1.5 - j : 0.4),
+		}),
+	);
+	const values = summarise(cells, []).byTask.rows[0]?.values ?? [];
+	const [gpm] = cells as [FinishedCell, FinishedCell];
+	expect(values.map(({ value }) => value)).toEqual(
+		tasks.map(([id]) => gpm.results.categories[id]?.imageAuroc),
+	);
+});
+
 describe("a made-up comparison", () => {
 	const comparison = summarise(
 		madeUpCells(10),
@@ -421,7 +479,9 @@ describe("a made-up comparison", () => {
 				overOrders: null,
 				reason: "no value for task 1 after learning task 1",
 			});
-		expect(figures.forwardTransfer.reason).toBe("evaluate.untrained is off");
+		expect(figures.forwardTransfer.reason).toBe(
+			"no value for task 2 after learning task 1",
+		);
 		expect(curves.average.map(({ mean }) => mean !== null)).toEqual([
 			false,
 			false,
