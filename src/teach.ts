@@ -27,6 +27,7 @@ import { Random } from "./random.ts";
 import { formatReview, type Odd, oddOf, refusedIn } from "./review.ts";
 import {
 	holdsRun,
+	checkTaskName,
 	openRun,
 	type Run,
 	type TaskState,
@@ -486,7 +487,7 @@ async function lessonOf(
 	{ task, data }: { readonly task: string; readonly data: string },
 	config: RunConfig,
 ): Promise<Category> {
-	checkName(task);
+	checkTaskName(task);
 	const category = await imagesOf(data, task, config);
 	checkCount(category, resolve(data));
 	return category;
@@ -649,14 +650,6 @@ function categoriesOf(knowledge: Knowledge, task: string): readonly string[] {
 	if (!found)
 		throw fail("CATEGORY_NOT_LEARNT", { id: task, known: names(knowledge) });
 	return found.categories;
-}
-
-/** A name that people can read and type; as a file name it is encoded (run.ts). */
-function checkName(task: string): void {
-	const plain = /^[^\p{C}]{1,120}$/u.test(task) && task.trim() === task;
-	const parts = task.split("/");
-	if (!plain || parts.some((part) => ["", ".", ".."].includes(part)))
-		throw fail("TASK_NAME", { task });
 }
 
 const size = (knowledge: Knowledge, task: string): string =>

@@ -384,6 +384,26 @@ describe("hostile requests", () => {
 		).toBe(200);
 	});
 
+	it("a job that could not be learnt is refused before its pictures are sent", async () => {
+		const { url } = await served(fake());
+		const opened = async (body: object) => {
+			const response = await post(`${url}/v1/tasks`, JSON.stringify(body), {
+				"content-type": "application/json",
+			});
+			const { detail } = (await response.json()) as { detail?: string };
+			return `${response.status} ${detail}`;
+		};
+		expect(await opened({ name: products[0] })).toMatch(
+			/^409 .*learnt already/,
+		);
+		expect(await opened({ name: "../cap" })).toMatch(/^400 .*product's name/);
+		expect(
+			await opened({ name: products[0], kind: "add", review: true }),
+		).toMatch(/^400 .*review belongs/);
+		expect(await opened({ name: products[0], kind: "add" })).toMatch(/^201/);
+		expect(await opened({ name: "new", review: true })).toMatch(/^201/);
+	});
+
 	it("bodies that poison, nest or lie are refused", async () => {
 		const { url } = await served(fake());
 		const headers = { "content-type": "application/json" };
@@ -429,7 +449,9 @@ describe("hostile requests", () => {
 		const two = new FormData();
 		two.append("a", new Blob([await grey(1)]), "a.png");
 		two.append("b", new Blob([await grey(1)]), "b.png");
-		expect((await post(`${url}/v1/predict`, two)).status).toBeLessThan(500);
+		const refused = await post(`${url}/v1/predict`, two); // one answer to two pictures would be the wrong one to one of them
+		expect(refused.status).toBeGreaterThanOrEqual(400);
+		expect(refused.status).toBeLessThan(500);
 	});
 
 	it("clients that send slowly or not at all are let go; others are served meanwhile", async () => {
