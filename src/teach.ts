@@ -616,7 +616,7 @@ function rolledBack(run: Run, to: number | null): Made {
 	if (target === undefined)
 		throw fail("VERSION_UNKNOWN", {
 			dir: run.memory.dir,
-			version: run.memory.version - 1,
+			version: null,
 			known: [],
 		});
 	if (target === run.memory.version)

@@ -193,6 +193,9 @@ describe("learn", () => {
 			learn("saw", "cap", "--data", dim, "--config", frozen),
 		);
 		expect(told).toContain("2 images show nothing");
+		expect(await refused(on("rollback", "saw"))).toContain(
+			"keeps no earlier version. It keeps none but the present one",
+		);
 		expect(told).toContain(`  dark  ${join(dim, "b1.png")}\n`);
 		const one = join(work, "black");
 		mkdirSync(one);

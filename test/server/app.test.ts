@@ -1,10 +1,12 @@
 /** What the server lets in, what it answers, and what it refuses, over real sockets. */
+import { cpSync, mkdirSync } from "node:fs";
 import { connect } from "node:net";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { crc32, deflateSync, gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import type { Answered } from "../../src/scorer.ts";
-import type { PredictedReply } from "../../src/server/api.ts";
+import type { PredictedReply, RunsReply } from "../../src/server/api.ts";
 import {
 	answered,
 	fake,
@@ -665,6 +667,19 @@ describe("a memory", () => {
 			"NOT_NOW",
 		]);
 	});
+});
+
+it("a run is called as the folder that learn made, or as train's name", async () => {
+	const memDir = fakeMemory();
+	const runs = join(memDir, "runs");
+	mkdirSync(join(runs, "first"), { recursive: true });
+	cpSync(fakeMemory(), join(runs, "first", "Anomaly"), { recursive: true });
+	const { url } = await served(fake(), { memDir, runs });
+	const found = (await (await fetch(`${url}/v1/runs`)).json()) as RunsReply;
+	expect(found.runs.map(({ name }) => name)).toEqual([
+		basename(memDir),
+		"first",
+	]);
 });
 
 it("every route is in openapi.json, and what it answers fits", async () => {
