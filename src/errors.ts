@@ -223,7 +223,7 @@ const wording = {
 	TASK_NAME: (e: { task: string }) =>
 		`${JSON.stringify(e.task)} cannot be a product's name. Use 1 to 120 characters without control characters and without blanks at the ends, such as "line-2/bottle"; "." and ".." are no parts of a name.`,
 	TOO_FEW_IMAGES: (e: { dir: string; images: number; fewest: number }) =>
-		`${e.dir} holds ${e.images} good images, and a product needs at least ${e.fewest}. Add more; with 100, a false-alarm rate of 1 in 100 is measured instead of extrapolated.`,
+		`${e.dir} holds ${e.images} good ${e.images === 1 ? "image" : "images"}, and a product needs at least ${e.fewest}. Add more; with 100, a false-alarm rate of 1 in 100 is measured instead of extrapolated.`,
 	TASK_OF_SEVERAL: (e: { task: string; categories: readonly string[] }) =>
 		`${e.task} is several categories (${e.categories.join(", ")}), and images can only be added to one. Learn the category as a task of its own.`,
 	ADD_NEEDS_VIEWS: (e: { task: string }) =>
@@ -234,10 +234,11 @@ const wording = {
 		`${e.dir} is at version ${e.version} already. keepsight tasks --mem_dir DIR lists the earlier ones.`,
 	VERSION_UNKNOWN: (e: {
 		dir: string;
-		version: number;
+		/** null: any before the present one. */
+		version: number | null;
 		known: readonly number[];
 	}) =>
-		`${e.dir} keeps no version ${e.version}. ${e.known.length > 0 ? `It keeps ${e.known.join(", ")}` : "It keeps none but the present one"}; keepsight tasks --mem_dir DIR lists them.`,
+		`${e.dir} keeps no ${e.version === null ? "earlier version" : `version ${e.version}`}. ${e.known.length > 0 ? `It keeps ${e.known.join(", ")}` : "It keeps none but the present one"}; keepsight tasks --mem_dir DIR lists them.`,
 	SETUP_DIFFERS: (e: { dir: string; differences: readonly string[] }) =>
 		`${e.dir} was learnt with another setup: ${e.differences.join("; ")}. What a memory is made of cannot change in the middle, not even with --force. Use the earlier setting, another run name, or --fresh.`,
 	IMAGE_SIZE_NOT_MULTIPLE: (e: {
@@ -405,9 +406,9 @@ const wording = {
 	RUN_EXISTS: (e: { dir: string }) =>
 		`${e.dir} already holds a run. Continue it with --resume, replace it with --fresh, or choose another folder with --out or name.`,
 	RUN_MISSING: (e: { dir: string }) =>
-		`${e.dir} holds no run (no run.json). Check --mem_dir, or make one with "keepsight train --config FILE".`,
+		`${e.dir} holds no run (no run.json). Check --mem_dir, or make one with "keepsight learn" or "keepsight train --config FILE".`,
 	RUN_FOREIGN: (e: { dir: string; names: readonly string[]; fresh: boolean }) =>
-		`${e.dir} holds files but no run.json (${e.names.slice(0, 5).join(", ")}${e.names.length > 5 ? ", ..." : ""}). ${e.fresh ? "--fresh deletes only what Keepsight wrote. Choose" : "Replace what an unfinished run left with --fresh, or choose"} an empty folder with --out or name.`,
+		`${e.dir} holds files but no run.json (${e.names.slice(0, 5).join(", ")}${e.names.length > 5 ? ", ..." : ""}). ${e.fresh ? "--fresh deletes only what Keepsight wrote. Choose" : "Replace what an unfinished train left with --fresh, or choose"} an empty folder: learn with --mem_dir, train with --out or name.`,
 	RUN_DIFFERS: (e: { dir: string; differences: readonly string[] }) =>
 		`The run in ${e.dir} was started with other settings:\n${e.differences.map((d) => `  ${d}`).join("\n")}\nUse the settings it was started with, start over with --fresh, or go on regardless with --resume --force (recorded in run.json).`,
 	SAFETENSORS_INVALID: (e: { file: string; problem: string }) =>
@@ -427,7 +428,7 @@ const wording = {
 	}) =>
 		`The image ${e.path} has ${e.width} x ${e.height} pixels, more than the ${e.limit / 1e6} million that are read. Store it smaller; \`keepsight data check DIR\` lists every such file.`,
 	DATA_ROOT_MISSING: (e: { root: string }) =>
-		`There is no data folder ${e.root}. Expected is <root>/<dataset>/<category>/train/good/*.png, for example mvtec/bottle or loco/juice_bottle. Set data.root, or draw the demo line with \`keepsight data demo ${e.root}\`.`,
+		`There is no data folder ${e.root}. Expected is <root>/<dataset>/<category>/train/good/*.png, for example mvtec/bottle or loco/juice_bottle. Check the path (data.root of a configuration), or draw the demo line with \`keepsight data demo ${e.root}\`.`,
 	DATA_UNKNOWN_CATEGORY: (e: {
 		name: string;
 		root: string;
@@ -441,7 +442,7 @@ const wording = {
 	DATA_CATEGORY_TWICE: (e: { name: string; first: string; second: string }) =>
 		`The category ${e.name} is in data.tasks twice, through "${e.first}" and "${e.second}". Name it once: a category belongs to one task.`,
 	DATA_NO_GOOD_IMAGES: (e: { category: string; dir: string }) =>
-		`The category ${e.category} has no good training images: ${e.dir} is missing or holds no PNG, JPEG, BMP, TIFF or WebP file. Put images of good parts there.`,
+		`The category ${e.category} has no good training images: ${e.dir} is missing or holds no PNG, JPEG, BMP, TIFF or WebP file. Put images of good parts directly there: folders in it are not looked into.`,
 	DATA_EMPTY_CLASS: (e: { dir: string }) =>
 		`The folder ${e.dir} holds no images. Put its images back or delete the folder.`,
 	DATA_LINK_OUTSIDE: (e: { path: string; target: string; root: string }) =>

@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { isInside } from "./data/files.ts";
-import { detailOf } from "./data/flaw.ts";
+import { detailOf, type Flaw, flawOf } from "./data/flaw.ts";
 import type { Image, Sample, Task, TestCategory } from "./data/task.ts";
 import { otherViews } from "./data/turn.ts";
 import { float32, type Tensor, type TensorDict } from "./engine/tensor.ts";
@@ -48,6 +48,8 @@ export class Eyes {
 			readonly rest: Pick<Look, "state" | "patches"> | null;
 		}
 	>();
+	/** What shows nothing, by path. */
+	readonly flaws = new Map<string, Flaw>();
 	#bytes = 0;
 	/** Also without budget: an image is routed and then embedded. By path. */
 	#latest: ReadonlyMap<string, Look> = new Map();
@@ -135,6 +137,10 @@ export class Eyes {
 				},
 			]),
 		);
+		for (const [i, { path }] of samples.entries()) {
+			const flaw = flawOf(pictures[i]?.[1] as Image);
+			if (flaw) this.flaws.set(path, flaw);
+		}
 		for (const [path, look] of this.#latest) {
 			const { state, frozen, patches, detail } = look;
 			const bytes = bytesOf({ state, patches });

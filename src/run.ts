@@ -639,6 +639,14 @@ export function describeMachine(): Machine {
 
 // ---- names from ids ----
 
+/** A name that people can read and type; as a file name it is encoded (`taskFolder`). */
+export function checkTaskName(task: string): void {
+	const plain = /^[^\p{C}]{1,120}$/u.test(task) && task.trim() === task;
+	const parts = task.split("/");
+	if (!plain || parts.some((part) => ["", ".", ".."].includes(part)))
+		throw fail("TASK_NAME", { task });
+}
+
 /**
  * A file name for a task or category: "mvtec/bottle" -> "mvtec.bottle". Letters, digits, _ - + stay, "/" becomes ".",
  * everything else is percent-encoded, so different ids never meet. Very long ids end in a hash instead.

@@ -4,8 +4,10 @@
  */
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { threshold } from "./calibration.ts";
 import { checkedConfig, type RunConfig } from "./config.ts";
 import { readCategory } from "./data/index.ts";
+import type { Flaw } from "./data/flaw.ts";
 import { encodePng } from "./data/image.ts";
 import type { Category, Sample } from "./data/task.ts";
 import type { Tensor } from "./engine/tensor.ts";
@@ -25,6 +27,7 @@ import { Random } from "./random.ts";
 import { formatReview, type Odd, oddOf, refusedIn } from "./review.ts";
 import {
 	holdsRun,
+	checkTaskName,
 	openRun,
 	type Run,
 	type TaskState,
@@ -128,7 +131,7 @@ export async function teach(
 				tasks: run.tasksLearnt,
 				...done.more,
 			},
-			text: `${done.text}\nThe memory in ${job.memDir} is version ${now}, with ${counted(run.tasksLearnt.length)}.`,
+			text: `${done.text}\nThe memory in ${job.memDir} is version ${now}, with ${counted(run.tasksLearnt.length, "product")}.`,
 		};
 	} finally {
 		run.close();
@@ -235,8 +238,8 @@ function align(run: Run): void {
 		run.save({ order: ids, tasks: fresh });
 }
 
-const counted = (products: number) =>
-	products === 1 ? "1 product" : `${products} products`;
+const counted = (n: number, what: string) =>
+	n === 1 ? `1 ${what}` : `${n} ${what}s`;
 
 interface Lesson {
 	readonly run: Run;
@@ -334,6 +337,7 @@ async function learnt(
 		...category.normals,
 		...category.heldOut,
 	]);
+	const blank = blankOf(eyes, category);
 	const refused =
 		all.normals.length + all.heldOut.length - images - category.heldOut.length;
 	return {
@@ -342,15 +346,40 @@ async function learnt(
 			`Learnt ${task} from ${images} good images in ${seconds.toFixed(1)} s${refused > 0 ? `, without ${refused} that the review refused` : ""}; ${size(knowledge, task)}.`,
 			certainty(knowledge, task),
 			...(odd.length > 0 && !review ? [listed(odd)] : []),
+			...plainIn(blank),
 		].join("\n"),
 		more: {
 			task,
 			images,
 			seconds,
 			odd: odd.map(({ sample, score }) => ({ path: sample.path, score })),
+			blank,
 		},
 	};
 }
+
+interface Blank {
+	readonly path: string;
+	readonly flaw: Flaw;
+}
+
+/** The images that show nothing. */
+const blankOf = (
+	{ flaws }: Eyes,
+	{ normals, heldOut }: Category,
+): readonly Blank[] =>
+	[...normals, ...heldOut].flatMap(({ path }) => {
+		const flaw = flaws.get(path);
+		return flaw ? [{ path, flaw }] : [];
+	});
+
+const plainIn = (blank: readonly Blank[]): readonly string[] =>
+	blank.length === 0
+		? []
+		: [
+				`${blank.length === 1 ? "1 image shows" : `${blank.length} images show`} nothing, and \`predict\` calls such a picture unusable. Unless the part is so plain, learn without:`,
+				...shown(blank.map(({ path, flaw }) => `  ${flaw}  ${path}`)),
+			];
 
 /** Images shown in a text. */
 const SHOWN = 10;
@@ -358,13 +387,15 @@ const SHOWN = 10;
 const listed = (odd: readonly Odd[]): string =>
 	[
 		`${odd.length === 1 ? "1 image looks" : `${odd.length} images look`} unlike the others. If a part in them is not good, \`forget\` the product and learn it with --review:`,
-		...odd
-			.slice(0, SHOWN)
-			.map(({ sample, score }) => `  ${score.toFixed(1)}  ${sample.path}`),
-		...(odd.length > SHOWN
-			? [`  and ${odd.length - SHOWN} more (--json)`]
-			: []),
+		...shown(
+			odd.map(({ sample, score }) => `  ${score.toFixed(1)}  ${sample.path}`),
+		),
 	].join("\n");
+
+const shown = (lines: readonly string[]): readonly string[] =>
+	lines.length > SHOWN
+		? [...lines.slice(0, SHOWN), `  and ${lines.length - SHOWN} more (--json)`]
+		: lines;
 
 /** The images without those that a person refused; or, where nobody has looked yet, what waits to be looked at. */
 async function decided(
@@ -456,7 +487,7 @@ async function lessonOf(
 	{ task, data }: { readonly task: string; readonly data: string },
 	config: RunConfig,
 ): Promise<Category> {
-	checkName(task);
+	checkTaskName(task);
 	const category = await imagesOf(data, task, config);
 	checkCount(category, resolve(data));
 	return category;
@@ -503,13 +534,16 @@ async function added(
 	run.checkLock();
 	knowledge.save(run.memory, taskFolder, { change, history: KEPT });
 	const images = category.normals.length + category.heldOut.length;
+	const blank = blankOf(eyes, category);
 	return {
 		change,
-		text:
+		text: [
 			kind === "add"
-				? `Added ${images} good images to ${task}; ${size(knowledge, task)}.\n${certainty(knowledge, task)}`
+				? `Added ${counted(images, "good image")} to ${task}; ${size(knowledge, task)}.\n${certainty(knowledge, task)}`
 				: `Recalibrated ${task} on ${images} good images. What it was learnt from stays; images that are added later calibrate with all the others again.`,
-		more: { task, images },
+			...plainIn(blank),
+		].join("\n"),
+		more: { task, images, blank },
 	};
 }
 
@@ -582,7 +616,7 @@ function rolledBack(run: Run, to: number | null): Made {
 	if (target === undefined)
 		throw fail("VERSION_UNKNOWN", {
 			dir: run.memory.dir,
-			version: run.memory.version - 1,
+			version: null,
 			known: [],
 		});
 	if (target === run.memory.version)
@@ -618,14 +652,6 @@ function categoriesOf(knowledge: Knowledge, task: string): readonly string[] {
 	return found.categories;
 }
 
-/** A name that people can read and type; as a file name it is encoded (run.ts). */
-function checkName(task: string): void {
-	const plain = /^[^\p{C}]{1,120}$/u.test(task) && task.trim() === task;
-	const parts = task.split("/");
-	if (!plain || parts.some((part) => ["", ".", ".."].includes(part)))
-		throw fail("TASK_NAME", { task });
-}
-
 const size = (knowledge: Knowledge, task: string): string =>
 	`it takes ${(knowledge.bytesOf(task) / 1e6).toFixed(1)} MB`;
 
@@ -635,7 +661,12 @@ function certainty(knowledge: Knowledge, task: string): string {
 	const images = knowledge.imagesOf(id);
 	const rate = knowledge.setup.falseAlarms;
 	const wanted = Math.ceil(1 / rate) - 1;
-	return images >= wanted
-		? `Its threshold rejects 1 good part in ${Math.round(1 / rate)}, as ${images} good images show.`
-		: `Its threshold aims at 1 good part in ${Math.round(1 / rate)}. ${images} good images show 1 in ${images + 1}; the rest is extrapolated, and about ${wanted} would show it. \`keepsight learn --add\` takes more.`;
+	const scores = knowledge.goodScores(id);
+	const reached = scores.filter((score) => score >= threshold(rate)).length;
+	const aim = `Its threshold aims at 1 good part in ${Math.round(1 / rate)}`;
+	if (images < wanted)
+		return `${aim}. ${images} good images show 1 in ${images + 1}; the rest is extrapolated, and about ${wanted} would show it. \`keepsight learn --add\` takes more.`;
+	return scores.length === 0
+		? `${aim}.`
+		: `${aim}: of these ${images} good images ${reached} ${reached === 1 ? "reaches" : "reach"} it, each scored as if it had not been learnt.`;
 }

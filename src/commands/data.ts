@@ -107,7 +107,7 @@ async function demo(dir: string, flags: DemoFlags): Promise<void> {
 		(done, total) => progress.count("drawing", { done, total, unit: "images" }),
 	).finally(progress.close);
 	console.log(
-		`${dir}: ${line.products.length} products, ${line.drawn ? "drawn" : "already there"}: ${line.categories.join(", ")}`,
+		`${dir}: ${line.products.length} ${line.products.length === 1 ? "product" : "products"}, ${line.drawn ? "drawn" : "already there"}: ${line.categories.join(", ")}`,
 	);
 }
 

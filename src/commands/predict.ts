@@ -196,7 +196,7 @@ const heading = cells("verdict", "score", "threshold", "product", "path");
 const lineOf = (found: Prediction): string =>
 	cells(
 		found.verdict,
-		found.score?.toFixed(2) ?? "-",
+		found.score?.toFixed(2).replace("-0.00", "0.00") ?? "-",
 		found.threshold?.toFixed(2) ?? "-",
 		found.task ?? "-",
 		`${plainName(found.path)}${found.reason === null ? "" : `  (${plainName(found.reason)})`}`,

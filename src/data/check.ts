@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import path from "node:path";
 import { inColumns } from "../columns.ts";
+import { uint8 } from "../engine/tensor.ts";
 import { fail, KeepsightError } from "../errors.ts";
 import { readDefectTypes } from "./defects.ts";
 import {
@@ -18,10 +19,11 @@ import {
 	mapLimited,
 	stemOf,
 } from "./files.ts";
+import { flawOf } from "./flaw.ts";
 import { readImage, readMask } from "./image.ts";
 import { findCategories, findReader } from "./index.ts";
 import { masksByStem } from "./mvtec.ts";
-import type { DatasetReader } from "./task.ts";
+import type { DatasetReader, Image } from "./task.ts";
 
 export interface Finding {
 	readonly level: "error" | "warning";
@@ -77,6 +79,10 @@ const fixes = {
 		"warning",
 		"Remove the copies: a part seen twice counts twice.",
 	],
+	"shows nothing": [
+		"warning",
+		"Nearly black, or of one grey level: `predict` calls such a picture unusable. Remove it, unless the part is so plain. A camera of 10 or 12 bits writes dark pictures of 16: scale them.",
+	],
 	"good and defect alike": [
 		"error",
 		"The same picture is filed as good and as defect. Keep it where it belongs.",
@@ -129,13 +135,12 @@ type Kind = keyof typeof fixes;
 export async function checkData(root: string): Promise<Report> {
 	if (!(await isDirectory(root))) throw fail("DATA_ROOT_MISSING", { root });
 	const own = await findReader(root);
-	// images beside data sets do not make the root a flat folder
 	const inside =
 		own === undefined || own.layout === "folder"
 			? await findCategories(root, { followLinks: true })
 			: [];
-	const found =
-		own && (own.layout !== "folder" || inside.length === 0) ? ["."] : inside;
+	// images beside folders are what `learn --data` would learn of it
+	const found = own ? [".", ...inside] : inside;
 	if (found.length === 0)
 		throw fail("DATA_NO_GOOD_IMAGES", {
 			category: path.basename(path.resolve(root)),
@@ -273,8 +278,11 @@ class CategoryCheck {
 
 	async #inspect(entry: Entry, folder: string): Promise<Picture | null> {
 		try {
-			const { data, shape } = await readImage(entry.path);
+			const image = await readImage(entry.path);
+			const { data, shape } = image;
 			const [height = 0, width = 0] = shape;
+			if (!folder.startsWith("test/") && flawOf(coarse(image)))
+				this.#note("shows nothing", entry.path);
 			return {
 				path: entry.path,
 				folder,
@@ -432,6 +440,20 @@ class CategoryCheck {
 	#add(kind: Kind, what: readonly string[]): void {
 		this.#found.set(kind, [...(this.#found.get(kind) ?? []), ...what]);
 	}
+}
+
+/** At most some 256 x 256 of its pixels, evenly spread. */
+function coarse({ data, shape }: Image): Image {
+	const [h, w] = shape as [number, number, number];
+	const step = Math.ceil(Math.sqrt((h * w) / 65_536));
+	const [rows, columns] = [Math.ceil(h / step), Math.ceil(w / step)];
+	const few = uint8([rows, columns, 3]);
+	for (let y = 0; y < rows; y++)
+		for (let x = 0; x < columns; x++) {
+			const from = 3 * step * (y * w + x);
+			few.data.set(data.subarray(from, from + 3), 3 * (y * columns + x));
+		}
+	return few;
 }
 
 function sizesOf(pictures: readonly Picture[]): CategoryReport["sizes"] {

@@ -4,7 +4,7 @@
  * The same options give the same bytes. A mask is where the painted part differs from the same part without its defect, before
  * any lighting: exact, and the same for a subtle defect as for an obvious one.
  */
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { type Tensor, uint8 } from "../engine/tensor.ts";
 import { fail } from "../errors.ts";
@@ -20,6 +20,8 @@ import { encodePng } from "./image.ts";
 /** Changes with every change of the pictures. */
 const version = 1;
 const stampName = "keepsight-demo.json";
+/** Of every file that is drawn; dotfiles are a kill's or the file manager's. */
+const drawnName = /^(\..*|\d{3,}(_mask)?\.png|(defects_config|dirty)\.json)$/;
 /** A defect smaller than this, in square units of a picture 256 wide, is drawn again elsewhere. */
 const leastDefect = 20;
 
@@ -105,8 +107,9 @@ export async function drawDemo(
 	const goesOn = same(old, stamp);
 	if (!goesOn) {
 		// what another drawing left goes; anything else is not ours to touch
-		for (const category of old?.categories ?? [])
-			removeTree(path.join(dir, category));
+		const gone = (old?.categories ?? []).map((c) => path.join(dir, c));
+		for (const category of gone) await checkDrawn(category);
+		for (const category of gone) removeTree(category);
 		for (const category of categories) {
 			const taken = path.join(dir, category);
 			if (await exists(taken)) throw fail("DEMO_FOLDER_TAKEN", { dir: taken });
@@ -151,6 +154,20 @@ export async function drawDemo(
 	}
 	writeStamp(dir, { ...stamp, complete: true });
 	return { dir, products, categories, drawn: true };
+}
+
+/** Pictures of somebody's own among those that were drawn keep them all. */
+async function checkDrawn(category: string): Promise<void> {
+	if (!(await exists(category))) return;
+	const found = await readdir(category, {
+		recursive: true,
+		withFileTypes: true,
+	});
+	const own = found.find((f) => !f.isDirectory() && !drawnName.test(f.name));
+	if (own)
+		throw fail("DEMO_FOLDER_TAKEN", {
+			dir: path.join(own.parentPath, own.name),
+		});
 }
 
 function checkSettings(s: Settings): void {

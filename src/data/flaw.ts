@@ -17,14 +17,20 @@ export const BLURRED = 1;
 /** Mean square of a Laplacian, in grey levels squared, that is as good as none: a quarter of what rounding to whole grey levels makes. */
 export const NONE = 0.1;
 
+export type Flaw = "dark" | "empty";
 /** "dark": 99 of 100 pixels are nearly black; "empty": all are alike (standard deviation below 2 grey levels). */
-export function flawOf({ data }: Image): "dark" | "empty" | null {
+export function flawOf({ data }: Image): Flaw | null {
 	const n = data.length / 3;
 	const luminance = Float64Array.from({ length: n }, (_, i) =>
 		luminanceAt(data, i),
-	).sort();
-	if (quantile(luminance, DARK_SHARE) < DARK) return "dark";
+	);
 	const mean = luminance.reduce((sum, value) => sum + value, 0) / n;
+	// a brighter mean is no dark picture's; most need not be sorted
+	if (
+		mean < DARK + 255 * (1 - DARK_SHARE) + 1 &&
+		quantile(luminance.slice().sort(), DARK_SHARE) < DARK
+	)
+		return "dark";
 	const variance =
 		luminance.reduce((sum, value) => sum + (value - mean) ** 2, 0) / n;
 	return Math.sqrt(variance) < FLAT ? "empty" : null;

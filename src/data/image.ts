@@ -4,7 +4,7 @@
  * What a picture becomes, whatever it was:
  * - EXIF orientation is applied, so that a part seen by a turned camera stands as the photographer saw it;
  * - grey becomes three equal channels, a palette its colours, 16 bits are scaled to 8 (65535 -> 255), CMYK and pictures with a
- *   colour profile become sRGB;
+ *   colour profile become sRGB; floats and 32 bits (TIFF) are refused;
  * - alpha is composited on black: what lies under a transparent pixel is whatever the drawing tool left there, and black is the
  *   same for everybody;
  * - of an animation or a multi-page file the first frame counts.
@@ -78,7 +78,7 @@ export async function decodeImage(
 
 async function decode(bytes: Bytes, name: string, size?: Size): Promise<Sized> {
 	return named(name, async () => {
-		const source = await open(bytes, name);
+		const source = await openPicture(bytes, name);
 		const [h, w] = source.size;
 		return oneLargeAtATime(h * w, async () => {
 			const to = size ?? source.size;
@@ -200,7 +200,7 @@ const floatsIn = (bytes: Bytes): Float32Array =>
 /** [H, W] of the picture as `readImage` gives it (orientation applied), from the header alone. */
 export async function imageSize(path: string): Promise<Size> {
 	const bytes = await readBytes(path);
-	return named(path, async () => (await open(bytes, path)).size);
+	return named(path, async () => (await openPicture(bytes, path)).size);
 }
 
 /** What bytes are, from the header alone: [H, W] (orientation applied) and the ending that such files have. */
@@ -209,7 +209,7 @@ export async function inspectImage(
 	name: string,
 ): Promise<{ readonly size: Size; readonly ending: string }> {
 	return named(name, async () => {
-		const { size, format } = await open(bytes, name);
+		const { size, format } = await openPicture(bytes, name);
 		return { size, ending: `.${format}` };
 	});
 }
@@ -255,8 +255,21 @@ interface Source {
 	readonly size: Size;
 	/** As sharp names it, or "bmp". */
 	readonly format: string;
+	/** Of a channel, as sharp names it. */
+	readonly depth: string;
 	/** A fresh decoding pipeline. */
 	sharp(): Sharp;
+}
+
+/** What holds numbers instead of grey levels is refused: between 0 and 1, as floats mostly are, they would be black. */
+async function openPicture(bytes: Bytes, name: string): Promise<Source> {
+	const source = await open(bytes, name);
+	if (source.depth !== "uchar" && source.depth !== "ushort")
+		throw fail("IMAGE_UNREADABLE", {
+			path: name,
+			reason: `its pixels are numbers (${source.depth}) whose black and white are not known; 8 and 16 bits are read`,
+		});
+	return source;
 }
 
 async function open(bytes: Bytes, name: string): Promise<Source> {
@@ -269,16 +282,22 @@ async function open(bytes: Bytes, name: string): Promise<Source> {
 		return {
 			size: [height, width],
 			format: "bmp",
+			depth: "uchar",
 			sharp: () =>
 				sharp(bitmap.pixels(), { raw: { width, height, channels: 3 } }),
 		};
 	}
 	// "error" refuses truncated data too; "warning" would also refuse a PNG for a strange colour profile
 	const options = { failOn: "error", limitInputPixels: false } as const;
-	const { format, autoOrient } = await sharp(bytes, options).metadata();
+	const { format, depth, autoOrient } = await sharp(bytes, options).metadata();
 	const { width, height } = autoOrient;
 	checkPixels(width, height, name);
-	return { size: [height, width], format, sharp: () => sharp(bytes, options) };
+	return {
+		size: [height, width],
+		format,
+		depth,
+		sharp: () => sharp(bytes, options),
+	};
 }
 
 function checkPixels(width: number, height: number, name: string): void {

@@ -137,7 +137,7 @@ export async function exportDetector(
 			inputs: inputs.map(({ name, size }) => ({ name, size })),
 			golden: golden.length,
 		},
-		text: `${out}: ${names.join(", ")} as ${graphFile} (${(graph.length / 1e6).toFixed(1)} MB), which says of ${golden.length} golden samples what predict says.\nTo check it anywhere: keepsight export --verify ${out}`,
+		text: `${out}: ${names.join(", ")} as ${graphFile} (${(graph.length / 1e6).toFixed(1)} MB), which says of ${golden.length} golden ${golden.length === 1 ? "sample" : "samples"} what predict says.\nTo check it anywhere: keepsight export --verify ${out}`,
 	};
 }
 

@@ -1,5 +1,4 @@
 /** Routes about the server itself: health, metrics, openapi.json, runs, the dashboard's files. */
-import { basename, dirname } from "node:path";
 import { runFolders, runSummary } from "./runs.ts";
 import { version } from "../version.ts";
 import { health, type RunsReply, runsReply } from "./api.ts";
@@ -66,7 +65,7 @@ export function addAbout(app: Typed, plant: Plant, web: WebFiles): void {
 				runs: [
 					memDir,
 					...(runs === null ? [] : runFolders(runs, memDir)),
-				].flatMap((dir) => runSummary(dir, basename(dirname(dir))) ?? []),
+				].flatMap((dir) => runSummary(dir) ?? []),
 			};
 			return found;
 		},

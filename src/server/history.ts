@@ -284,15 +284,6 @@ export class History {
 		);
 	}
 
-	/** The lowest score of what was called bad; null: nothing was. */
-	lowestBad(task: string): number | null {
-		const row = this.#get(
-			"select min(score) as lowest from feedback where task = ? and label = 'bad' and state != 'withdrawn'",
-			task,
-		);
-		return (row?.lowest as number | null | undefined) ?? null;
-	}
-
 	/** On a prediction. */
 	feedbackTo(prediction: number): FeedbackReply | null {
 		return this.#feedback("where prediction = ?", prediction)[0] ?? null;

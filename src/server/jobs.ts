@@ -134,7 +134,7 @@ export class Jobs {
 	/** A job that takes pictures. */
 	open({ name, kind, review }: z.output<typeof jobBody>): JobReply {
 		this.#checkRoom();
-		return this.#add(new Job(kind, name, review && kind === "learn")).reply;
+		return this.#add(new Job(kind, name, review)).reply;
 	}
 
 	async put(id: string, n: number, bytes: Uint8Array): Promise<JobReply> {
@@ -179,6 +179,13 @@ export class Jobs {
 			throw fail("NOT_NOW", {
 				what: `Job ${id} waits for no review`,
 				state: `it is ${job.state}`,
+			});
+		const strange = refused.find(
+			(n) => !job.odd.some(({ image }) => image === n),
+		);
+		if (strange !== undefined)
+			throw fail("REQUEST_INVALID", {
+				problem: `picture ${strange} is none of the odd ones`,
 			});
 		const gone = new Set(refused.map((n) => job.images.get(n)?.file));
 		const table = openRun(this.#options.memDir, "read").reviewTable(job.task);

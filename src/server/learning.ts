@@ -2,6 +2,7 @@
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { fail } from "../errors.ts";
+import { checkTaskName } from "../run.ts";
 import type { LearntProduct } from "../scorer.ts";
 import {
 	idParams,
@@ -20,7 +21,7 @@ import {
 	versionsReply,
 } from "./api.ts";
 import { type Plant, soleTask } from "./plant.ts";
-import { lastEventOf, sendPicture } from "./scoring.ts";
+import { lastEventOf, sendPicture, whileConnected } from "./scoring.ts";
 import { mediaType } from "./problem.ts";
 import { problems, type Typed } from "./typed.ts";
 
@@ -105,7 +106,9 @@ export function addLearning(app: Typed, plant: Plant): void {
 		async ({ params: { name }, body }, reply) => {
 			const task = soleTask(plant, name);
 			const score =
-				"threshold" in body ? body.threshold : lowestBad(plant, name);
+				"threshold" in body
+					? body.threshold
+					: await lowestBad(plant, name, whileConnected(reply));
 			return reply.code(202).send(
 				plant.jobs.change("threshold", task, {
 					kind: "threshold",
@@ -128,7 +131,7 @@ export function addLearning(app: Typed, plant: Plant): void {
 			},
 		},
 		async ({ body }, reply) => {
-			if (body.kind !== "learn") plant.product(body.name);
+			checkJob(plant, body);
 			return reply.code(201).send(plant.jobs.open(body));
 		},
 	);
@@ -305,15 +308,50 @@ export function addLearning(app: Typed, plant: Plant): void {
 	);
 }
 
-/** Just below what operators called bad and the system took for the best. */
-function lowestBad(plant: Plant, name: string): number {
-	const lowest = plant.history.lowestBad(name);
-	if (lowest === null)
+/** Before many pictures are sent for nothing. */
+function checkJob(
+	plant: Plant,
+	{ name, kind, review }: z.output<typeof jobBody>,
+): void {
+	if (kind !== "learn") {
+		plant.product(name);
+		if (review)
+			throw fail("REQUEST_INVALID", {
+				problem: "review belongs to the kind learn",
+			});
+		return;
+	}
+	checkTaskName(name);
+	if (plant.products.some(({ id }) => id === name))
+		throw fail("NOT_NOW", {
+			what: `${JSON.stringify(name)} cannot be learnt`,
+			state:
+				"it is learnt already; send more pictures of it with the kind add, or forget it first",
+		});
+}
+
+/** Just below what operators called bad and the system takes for the best now. Of pictures that were not kept it is known what they scored then. */
+async function lowestBad(
+	plant: Plant,
+	name: string,
+	signal: AbortSignal,
+): Promise<number> {
+	const scores: number[] = [];
+	for (const said of plant.history.feedback({ task: name })) {
+		if (said.label !== "bad" || said.state === "withdrawn") continue;
+		const bytes = plant.imageOf(said.prediction);
+		const asked = { task: name, overlay: false, signal };
+		const score = bytes
+			? (await plant.score(bytes, asked)).prediction.score
+			: said.score;
+		if (score !== null) scores.push(score);
+	}
+	if (scores.length === 0)
 		throw fail("NOT_NOW", {
 			what: "There is nothing to set the threshold by",
 			state: `no picture of ${name} was called bad`,
 		});
-	return Math.max(0, lowest - Math.log10(2)); // outside what is unsure
+	return Math.max(0, Math.min(...scores) - Math.log10(2)); // outside what is unsure
 }
 
 function pictureOf(request: FastifyRequest): Uint8Array {

@@ -6,6 +6,7 @@ import { type ErrorCode, fail, KeepsightError } from "../errors.ts";
 /** Errors that are the sender's or the moment's; every other is ours. */
 export const statuses: Partial<Record<ErrorCode, number>> = {
 	REQUEST_INVALID: 400,
+	TASK_NAME: 400,
 	THRESHOLD_UNUSABLE: 400,
 	TOKEN_WRONG: 401,
 	ORIGIN_REFUSED: 403,

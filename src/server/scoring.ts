@@ -148,6 +148,12 @@ export function addScoring(app: Typed, plant: Plant): void {
 		return said;
 	};
 
+	/** What is dark, empty or cannot be read has nothing to be learnt; what is blurred may be as the part is. */
+	const unusable = (prediction: number): boolean => {
+		const row = plant.history.get(prediction);
+		return row?.verdict === "unusable" && row.reason !== "blurred";
+	};
+
 	/** Numbers of feedback that is being learnt. */
 	const learning = new Set<number>();
 	const checkOpen = ({ id, state }: FeedbackReply) => {
@@ -243,9 +249,11 @@ export function addScoring(app: Typed, plant: Plant): void {
 									? "it is being learnt"
 									: said.state !== "open"
 										? `it is ${said.state}`
-										: said.image
-											? null
-											: "its picture was not kept";
+										: !said.image
+											? "its picture was not kept"
+											: unusable(said.prediction)
+												? "its picture is unusable"
+												: null;
 					if (why !== null)
 						throw fail("NOT_NOW", {
 							what: `Feedback ${id} cannot be learnt`,
@@ -279,10 +287,12 @@ async function fileIn(
 	request: FastifyRequest,
 ): Promise<{ readonly bytes: Uint8Array; readonly name: string | null }> {
 	try {
-		const file = await request.file();
+		const files = request.files();
+		const { value: file } = await files.next();
 		if (!file)
 			throw fail("REQUEST_INVALID", { problem: "the form holds no file" });
 		const bytes = await file.toBuffer();
+		await files.next(); // more than one is an error of the limits
 		return { bytes, name: file.filename.slice(0, 255) || null };
 	} catch (error) {
 		const { statusCode } = error as FastifyError;

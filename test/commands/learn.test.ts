@@ -183,6 +183,32 @@ describe("learn", () => {
 		expect(crossFitted(after)).toEqual([12 + count, 12 + count]);
 	});
 
+	it("names images that show nothing, two of them too, which are not odd", async () => {
+		const dim = join(work, "dim");
+		cpSync(join(data, "mvtec/a/train/good"), dim, { recursive: true });
+		const black = await encodePng(uint8([size, size, 3]));
+		for (const name of ["b1.png", "b2.png"])
+			writeFileSync(join(dim, name), black);
+		const told = await succeeded(
+			learn("saw", "cap", "--data", dim, "--config", frozen),
+		);
+		expect(told).toContain("2 images show nothing");
+		expect(await refused(on("rollback", "saw"))).toContain(
+			"keeps no earlier version. It keeps none but the present one",
+		);
+		expect(told).toContain(`  dark  ${join(dim, "b1.png")}\n`);
+		const one = join(work, "black");
+		mkdirSync(one);
+		writeFileSync(join(one, "1.png"), black);
+		const more = await succeeded(
+			learn("saw", "cap", "--add", "--data", one, "--json"),
+		);
+		expect(JSON.parse(more)).toMatchObject({
+			images: 1,
+			blank: [{ path: join(one, "1.png"), flaw: "dark" }],
+		});
+	});
+
 	it("lists odd images; with --review a person decides before anything is learnt", async () => {
 		const dirty = join(work, "dirty");
 		cpSync(join(data, "mvtec/a/train/good"), dirty, { recursive: true });

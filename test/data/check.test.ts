@@ -3,6 +3,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { checkData, formatReport, type Report } from "../../src/data/check.ts";
+import { encodePng } from "../../src/data/image.ts";
+import { uint8 } from "../../src/engine/tensor.ts";
 import { locoCategory, mask, mvtecCategory, picture, put } from "./fixtures.ts";
 
 let root: string;
@@ -60,6 +62,29 @@ it("accepts a data set, a category and a flat folder", async () => {
 	expect(flat.findings).toEqual([]);
 	await expect(checkData(path.join(root, "nowhere"))).rejects.toMatchObject({
 		code: "DATA_ROOT_MISSING",
+	});
+});
+
+it("looks at images beside folders as well, which `learn` would take", async () => {
+	await put(root, "cap/1.png", await picture(1));
+	await put(root, "cap/more/2.png", await picture(2));
+	const report = await checkData(path.join(root, "cap"));
+	expect(report.categories.map(({ id }) => id)).toEqual([".", "more"]);
+	expect(found(report)).toEqual({ "folder that is not read": ["more"] });
+});
+
+it("names pictures to learn that show nothing, large ones too", async () => {
+	const large = (grey: (x: number) => number) => {
+		const image = uint8([600, 700, 3]);
+		for (let i = 0; i < image.data.length; i++)
+			image.data[i] = grey(Math.floor(i / 3) % 700);
+		return encodePng(image, 0);
+	};
+	await put(root, "dark.png", await large((x) => x % 9));
+	await put(root, "empty.png", await large((x) => 130 + (x % 2)));
+	await put(root, "part.png", await large((x) => (x < 300 ? 130 : 140)));
+	expect(found(await checkData(root))).toEqual({
+		"shows nothing": ["dark.png", "empty.png"],
 	});
 });
 

@@ -112,6 +112,17 @@ describe("drawn once", () => {
 		).toBe("mine");
 	});
 
+	it("nor are pictures that somebody put among those that were drawn", async () => {
+		await drawDemo(dir, { ...one, products: 2 });
+		const mine = path.join(dir, "mvtec/flange/train/good/mine.png");
+		await writeFile(mine, "mine");
+		await expect(drawDemo(dir, one)).rejects.toThrow(
+			`${mine} exists and was not drawn`,
+		);
+		expect(await readFile(mine, "utf8")).toBe("mine");
+		expect((await drawDemo(dir, { ...one, products: 2 })).drawn).toBe(false); // nor is anything else
+	});
+
 	it("a stamp cannot name a folder to delete outside", async () => {
 		await writeFile(path.join(dir, "keep.txt"), "mine");
 		await writeFile(

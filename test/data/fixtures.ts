@@ -18,12 +18,10 @@ export async function picture(
 	grey: number,
 	[height, width] = [6, 8],
 ): Promise<Uint8Array> {
-	return encodePng(
-		uint8(
-			[height as number, width as number, 3],
-			new Uint8Array((height as number) * (width as number) * 3).fill(grey),
-		),
-	);
+	const image = uint8([height as number, width as number, 3]);
+	image.data.fill(grey);
+	image.data.fill(255 - grey, -3 * (width as number)); // the lowest row, or it would show nothing
+	return encodePng(image);
 }
 
 /** A mask with one pixel of the value, or none. */

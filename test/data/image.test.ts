@@ -11,7 +11,8 @@ import {
 	readImage,
 	readMask,
 } from "../../src/data/image.ts";
-import { uint8 } from "../../src/engine/tensor.ts";
+import { encodeTiff } from "../../src/data/tiff.ts";
+import { float32, uint8 } from "../../src/engine/tensor.ts";
 
 let dir: string;
 beforeAll(async () => {
@@ -74,6 +75,13 @@ describe("every kind of picture has a defined result", () => {
 			.toBuffer();
 		expect((await sharp(bytes).metadata()).depth).toBe("ushort");
 		expect(await firstPixel(bytes)).toEqual([expected, expected, expected]);
+	});
+
+	it("floats, which between 0 and 1 would be black, are refused", async () => {
+		const map = encodeTiff(float32([height, width]));
+		await expect(decodeImage(map, "map.tiff")).rejects.toThrow(
+			/^Cannot read the image map.tiff: its pixels are numbers \(float\).*; 8 and 16 bits are read/,
+		);
 	});
 
 	it("alpha: composited on black, whatever colour lies under it", async () => {

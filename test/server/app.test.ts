@@ -1,10 +1,12 @@
 /** What the server lets in, what it answers, and what it refuses, over real sockets. */
+import { cpSync, mkdirSync } from "node:fs";
 import { connect } from "node:net";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { crc32, deflateSync, gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import type { Answered } from "../../src/scorer.ts";
-import type { PredictedReply } from "../../src/server/api.ts";
+import type { PredictedReply, RunsReply } from "../../src/server/api.ts";
 import {
 	answered,
 	fake,
@@ -384,6 +386,26 @@ describe("hostile requests", () => {
 		).toBe(200);
 	});
 
+	it("a job that could not be learnt is refused before its pictures are sent", async () => {
+		const { url } = await served(fake());
+		const opened = async (body: object) => {
+			const response = await post(`${url}/v1/tasks`, JSON.stringify(body), {
+				"content-type": "application/json",
+			});
+			const { detail } = (await response.json()) as { detail?: string };
+			return `${response.status} ${detail}`;
+		};
+		expect(await opened({ name: products[0] })).toMatch(
+			/^409 .*learnt already/,
+		);
+		expect(await opened({ name: "../cap" })).toMatch(/^400 .*product's name/);
+		expect(
+			await opened({ name: products[0], kind: "add", review: true }),
+		).toMatch(/^400 .*review belongs/);
+		expect(await opened({ name: products[0], kind: "add" })).toMatch(/^201/);
+		expect(await opened({ name: "new", review: true })).toMatch(/^201/);
+	});
+
 	it("bodies that poison, nest or lie are refused", async () => {
 		const { url } = await served(fake());
 		const headers = { "content-type": "application/json" };
@@ -429,7 +451,9 @@ describe("hostile requests", () => {
 		const two = new FormData();
 		two.append("a", new Blob([await grey(1)]), "a.png");
 		two.append("b", new Blob([await grey(1)]), "b.png");
-		expect((await post(`${url}/v1/predict`, two)).status).toBeLessThan(500);
+		const refused = await post(`${url}/v1/predict`, two); // one answer to two pictures would be the wrong one to one of them
+		expect(refused.status).toBeGreaterThanOrEqual(400);
+		expect(refused.status).toBeLessThan(500);
 	});
 
 	it("clients that send slowly or not at all are let go; others are served meanwhile", async () => {
@@ -643,6 +667,19 @@ describe("a memory", () => {
 			"NOT_NOW",
 		]);
 	});
+});
+
+it("a run is called as the folder that learn made, or as train's name", async () => {
+	const memDir = fakeMemory();
+	const runs = join(memDir, "runs");
+	mkdirSync(join(runs, "first"), { recursive: true });
+	cpSync(fakeMemory(), join(runs, "first", "Anomaly"), { recursive: true });
+	const { url } = await served(fake(), { memDir, runs });
+	const found = (await (await fetch(`${url}/v1/runs`)).json()) as RunsReply;
+	expect(found.runs.map(({ name }) => name)).toEqual([
+		basename(memDir),
+		"first",
+	]);
 });
 
 it("every route is in openapi.json, and what it answers fits", async () => {

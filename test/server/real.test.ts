@@ -282,6 +282,9 @@ it("from an empty folder: a product is sent, reviewed, learnt, corrected and ser
 			"content-type",
 		),
 	).toBe("image/png");
+	expect(
+		await send(`${url}/v1/jobs/${job.id}/review`, { refused: [99, 98] }),
+	).toMatchObject({ detail: expect.stringContaining("98 is none of the odd") });
 	await send(`${url}/v1/jobs/${job.id}/review`, { refused: [99] });
 	const learnt = await settled(url, job);
 	expect(learnt).toMatchObject({ state: "done", memoryVersion: 1 });

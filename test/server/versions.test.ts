@@ -13,6 +13,7 @@ import type {
 import { fail } from "../../src/errors.ts";
 import { History } from "../../src/server/history.ts";
 import type { Teach } from "../../src/server/jobs.ts";
+import type { Verdict } from "../../src/events.ts";
 import type { Change } from "../../src/teach.ts";
 import {
 	answered,
@@ -364,9 +365,15 @@ describe("feedback", () => {
 
 	it("what cannot be learnt says why; what was said by mistake is withdrawn", async () => {
 		const memDir = fakeMemory();
-		const { url } = await served(fake(), { memDir });
+		let verdict: Verdict = "good";
+		const { url } = await served(
+			fake((_, version) => answered(version, { verdict })),
+			{ memDir },
+		);
 		await post(`${url}/v1/predict`, await grey(1));
 		await post(`${url}/v1/predict`, await grey(2));
+		verdict = "unusable";
+		await post(`${url}/v1/predict`, await grey(3));
 		const bad = await send<FeedbackReply>(`${url}/v1/feedback`, {
 			prediction: 1,
 			label: "bad",
@@ -384,6 +391,14 @@ describe("feedback", () => {
 		expect((await applied("mvtec/cap", good.id)).detail).toContain(
 			"it is of line 2/ring",
 		);
+		const dark = await send<FeedbackReply>(`${url}/v1/feedback`, {
+			prediction: 3,
+			label: "good",
+			task: "mvtec/cap",
+		});
+		expect((await applied("mvtec/cap", dark.id)).detail).toContain(
+			"its picture is unusable",
+		);
 		await fetch(`${url}/v1/feedback/${good.id}`, { method: "DELETE" });
 		expect((await applied("line 2/ring", good.id)).detail).toContain(
 			"it is withdrawn",
@@ -399,18 +414,26 @@ describe("feedback", () => {
 		const { predictions } = await get<{ predictions: HistoryRow[] }>(
 			`${url}/v1/history`,
 		);
-		expect(predictions.map(({ feedback }) => feedback)).toEqual([null, "bad"]);
+		expect(predictions.map(({ feedback }) => feedback)).toEqual([
+			"good",
+			null,
+			"bad",
+		]);
 		const product = await get<{ feedback: object[] }>(
 			`${url}/v1/tasks/mvtec%2Fcap`,
 		);
-		expect(product.feedback).toEqual([{ label: "bad", score: 0.5 }]);
+		expect(product.feedback).toEqual([
+			{ label: "good", score: 0.5 },
+			{ label: "bad", score: 0.5 },
+		]);
 	});
 
 	it("sets the threshold below what was called bad, if that is asked for", async () => {
 		const memDir = fakeMemory();
 		const changes: Change[] = [];
+		let score = 1.5;
 		const { url } = await served(
-			fake((_, version) => answered(version, { score: 1.5 })),
+			fake((_, version) => answered(version, { score })),
 			{
 				memDir,
 				teach: teaching(memDir, changes),
@@ -422,9 +445,10 @@ describe("feedback", () => {
 		).toBe("NOT_NOW");
 		await post(`${url}/v1/predict`, await grey(1));
 		await send(`${url}/v1/feedback`, { prediction: 1, label: "bad" });
+		score = 1.2; // as a later version has it
 		await ended(url, await send<JobReply>(path, { fromFeedback: true }, "PUT"));
 		expect(changes).toMatchObject([
-			{ kind: "threshold", score: 1.5 - Math.log10(2) },
+			{ kind: "threshold", score: 1.2 - Math.log10(2) },
 		]);
 		expect(
 			(

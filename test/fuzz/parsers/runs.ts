@@ -168,7 +168,7 @@ async function report(dir: string): Promise<void> {
 	const { html } = renderReport(await readReportData(run));
 	assert.match(html, /^<!doctype html>/i);
 	assert.doesNotMatch(html, /<script>x|\[object /);
-	const summary = runSummary(dir, "demo");
+	const summary = runSummary(dir);
 	assert(runsReply.safeParse({ runs: summary ? [summary] : [] }).success);
 }
 
