@@ -194,7 +194,11 @@ describe("eval --scores", () => {
 		) as {
 			tasks: string[];
 			matrices: { imageAuroc: unknown; accuracy: unknown };
+			falseAlarms: { nominal: unknown; realised: unknown };
+			memory: unknown;
 		};
+		expect(results.memory).toBeNull();
+		expect(results.falseAlarms).toMatchObject({ nominal: null, realised: 0 }); // whoever set the thresholds knows at what they aim
 		expect(results.tasks).toEqual(["mvtec/bottle", "mvtec/tile"]);
 		expect(results.matrices.imageAuroc).toEqual([
 			[0.75, null],

@@ -136,7 +136,7 @@ async function pixelOf(
 	return found;
 }
 
-/** What memory costs cannot be known from scores. */
+/** What memory costs, and at which rate thresholds aim, cannot be known from scores. */
 export function resultsOfScores(
 	dir: string,
 	stages: readonly ScoreStage[],
@@ -157,11 +157,15 @@ export function resultsOfScores(
 	const results = buildResults({
 		tasks,
 		scores,
-		falseAlarms: 0.01,
+		falseAlarms: 0,
 		memory: { bytes: 0, bytesPerTask: 0, weightsBytes: 0, strategyBytes: 0 },
 	});
 	return {
-		results: { ...results, memory: null },
+		results: {
+			...results,
+			falseAlarms: { ...results.falseAlarms, nominal: null },
+			memory: null,
+		},
 		text: formatResults(results),
 	};
 }
