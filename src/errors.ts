@@ -292,6 +292,8 @@ const wording = {
 		value: number;
 	}) =>
 		`The ${e.what} became ${e.value} in task ${e.task}, epoch ${e.epoch}, step ${e.step}; training stopped and the state after the last finished epoch is kept. Lower train.optimizer.lr or set train.clip_norm, then run with --resume --force or --fresh.`,
+	STRATEGY_INVALID: (e: { hook: string; problem: string }) =>
+		`The strategy's \`${e.hook}\` ${e.problem}. Mend the strategy; what each hook is to give is in docs/add-your-own-strategy.md.`,
 	// linear algebra, metrics
 	MATRIX_NOT_FINITE: (e: { value: number }) =>
 		`A matrix to be decomposed holds ${e.value}. Look for the step before that made it: a sum that overflowed, or activations that are not finite.`,

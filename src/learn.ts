@@ -255,7 +255,7 @@ export async function learn(job: LearnJob): Promise<LearnResult> {
 				saturated: isSaturated(last.early),
 				weightChange: relativeChange(start, weights),
 				...last.diagnostics,
-				...report,
+				...reported(report ?? {}),
 			},
 		};
 	} finally {
@@ -348,6 +348,21 @@ function heldOutMeter(
 		},
 		release: () => embedder.release(),
 	};
+}
+
+/** What a strategy says at a task's end. */
+function reported(report: Readonly<Record<string, unknown>>) {
+	for (const [name, value] of Object.entries(report)) {
+		if (name === "task" || !Number.isFinite(value))
+			throw fail("STRATEGY_INVALID", {
+				hook: "endTask",
+				problem:
+					name === "task"
+						? 'reports "task", by which tables name the task itself'
+						: `reports that ${name} is ${String(value)}, which is no finite number`,
+			});
+	}
+	return report as Readonly<Record<string, number>>;
 }
 
 /** Restores the state after the last finished epoch of this task; null: there is none, or it is of other settings (a run that was forced). */

@@ -13,6 +13,7 @@ import {
 	type Tensor,
 	type TensorDict,
 } from "./engine/tensor.ts";
+import { fail } from "./errors.ts";
 import type { Rows, StepGraph, Strategy } from "./strategies/strategy.ts";
 import { headOf, type Network, stateInput, topOf } from "./trunk.ts";
 
@@ -115,14 +116,33 @@ export async function createStep({
 				loss,
 				outputs,
 				hooks: {
-					...(gradients && { gradients: (g) => gradients(g, graph) }),
-					...(moves && { moves: (m) => moves(m, graph) }),
+					...(gradients && {
+						gradients: (g) => checked("gradients", g, gradients(g, graph)),
+					}),
+					...(moves && {
+						moves: (m) => checked("moves", m, moves(m, graph)),
+					}),
 					...(afterUpdate && { afterUpdate: (m) => afterUpdate(m, graph) }),
 				},
 			};
 		},
 	});
 	return { step, weightsNow: () => ({ ...fixed, ...step.params }) };
+}
+
+/** What a hook gives, if it is of every parameter, in its shape. */
+function checked(
+	hook: "gradients" | "moves",
+	given: ValueDict,
+	back: ValueDict,
+): ValueDict {
+	for (const [name, { shape }] of Object.entries(given))
+		if (back?.[name]?.shape.join() !== shape.join())
+			throw fail("STRATEGY_INVALID", {
+				hook,
+				problem: `gives no ${name} of shape [${shape.join(", ")}]`,
+			});
+	return back;
 }
 
 /** Some rows of a batch; all of them are left as they are. */
