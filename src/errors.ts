@@ -89,7 +89,7 @@ const wording = {
 		known: readonly string[];
 	}) => {
 		const near = nearest(e.name, e.known);
-		return `Unknown ${e.kind} "${e.name}" at ${e.where}.${near ? ` Did you mean "${near}"?` : ""} Use one of: ${e.known.join(", ")}.${pluggable.includes(e.kind) ? " One of your own comes with --plugin FILE." : ""}`;
+		return `Unknown ${e.kind} "${e.name}" at ${e.where}.${near ? ` Did you mean "${near}"?` : ""} ${e.known.length > 0 ? `Use one of: ${e.known.join(", ")}.` : "None is known yet."}${pluggable.includes(e.kind) ? " One of your own comes with --plugin FILE." : ""}`;
 	},
 	// plugins
 	PLUGIN_UNREADABLE: (e: { file: string; reason: string; code?: string }) =>

@@ -13,7 +13,12 @@ import { readTasks, readTestCategory } from "./data/index.ts";
 import { trivialNames, trivialNumbers } from "./data/trivial.ts";
 import { fail } from "./errors.ts";
 import { heed, type RunEvent, type Stop } from "./events.ts";
-import { type AllFeatures, Knowledge, viewsKey } from "./knowledge.ts";
+import {
+	type AllFeatures,
+	checkLearnt,
+	Knowledge,
+	viewsKey,
+} from "./knowledge.ts";
 import {
 	buildResults,
 	type CategoryScores,
@@ -562,8 +567,7 @@ export async function evaluateRun(
 		notice: (text) => emit({ type: "notice", text }),
 	});
 	try {
-		if (run.memory.version === 0)
-			throw fail("NOTHING_LEARNT", { dir: job.memDir });
+		checkLearnt(run.memory, job.memDir);
 		const { threads } = run.settings;
 		checkReaders(job.memDir);
 		const knowledge = Knowledge.load(run.memory, threads);

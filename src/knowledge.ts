@@ -247,6 +247,14 @@ export const taskIds = ({
 			)
 		: [];
 
+/** Nothing may have been learnt yet, or all have been forgotten. `dir`: the run folder. */
+export function checkLearnt(
+	memory: Pick<VersionedFolder, "meta">,
+	dir: string,
+): void {
+	if (taskIds(memory).length === 0) throw fail("NOTHING_LEARNT", { dir });
+}
+
 export class Knowledge {
 	readonly backbone: Backbone;
 	readonly setup: KnowledgeSetup;

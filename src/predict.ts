@@ -7,6 +7,7 @@ import { findImages, type Found, imagesIn, single } from "./data/find.ts";
 import { writeMap } from "./data/tiff.ts";
 import { fail, Interrupted, KeepsightError } from "./errors.ts";
 import { heed, type Prediction, type RunEvent, type Stop } from "./events.ts";
+import { checkLearnt } from "./knowledge.ts";
 import { type FoundPicture, Predictor } from "./predictor.ts";
 import { openRun } from "./run.ts";
 import { writeAtomic } from "./storage.ts";
@@ -40,8 +41,7 @@ export async function predictAll(
 	stream: AsyncIterable<string>,
 ): Promise<{ results: object; text: string }> {
 	const run = openRun(job.memDir, "read");
-	if (run.memory.version === 0)
-		throw fail("NOTHING_LEARNT", { dir: job.memDir });
+	checkLearnt(run.memory, job.memDir);
 	const { threads } = run.settings;
 	const { task = null } = job;
 	const predictor = new Predictor(run.memory, threads);

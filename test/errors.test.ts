@@ -21,6 +21,14 @@ it("an error carries its code and says what, where and what to do", () => {
 	expect(error.message).toBe(
 		'Unknown strategy "gmp" at strategy.name in a.yaml. Did you mean "gpm"? Use one of: finetune, gpm. One of your own comes with --plugin FILE.',
 	);
+	expect(
+		fail("UNKNOWN_NAME", {
+			kind: "product",
+			name: "a",
+			where: "task",
+			known: [],
+		}).message,
+	).toBe('Unknown product "a" at task. None is known yet.');
 });
 
 describe("nearest", () => {

@@ -145,6 +145,11 @@ async function setThreshold({
 			command: "keepsight threshold",
 		});
 	const wanted = score === undefined ? null : Number(score || "nothing");
+	if (Number.isNaN(wanted))
+		throw fail("USAGE", {
+			problem: `${JSON.stringify(score)} is no number, and --score takes one such as 2.5.`,
+			command: "keepsight threshold",
+		});
 	await changed({ kind: "threshold", task, score: wanted }, flags);
 }
 

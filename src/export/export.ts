@@ -12,7 +12,7 @@ import { runtimeVersion } from "../engine/runtime.ts";
 import { float32 } from "../engine/tensor.ts";
 import { fail, KeepsightError } from "../errors.ts";
 import { heed, type RunEvent, type Stop } from "../events.ts";
-import type { Knowledge } from "../knowledge.ts";
+import { checkLearnt, type Knowledge } from "../knowledge.ts";
 import { Predictor } from "../predictor.ts";
 import { openRun } from "../run.ts";
 import {
@@ -53,7 +53,7 @@ export async function exportDetector(
 	{ emit, stop }: { readonly emit: (e: RunEvent) => void; readonly stop: Stop },
 ): Promise<{ results: object; text: string }> {
 	const run = openRun(memDir, "read");
-	if (run.memory.version === 0) throw fail("NOTHING_LEARNT", { dir: memDir });
+	checkLearnt(run.memory, memDir);
 	checkFolder(out);
 	const { threads } = run.settings;
 	const task = told ?? null;

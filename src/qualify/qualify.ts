@@ -4,7 +4,7 @@
  * Every picture is scored as `predict` scores it, with what was learnt as it is; nothing is chosen here and nothing is changed.
  */
 import { readMask } from "../data/image.ts";
-import { fail } from "../errors.ts";
+import { checkLearnt } from "../knowledge.ts";
 import { Predictor } from "../predictor.ts";
 import { openRun } from "../run.ts";
 import {
@@ -69,7 +69,7 @@ export async function qualify(
 ): Promise<{ results: QualifyResult; text: string }> {
 	const { memDir, task, routed } = job;
 	const run = openRun(memDir, "read");
-	if (run.memory.version === 0) throw fail("NOTHING_LEARNT", { dir: memDir });
+	checkLearnt(run.memory, memDir);
 	// everything that is wrong with files and folders is said before anything is scored
 	const labelled =
 		job.labelled === undefined ? null : await labelledIn(job.labelled);

@@ -29,7 +29,7 @@ header { padding-top: 24px; }
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 4px; overflow-wrap: anywhere; }
 h2 { font-size: 20px; line-height: 1.3; margin: 44px 0 6px; }
 h3 { font-size: 16px; margin: 26px 0 6px; overflow-wrap: anywhere; }
-p { max-width: 78ch; margin: 6px 0 12px; }
+p { max-width: 78ch; margin: 6px 0 12px; overflow-wrap: anywhere; }
 a { color: var(--accent); }
 .soft { color: var(--soft); }
 nav ul { list-style: none; margin: 14px 0 0; padding: 0; display: flex; flex-wrap: wrap; gap: 4px 18px; }

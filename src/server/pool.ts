@@ -186,11 +186,14 @@ export class Pool {
 		return this.#pictures;
 	}
 
-	/** From now on these answer; the earlier ones end when they have answered what they took. */
-	activate(next: Generation): void {
+	/** From now on these answer, or nobody; the earlier ones end when they have answered what they took. */
+	activate(next: Generation | null): void {
 		const before = this.#active;
 		this.#active = next;
-		this.pump();
+		if (next) this.pump();
+		else
+			for (const { refuse } of this.#waiting.splice(0))
+				refuse(busy("No product is known any more"));
 		if (before) void closeWhenIdle(before);
 	}
 

@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { KeepsightError } from "../errors.ts";
+import { taskIds } from "../knowledge.ts";
 import { versionsOf } from "../known.ts";
 import { holdsRun, memoryFolder, openRun } from "../run.ts";
 import type { Answered, StartScorer } from "../scorer.ts";
@@ -100,7 +101,8 @@ export class Versions {
 			const newest = this.#newest();
 			this.#held.version = null;
 			this.#waiting = null;
-			if (newest !== null && newest !== this.#options.pool.active?.version)
+			if (newest !== null && this.#knowsNothing()) this.#retire();
+			else if (newest !== null && newest !== this.#options.pool.active?.version)
 				this.#activate(await this.#open(newest));
 		});
 	}
@@ -150,6 +152,7 @@ export class Versions {
 			this.#seen = ""; // parts of it may be there
 			return;
 		}
+		if (kept === null && this.#knowsNothing()) return;
 		this.#activate(await this.#open(kept ?? newest));
 		if (kept === null) return;
 		if (replica || history.check(newest)) this.#waiting = newest;
@@ -189,6 +192,10 @@ export class Versions {
 		const kept = this.#keptFor(newest);
 		this.#waiting = kept === null ? null : newest;
 		const wanted = kept ?? newest;
+		if (kept === null && this.#knowsNothing()) {
+			this.#retire();
+			return;
+		}
 		if (wanted === pool.active?.version) {
 			this.#tell();
 			return;
@@ -210,6 +217,12 @@ export class Versions {
 			return;
 		}
 		if (newest === this.#waiting) return;
+		if (this.#knowsNothing()) {
+			this.#held.version = null;
+			this.#waiting = null;
+			this.#retire();
+			return;
+		}
 		let next: Generation | null = null;
 		try {
 			next = await this.#open(newest);
@@ -269,6 +282,19 @@ export class Versions {
 			},
 			AGAIN_MS[Math.min(tries, AGAIN_MS.length) - 1],
 		).unref();
+	}
+
+	/** Whether all products of the newest version have been forgotten: there is nothing to score with. */
+	#knowsNothing(): boolean {
+		return taskIds(openRun(this.#options.memDir, "read").memory).length === 0;
+	}
+
+	#retire(): void {
+		const { pool, log } = this.#options;
+		if (!pool.active) return;
+		pool.activate(null);
+		log("no product is known any more");
+		this.#tell();
 	}
 
 	#activate(next: Generation): void {

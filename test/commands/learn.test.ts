@@ -209,6 +209,17 @@ describe("learn", () => {
 		});
 	});
 
+	it("what forgot its last product is empty to all that score", async () => {
+		const mem = join(work, "saw");
+		await succeeded(on("forget", "saw", "--task", "cap"));
+		for (const empty of [
+			keepsight("export", "--mem_dir", mem, "--out", join(work, "exported")),
+			keepsight("predict", "--mem_dir", mem, data),
+			on("eval", "saw"),
+		])
+			expect(await refused(empty)).toContain("has learnt no task yet");
+	});
+
 	it("lists odd images; with --review a person decides before anything is learnt", async () => {
 		const dirty = join(work, "dirty");
 		cpSync(join(data, "mvtec/a/train/good"), dirty, { recursive: true });

@@ -90,7 +90,7 @@ const { curve } = fitDetection(points);
 if (!curve) throw new Error("no curve");
 
 export const detection: Detection = {
-	dir: "/data/good",
+	dir: "/data/of_a_line_with_a_name_that_is_longer_than_a_telephone_is_wide/good",
 	untouched: rateOf(1, 11),
 	stoppedUntouched: [hostile],
 	unusable: [hostile],

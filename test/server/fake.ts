@@ -38,14 +38,18 @@ export function fakeMemory(version = 1): string {
 	return dir;
 }
 
-export function setVersion(dir: string, version: number): void {
+export function setVersion(
+	dir: string,
+	version: number,
+	known: readonly string[] = products,
+): void {
 	const manifest = (n: number) =>
 		JSON.stringify({
 			format: 1,
 			version: n,
 			files: {},
 			change: `change ${n}`,
-			tasks: products.map((id) => ({ id })),
+			tasks: known.map((id) => ({ id })),
 		});
 	mkdirSync(join(dir, "memory/@versions"), { recursive: true });
 	for (let n = 1; n < version; n++)

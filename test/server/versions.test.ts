@@ -198,6 +198,23 @@ describe("a new version on the disk", () => {
 		},
 	);
 
+	it("that knows no product any more leaves nobody to answer, also at a start, until one does", async () => {
+		const memDir = fakeMemory();
+		const { url, close } = await served(fake(), { memDir });
+		const status = async (where: string) =>
+			(await get<{ status: string }>(`${where}/health`)).status;
+		expect(await status(url)).toBe("ok");
+		setVersion(memDir, 2, []);
+		await expect.poll(() => status(url), { timeout: 5000 }).toBe("empty");
+		const refused = await post(`${url}/v1/predict`, await grey(1));
+		expect(await refused.json()).toMatchObject({ code: "NOT_NOW" });
+		await close();
+		const again = await served(fake(), { memDir });
+		expect(await status(again.url)).toBe("empty");
+		setVersion(memDir, 3);
+		await expect.poll(() => status(again.url), { timeout: 5000 }).toBe("ok");
+	});
+
 	it("that cannot be loaded leaves the one that answers", async () => {
 		const memDir = fakeMemory();
 		const scored = fake();
