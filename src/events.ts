@@ -12,6 +12,21 @@ export async function heed(stop: Stop): Promise<void> {
 	if (stop.requested) throw new Interrupted();
 }
 
+/** Tells of long work on a memory while it goes on, and ends it where that is wanted. */
+export const paced =
+	(
+		{ emit, stop }: { emit: (event: RunEvent) => void; stop: Stop },
+		at: {
+			readonly task: string;
+			readonly taskIndex: number;
+			readonly taskCount: number;
+		},
+	) =>
+	async (done: number, total: number, unit: string): Promise<void> => {
+		await heed(stop);
+		emit({ type: "progress", phase: "memory", ...at, done, total, unit });
+	};
+
 export const phases = ["draw", "read", "train", "memory", "evaluate"] as const;
 export type Phase = (typeof phases)[number];
 

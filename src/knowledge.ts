@@ -23,6 +23,7 @@ import { memories } from "./memory/index.ts";
 import { patchesOf } from "./maps.ts";
 import type {
 	Entry,
+	Pace,
 	Features,
 	Memory,
 	MemoryContext,
@@ -55,7 +56,8 @@ export interface AllFeatures extends Omit<Features, "patches" | "turned"> {
 }
 
 /** A category to remember. */
-export interface Lesson extends Pick<Entry, "id" | "group" | "trained"> {
+export interface Lesson
+	extends Pick<Entry, "id" | "group" | "trained" | "pace"> {
 	readonly learnt: AllFeatures;
 	/** The same images as the pretext task augments them; absent: no memory learns those (`readsViews`). */
 	readonly views?: AllFeatures;
@@ -325,9 +327,14 @@ export class Knowledge {
 	}
 
 	/** More good images of a known category, none of which trained weights. */
-	async merge(id: string, more: AllFeatures, random: Random): Promise<void> {
+	async merge(
+		id: string,
+		more: AllFeatures,
+		random: Random,
+		pace?: Pace,
+	): Promise<void> {
 		for (const [i, memory] of this.memories.entries())
-			await memory.merge(id, this.featuresFor(i, more), random);
+			await memory.merge(id, this.featuresFor(i, more), random, pace);
 		this.router.merge(id, more);
 		this.#recalibrated.delete(id);
 		this.#calibrations.delete(id);

@@ -13,7 +13,7 @@ import type { Category, Sample } from "./data/task.ts";
 import type { Tensor } from "./engine/tensor.ts";
 import { fail } from "./errors.ts";
 import { Eyes, joinFeatures, localiserOf, networkOf } from "./evaluate.ts";
-import { heed } from "./events.ts";
+import { heed, paced } from "./events.ts";
 import {
 	type AllFeatures,
 	Knowledge,
@@ -439,6 +439,7 @@ async function decided(
 				trained: which.map(() => false),
 				heldOut: null,
 				roi: mask,
+				pace: paced(watcher, { task: id, taskIndex: 0, taskCount: 1 }),
 			},
 			new Random(config.seed, "memory", id),
 		);
@@ -526,7 +527,13 @@ async function added(
 			await seenOf({ eyes, knowledge, watcher }, category),
 		);
 		if (kind === "recalibrate") await knowledge.recalibrate(id, seen);
-		else await knowledge.merge(id, seen, new Random(config.seed, "merge", id));
+		else
+			await knowledge.merge(
+				id,
+				seen,
+				new Random(config.seed, "merge", id),
+				paced(watcher, { task: id, taskIndex: 0, taskCount: 1 }),
+			);
 	} finally {
 		await eyes.release();
 	}

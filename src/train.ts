@@ -24,7 +24,7 @@ import {
 	stalenessSoFar,
 	writeResults,
 } from "./evaluate.ts";
-import { heed, type RunEvent, type Stop } from "./events.ts";
+import { heed, paced, type RunEvent, type Stop } from "./events.ts";
 import {
 	type AllFeatures,
 	Knowledge,
@@ -747,6 +747,7 @@ async function rememberTask(
 				),
 				heldOut: heldOut.length > 0 ? joinFeatures(heldOut) : null,
 				roi: context.regions.get(category.id) ?? null,
+				pace: paced(context, { task: category.id, taskIndex, taskCount }),
 			},
 			new Random(config.seed, "memory", category.id),
 		);

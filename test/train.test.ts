@@ -21,6 +21,7 @@ import {
 } from "vitest";
 import { parseConfig, runDir } from "../src/config.ts";
 import type { Tensor } from "../src/engine/tensor.ts";
+import type { RunEvent } from "../src/events.ts";
 import { evaluateRun } from "../src/evaluate.ts";
 import { memories } from "../src/memory/index.ts";
 import type { Entry, Features, Memory } from "../src/memory/memory.ts";
@@ -311,4 +312,21 @@ describe("patches", () => {
 			expect(followed?.message).toBe("interrupted");
 		},
 	);
+
+	it("are not chosen to the end where the user wants to stop", async () => {
+		const config = configOf("stopped-within", [bank("[0.3]")]);
+		const dir = runDir(config);
+		const stop = { requested: false };
+		const units: string[] = [];
+		const emit = (event: RunEvent) => {
+			if (event.type !== "progress" || event.phase !== "memory") return;
+			units.push(event.unit);
+			stop.requested = event.unit === "images compared" && event.done === 3;
+		};
+		await expect(
+			train({ config, dir, mode: "new", force: false }, { emit, stop }),
+		).rejects.toThrow("interrupted");
+		expect(units.filter((unit) => unit === "images compared")).toHaveLength(4);
+		expect(openRun(dir, "read").memory.version).toBe(0);
+	});
 });

@@ -8,6 +8,7 @@ import { add, argMax, gemm, min, mul, reshape } from "../engine/ops/index.ts";
 import { Session } from "../engine/runtime.ts";
 import { float32, type Tensor } from "../engine/tensor.ts";
 import type { Random } from "../random.ts";
+import type { Pace } from "./memory.ts";
 
 /** Width of the projection (Johnson & Lindenstrauss): distances keep their order well enough. */
 const PROJECTED = 64;
@@ -20,11 +21,12 @@ export async function kCentre(
 	wanted: number,
 	random: Random,
 	threads: number,
+	pace?: Pace,
 ): Promise<number[]> {
 	const count = rows.reduce((sum, { shape }) => sum + (shape[0] as number), 0);
 	if (wanted >= count) return Array.from({ length: count }, (_, i) => i);
 	const points = await projected(rows, count, random, threads);
-	return greedy(points, count, wanted, threads);
+	return greedy(points, count, wanted, threads, pace);
 }
 
 /** [64, P]: columns are patches, so that distances of all to one are one pass over the memory. */
@@ -82,6 +84,7 @@ async function greedy(
 	count: number,
 	wanted: number,
 	threads: number,
+	pace?: Pace,
 ): Promise<number[]> {
 	const squares = float32([1, count]);
 	const mean = float32([1, PROJECTED]);
@@ -113,6 +116,8 @@ async function greedy(
 		let [nearest, next] = [far, float32([1, count])];
 		const shift = float32([1, 1]);
 		while (chosen.length < wanted) {
+			if (chosen.length % 64 === 0)
+				await pace?.(chosen.length, wanted, "centres");
 			for (let k = 0; k < PROJECTED; k++)
 				centre.data[k] = points[k * count + at] as number;
 			shift.data[0] = normOf(centre);

@@ -30,6 +30,9 @@ export interface RawScores {
 }
 
 /** One category to remember. */
+/** Told of long work while it goes on, `done` of `total`; throws where it is to end. */
+export type Pace = (done: number, total: number, unit: string) => Promise<void>;
+
 export interface Entry {
 	/** "mvtec/bottle" */
 	readonly id: string;
@@ -42,6 +45,7 @@ export interface Entry {
 	readonly heldOut: Features | null;
 	/** 1 where patches are looked at; null: everywhere. */
 	readonly roi?: Uint8Array | null; // [N]
+	readonly pace?: Pace;
 }
 
 /** What calibration reads: scores of good images as if they had not been learnt. */
@@ -68,7 +72,12 @@ export interface Memory {
 	add(entry: Entry, random: Random): void | Promise<void>;
 	remove(id: string): void;
 	/** More good images of a known category, none of which trained weights. */
-	merge(id: string, features: Features, random: Random): void | Promise<void>;
+	merge(
+		id: string,
+		features: Features,
+		random: Random,
+		pace?: Pace,
+	): void | Promise<void>;
 	/** Each image on its own. */
 	score(id: string, features: Features): RawScores | Promise<RawScores>;
 	crossFitted(id: string): CrossFitted;

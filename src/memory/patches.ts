@@ -61,6 +61,7 @@ import {
 	checkedPatches,
 	defineMemory,
 	type Entry,
+	type Pace,
 	type Features,
 	Foreign,
 	type ImageValues,
@@ -196,6 +197,7 @@ interface Lesson {
 	readonly roi: Uint8Array | null;
 	readonly earlier: Bank | null;
 	readonly random: Random;
+	readonly pace: Pace | undefined;
 }
 
 /** Banks that are ready for the search, the last ones: ready, one of 8 bits takes twice the room that it takes stored. */
@@ -247,7 +249,7 @@ class Patches implements Memory {
 	}
 
 	async add(entry: Entry, random: Random): Promise<void> {
-		const { id, learnt, heldOut, roi = null } = entry;
+		const { id, learnt, heldOut, roi = null, pace } = entry;
 		if (this.#kept.has(id)) throw fail("CATEGORY_ALREADY_LEARNT", { id });
 		const lesson: Lesson = {
 			sources: this.#sources(id, learnt, roi),
@@ -256,6 +258,7 @@ class Patches implements Memory {
 			roi,
 			earlier: null,
 			random,
+			pace,
 		};
 		this.#kept.set(id, await this.#chosen(id, lesson));
 	}
@@ -266,7 +269,12 @@ class Patches implements Memory {
 	}
 
 	/** The new coreset is of the old centres and the new patches; scores of earlier images stay, and so does what was chosen. */
-	async merge(id: string, features: Features, random: Random): Promise<void> {
+	async merge(
+		id: string,
+		features: Features,
+		random: Random,
+		pace?: Pace,
+	): Promise<void> {
 		const earlier = known(this.#kept, id);
 		const lesson: Lesson = {
 			sources: this.#sources(id, features, earlier.roi),
@@ -274,6 +282,7 @@ class Patches implements Memory {
 			roi: earlier.roi,
 			earlier,
 			random,
+			pace,
 		};
 		this.#kept.set(id, await this.#learn(id, lesson, earlier));
 	}
@@ -315,7 +324,7 @@ class Patches implements Memory {
 
 	async #learn(
 		id: string,
-		{ sources, others, roi, earlier, random }: Lesson,
+		{ sources, others, roi, earlier, random, pace }: Lesson,
 		{ augmented, foreground, window }: Choice,
 	): Promise<Bank> {
 		const learnt = sources.map(({ own, turned }) =>
@@ -340,6 +349,7 @@ class Patches implements Memory {
 				this.#capacity(),
 				random.derive("patches", id),
 				this.#threads,
+				pace,
 			)
 		).sort((a, b) => a - b);
 		const everywhere = all.flatMap((view) => [...view.cells]);
@@ -358,6 +368,7 @@ class Patches implements Memory {
 		const measured: Float32Array[] = [];
 		const first = all.length - learnt.length;
 		for (const [i, { own }] of sources.entries()) {
+			await pace?.(i, sources.length, "images compared");
 			const from = starts[first + i] as number;
 			const to = starts[first + i + 1] as number;
 			const except = [lower(chosen, from), lower(chosen, to)] as const;

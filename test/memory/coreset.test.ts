@@ -218,6 +218,19 @@ describe("the same", () => {
 		expect(await choose([whole], 60)).toEqual(await choose(rows, 60));
 	});
 
+	it("where somebody follows; who throws ends it", async () => {
+		const told: string[] = [];
+		const chosen = await kCentre(rows, 200, new Random(1), 1, async (...at) => {
+			told.push(at.join(" "));
+		});
+		expect(told).toEqual([64, 128, 192].map((n) => `${n} 200 centres`));
+		expect(chosen).toEqual(await choose(rows, 200));
+		const stopped = kCentre(rows, 200, new Random(1), 1, async () => {
+			throw new Error("enough");
+		});
+		await expect(stopped).rejects.toThrow("enough");
+	});
+
 	it("rows stay as they were", async () => {
 		const before = rows.map(({ data }) => data.slice());
 		await choose(rows, 60);
