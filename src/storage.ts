@@ -10,6 +10,7 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import {
+	accessSync,
 	closeSync,
 	constants,
 	existsSync,
@@ -177,6 +178,14 @@ export class PartFile {
 		if (this.#fd >= 0) files.close(this.#fd);
 		this.#fd = -1;
 	}
+}
+
+/** Refuses a file that could not be written, before the long work whose result it is for. Makes its folder. */
+export function checkWritable(path: string): void {
+	const dir = dirname(resolve(path));
+	ensureFolder(dir);
+	guarded(path, () => accessSync(dir, constants.W_OK));
+	if (isFolder(path)) throw fail("CANNOT_WRITE", { path, code: "EISDIR" });
 }
 
 /** Makes the folder and its parents, durably. */

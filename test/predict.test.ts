@@ -370,6 +370,7 @@ describe("predict", () => {
 		[["a.png", "--watch", "b"], "--watch"],
 		[["--watch", "b", "--csv", "c"], "--csv"],
 		[["--watch", "nowhere"], "nowhere"],
+		[["nowhere.png", "--csv", "src"], "Could not write src: it is a folder"],
 	])("%j: exit code 2", async (args, named) => {
 		const { status, stdout, stderr } = await predict(...args);
 		expect({ status, stdout }).toEqual({ status: 2, stdout: "" });

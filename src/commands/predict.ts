@@ -7,7 +7,7 @@ import { usableDevice } from "../devices.ts";
 import { fail, KeepsightError } from "../errors.ts";
 import { type Prediction, type Verdict, verdicts } from "../events.ts";
 import { launch } from "../launch.ts";
-import { writeAtomic } from "../storage.ts";
+import { checkWritable, writeAtomic } from "../storage.ts";
 import {
 	type DeviceFlags,
 	type ProgressFlags,
@@ -106,6 +106,7 @@ async function predict(
 			problem: "With --redis the workers compute: give them --device.",
 			command: called,
 		});
+	if (csv !== undefined) checkWritable(csv);
 	const progress = createProgress(flags);
 	const notice = (text: string) => progress.onEvent({ type: "notice", text });
 	const counts = new Map<Verdict, number>();

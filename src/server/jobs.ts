@@ -5,7 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, readdirSync } from "node:fs";
 import { hostname } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, sep } from "node:path";
 import type { RunConfig } from "../config.ts";
 import { fail, Interrupted, KeepsightError } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
@@ -404,8 +404,10 @@ export class Jobs {
 	#said(job: Job, text: string): string {
 		const [first = ""] = text.split("\nThe memory in ");
 		return first
-			.replaceAll(this.#folder(job), "the pictures")
-			.replaceAll(this.#options.memDir, "the memory");
+			.replaceAll(`${this.#folder(job)}${sep}`, "")
+			.replaceAll(this.#folder(job), "the folder of pictures")
+			.replaceAll(this.#options.memDir, "the memory")
+			.replace(/^the /, "The ");
 	}
 
 	#end(

@@ -254,13 +254,24 @@ it("from an empty folder: a product is sent, reviewed, learnt, corrected and ser
 		name: "line 2/cap",
 		review: true,
 	});
-	const put = (n: number, file: string) =>
-		fetch(`${url}/v1/jobs/${job.id}/images/${n}`, {
+	const put = (n: number, file: string, to = job) =>
+		fetch(`${url}/v1/jobs/${to.id}/images/${n}`, {
 			method: "PUT",
 			body: readFileSync(file),
 			headers: { "content-type": "image/png" },
 		});
 	const good = pictures(folder("mvtec/a", "train/good"));
+	const few = await send<JobReply>(`${url}/v1/tasks`, {
+		name: "few",
+		kind: "learn",
+	});
+	await put(0, good[0] as string, few);
+	await send(`${url}/v1/jobs/${few.id}/start`, {});
+	const failed = await settled(url, few);
+	expect(failed.state).toBe("failed");
+	expect(failed.message).toMatch(
+		/^The folder of pictures holds 1 good image, /,
+	);
 	for (const [n, file] of good.entries())
 		expect((await put(n, file)).status).toBe(200);
 	await put(99, pictures(folder("mvtec/b", "test/spot"))[0] as string); // another product, with a defect
