@@ -352,7 +352,7 @@ async function learnt(
 			task,
 			images,
 			seconds,
-			odd: odd.map(({ sample, score }) => ({ path: sample.path, score })),
+			odd: odd.map(plainOdd),
 			blank,
 		},
 	};
@@ -387,10 +387,15 @@ const SHOWN = 10;
 const listed = (odd: readonly Odd[]): string =>
 	[
 		`${odd.length === 1 ? "1 image looks" : `${odd.length} images look`} unlike the others. If a part in them is not good, \`forget\` the product and learn it with --review:`,
-		...shown(
-			odd.map(({ sample, score }) => `  ${score.toFixed(1)}  ${sample.path}`),
-		),
+		...scoresOf(odd),
 	].join("\n");
+
+const scoresOf = (odd: readonly Odd[]): readonly string[] =>
+	shown(
+		odd.map(({ sample, score }) => `  ${score.toFixed(1)}  ${sample.path}`),
+	);
+
+const plainOdd = ({ sample, score }: Odd) => ({ path: sample.path, score });
 
 const shown = (lines: readonly string[]): readonly string[] =>
 	lines.length > SHOWN
@@ -522,18 +527,25 @@ async function added(
 	const category = await imagesOf(data, id, config);
 	if (kind === "recalibrate") checkCount(category, resolve(data));
 	const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
+	const odd: Odd[] = [];
 	try {
-		const seen = joinFeatures(
-			await seenOf({ eyes, knowledge, watcher }, category),
-		);
+		const parts = await seenOf({ eyes, knowledge, watcher }, category);
+		const seen = joinFeatures(parts);
 		if (kind === "recalibrate") await knowledge.recalibrate(id, seen);
-		else
+		else {
+			const samples = [...category.normals, ...category.heldOut];
+			for (const [i, sample] of samples.entries()) {
+				const judged = await knowledge.judge(id, parts[i] as AllFeatures);
+				const { score } = judged;
+				if (score >= judged.threshold) odd.push({ sample, score });
+			}
 			await knowledge.merge(
 				id,
 				seen,
 				new Random(config.seed, "merge", id),
 				paced(watcher, { task: id, taskIndex: 0, taskCount: 1 }),
 			);
+		}
 	} finally {
 		await eyes.release();
 	}
@@ -548,9 +560,20 @@ async function added(
 			kind === "add"
 				? `Added ${counted(images, "good image")} to ${task}; ${size(knowledge, task)}.\n${certainty(knowledge, task)}`
 				: `Recalibrated ${task} on ${images} good images. What it was learnt from stays; images that are added later calibrate with all the others again.`,
+			...(odd.length > 0
+				? [
+						`As ${task} was before, ${odd.length} of them would have been rejected. If a part in them is not good, or is another product, \`keepsight rollback\` takes all of them out again:`,
+						...scoresOf(odd.sort((a, b) => b.score - a.score)),
+					]
+				: []),
 			...plainIn(blank),
 		].join("\n"),
-		more: { task, images, blank },
+		more: {
+			task,
+			images,
+			...(kind === "add" && { odd: odd.map(plainOdd) }),
+			blank,
+		},
 	};
 }
 

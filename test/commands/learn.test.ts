@@ -209,6 +209,18 @@ describe("learn", () => {
 		});
 	});
 
+	it("names added images that the product would have rejected", async () => {
+		const other = join(data, "mvtec/b/train/good");
+		const files = readdirSync(other);
+		const text = await succeeded(learn("saw", "cap", "--add", "--data", other));
+		expect(text).toContain(
+			`As cap was before, ${files.length} of them would have been rejected. If a part in them is not good, or is another product, \`keepsight rollback\` takes all of them out again:\n`,
+		);
+		expect(text.match(/^ {2}[\d.]+ {2}.*\.png$/gm)).toHaveLength(
+			Math.min(10, files.length),
+		);
+	});
+
 	it("what forgot its last product is empty to all that score", async () => {
 		const mem = join(work, "saw");
 		await succeeded(on("forget", "saw", "--task", "cap"));
