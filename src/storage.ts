@@ -815,8 +815,12 @@ function readManifest(dir: string, name: string, remedy?: string): Manifest {
 	return { version, files: entries, meta };
 }
 
-const isCount = (n: unknown): n is number =>
-	typeof n === "number" && Number.isSafeInteger(n) && n >= 0;
+/** A whole number from 0 to 2^53 - 1. */
+export const isCount = (n: unknown): n is number =>
+	typeof n === "number" &&
+	Number.isSafeInteger(n) &&
+	n >= 0 &&
+	!Object.is(n, -0);
 
 // ---- locks ----
 

@@ -15,7 +15,7 @@ import {
 import { DEEPEST, treeProblem } from "./storage.ts";
 
 /** Letters of a text: enough for the names of 10,000 categories. */
-const LONGEST = 250_000;
+const LONGEST = 200_000;
 /** Anchors and aliases: the parser looks through the whole text for each. */
 const MOST_ALIASES = 100;
 

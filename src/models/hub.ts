@@ -224,7 +224,11 @@ class Hub {
 		});
 		const found = new Map<string, unknown>();
 		const collect = async () => {
-			for await (const entry of entries) found.set(entry.path, entry);
+			for await (const entry of entries) {
+				if (typeof entry.path !== "string")
+					throw new TypeError("a file without a name");
+				found.set(entry.path, entry);
+			}
 		};
 		await this.#understood(collect());
 		const otherWeights = [...found.keys()].filter((path) =>

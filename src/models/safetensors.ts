@@ -8,7 +8,7 @@
 import type { AnyTensor, DType, Shape, Tensor } from "../engine/tensor.ts";
 import { halfToNumber } from "../engine/half.ts";
 import { fail } from "../errors.ts";
-import { isObject, readBytes } from "../storage.ts";
+import { isCount, isObject, readBytes } from "../storage.ts";
 
 /** How each dtype lies in memory. Half precisions are raw bits until `toFloat32`. */
 const arrays = {
@@ -219,9 +219,6 @@ function show(value: unknown): string {
 	const text = JSON.stringify(value) ?? "none";
 	return text.length > 100 ? `${text.slice(0, 100)}...` : text;
 }
-
-const isCount = (n: unknown): n is number =>
-	typeof n === "number" && Number.isSafeInteger(n) && n >= 0;
 
 /** null above 2^53 - 1. A side of 0 does not excuse an overflow before it. */
 function checkedProduct(factors: readonly number[]): number | null {

@@ -1,16 +1,19 @@
 /** The tables of the documentation are those of the run that is kept. */
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import type { Figures } from "../../src/benchmark/figures.ts";
+import type { Cell, Figures, Table } from "../../src/benchmark/figures.ts";
 import { protocolOf } from "../../src/benchmark/protocol.ts";
 import {
 	benchmarkMarkdown,
 	tableMarkdown,
 } from "../../src/reports/benchmark.ts";
 
-const kept = JSON.parse(
-	readFileSync("bench/results/keepsight-100.json", "utf8"),
-) as Figures & { readonly protocol: unknown };
+const run = (file: string) =>
+	JSON.parse(readFileSync(`bench/results/${file}.json`, "utf8")) as Figures & {
+		readonly protocol: unknown;
+	};
+const kept = run("keepsight-100");
+const others = [1, 2].map((seed) => run(`keepsight-100-seed-${seed}`));
 
 /** Lines that are no empty ones, without what the formatter pads. */
 const lines = (text: string): string[] =>
@@ -27,6 +30,27 @@ it("docs/keepsight-100.md has all of them", () => {
 	);
 });
 
+it("and beside each other what each seed gave", () => {
+	const summaries = [kept, ...others].map(({ tables }) => tables[0] as Table);
+	const [{ rows }] = summaries as [Table];
+	const table: Table = {
+		name: "seeds",
+		title: "Other seeds",
+		columns: summaries.map((_, seed) => `seed ${seed}`),
+		rows: rows.map(({ label }, i) => ({
+			label,
+			cells: summaries.map((one) => {
+				expect(one.rows[i]?.label).toBe(label);
+				const { interval: _, ...cell } = one.rows[i]?.cells[0] as Cell;
+				return cell;
+			}),
+		})),
+	};
+	expect(
+		lines(readFileSync("docs/keepsight-100.md", "utf8")).join("\n"),
+	).toContain(lines(tableMarkdown(table)).join("\n"));
+});
+
 it("README.md has rows of the first", () => {
 	const section =
 		readFileSync("README.md", "utf8").split("### Keepsight-100\n")[1] ?? "";
@@ -40,6 +64,7 @@ it("README.md has rows of the first", () => {
 	);
 });
 
-it("it was the whole benchmark, as it is today", () => {
-	expect(kept.protocol).toEqual(protocolOf(100, 0));
+it("they were the whole benchmark, as it is today", () => {
+	for (const [seed, { protocol }] of [kept, ...others].entries())
+		expect(protocol).toEqual(protocolOf(100, seed));
 });
