@@ -92,6 +92,7 @@ export {
 	type Memory,
 	type MemoryContext,
 	type MemoryDefinition,
+	type Pace,
 	type PatchReading,
 	type RawScores,
 } from "./memory/memory.ts";

@@ -206,9 +206,18 @@ class CategoryCheck {
 				else if (!isImageName(e.name)) this.#note("not an image", e.path);
 			if (images.length === 0 && folder !== "train/good")
 				this.#note("empty folder", path.join(this.#dir, folder));
-			const readable = (
-				await mapLimited(images, 4, (e) => this.#inspect(e, folder))
-			).filter((p) => p !== null);
+			const readable: Picture[] = [];
+			const learnt = !folder.startsWith("test/");
+			for (const [i, seen] of (
+				await mapLimited(images, 4, (e) => inspect(e, folder))
+			).entries()) {
+				const file = (images[i] as Entry).path; // noted in their order, whichever was read first
+				if (seen === null) this.#note("unreadable", file);
+				else {
+					if (learnt && seen.blank) this.#note("shows nothing", file);
+					readable.push(seen.picture);
+				}
+			}
 			pictures.push(...readable);
 			const expectsMasks = folder.startsWith("test/") && folder !== "test/good";
 			classes.push({
@@ -274,30 +283,6 @@ class CategoryCheck {
 			byLower.set(e.name.toLowerCase(), e);
 		}
 		return entries;
-	}
-
-	async #inspect(entry: Entry, folder: string): Promise<Picture | null> {
-		try {
-			const image = await readImage(entry.path);
-			const { data, shape } = image;
-			const [height = 0, width = 0] = shape;
-			if (!folder.startsWith("test/") && flawOf(coarse(image)))
-				this.#note("shows nothing", entry.path);
-			return {
-				path: entry.path,
-				folder,
-				width,
-				height,
-				hash: createHash("sha256")
-					.update(`${width} ${height} `)
-					.update(data)
-					.digest("hex"),
-			};
-		} catch (error) {
-			if (!(error instanceof KeepsightError)) throw error;
-			this.#note("unreadable", entry.path);
-			return null;
-		}
 	}
 
 	/** How many of the defect's images have masks. */
@@ -439,6 +424,29 @@ class CategoryCheck {
 
 	#add(kind: Kind, what: readonly string[]): void {
 		this.#found.set(kind, [...(this.#found.get(kind) ?? []), ...what]);
+	}
+}
+
+/** null: it cannot be read. */
+async function inspect(
+	{ path: file }: Entry,
+	folder: string,
+): Promise<{ readonly picture: Picture; readonly blank: boolean } | null> {
+	try {
+		const image = await readImage(file);
+		const { data, shape } = image;
+		const [height = 0, width = 0] = shape;
+		const hash = createHash("sha256")
+			.update(`${width} ${height} `)
+			.update(data)
+			.digest("hex");
+		return {
+			picture: { path: file, folder, width, height, hash },
+			blank: flawOf(coarse(image)) !== null,
+		};
+	} catch (error) {
+		if (!(error instanceof KeepsightError)) throw error;
+		return null;
 	}
 }
 

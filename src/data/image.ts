@@ -255,8 +255,8 @@ interface Source {
 	readonly size: Size;
 	/** As sharp names it, or "bmp". */
 	readonly format: string;
-	/** Of a channel, as sharp names it. */
-	readonly depth: string;
+	/** What its channels hold, as sharp names it, where that is neither grey levels nor a colour; else null. */
+	readonly numbers: string | null;
 	/** A fresh decoding pipeline. */
 	sharp(): Sharp;
 }
@@ -264,10 +264,10 @@ interface Source {
 /** What holds numbers instead of grey levels is refused: between 0 and 1, as floats mostly are, they would be black. */
 async function openPicture(bytes: Bytes, name: string): Promise<Source> {
 	const source = await open(bytes, name);
-	if (source.depth !== "uchar" && source.depth !== "ushort")
+	if (source.numbers !== null)
 		throw fail("IMAGE_UNREADABLE", {
 			path: name,
-			reason: `its pixels are numbers (${source.depth}) whose black and white are not known; 8 and 16 bits are read`,
+			reason: `its pixels are numbers (${source.numbers}) whose black and white are not known; 8 and 16 bits are read`,
 		});
 	return source;
 }
@@ -282,20 +282,24 @@ async function open(bytes: Bytes, name: string): Promise<Source> {
 		return {
 			size: [height, width],
 			format: "bmp",
-			depth: "uchar",
+			numbers: null,
 			sharp: () =>
 				sharp(bitmap.pixels(), { raw: { width, height, channels: 3 } }),
 		};
 	}
 	// "error" refuses truncated data too; "warning" would also refuse a PNG for a strange colour profile
 	const options = { failOn: "error", limitInputPixels: false } as const;
-	const { format, depth, autoOrient } = await sharp(bytes, options).metadata();
+	const { format, depth, space, autoOrient } = await sharp(
+		bytes,
+		options,
+	).metadata();
+	const known = ["uchar", "ushort"].includes(depth) || space === "lab"; // CIELAB's floats have their scale
 	const { width, height } = autoOrient;
 	checkPixels(width, height, name);
 	return {
 		size: [height, width],
 		format,
-		depth,
+		numbers: known ? null : depth,
 		sharp: () => sharp(bytes, options),
 	};
 }

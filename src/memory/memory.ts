@@ -29,10 +29,10 @@ export interface RawScores {
 	readonly maps: readonly Float32Array[] | null; // n of [N]
 }
 
-/** One category to remember. */
 /** Told of long work while it goes on, `done` of `total`; throws where it is to end. */
 export type Pace = (done: number, total: number, unit: string) => Promise<void>;
 
+/** One category to remember. */
 export interface Entry {
 	/** "mvtec/bottle" */
 	readonly id: string;

@@ -84,6 +84,17 @@ describe("every kind of picture has a defined result", () => {
 		);
 	});
 
+	it("CIELAB, whose floats have a scale: the colour", async () => {
+		const bytes = await sharp({
+			create: { width, height, channels: 3, background: "#785a3c" },
+		})
+			.toColourspace("lab")
+			.tiff({ compression: "none" })
+			.toBuffer();
+		for (const [k, value] of (await firstPixel(bytes)).entries())
+			expect(Math.abs(value - ([120, 90, 60][k] as number))).toBeLessThan(3);
+	});
+
 	it("alpha: composited on black, whatever colour lies under it", async () => {
 		const pixel = (alpha: number) =>
 			sharp({
