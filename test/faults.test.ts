@@ -539,7 +539,7 @@ it.skipIf(disk === null)(
 	},
 );
 
-const kills = process.env.KEEPSIGHT_SOAK ? 200 : 10;
+const kills = process.env.KEEPSIGHT_SOAK ? 200 : 6;
 it(`case 1: killed ${kills} times at random moments and resumed each time, every run ends in the same bytes`, async () => {
 	const random = new Random(
 		"kills",

@@ -147,10 +147,9 @@ describe("mutations", () => {
 					seed: 0,
 					changes: [{ what: i, at: i * 7919, by: i * 104_729 }],
 				};
-				expect(Buffer.from(mutate(seeds, drawn))).toEqual(
-					Buffer.from(mutate(seeds, drawn)),
-				);
-				return Buffer.from(mutate(seeds, drawn)).toString("latin1");
+				const once = Buffer.from(mutate(seeds, drawn));
+				expect(once.equals(mutate(seeds, drawn))).toBe(true);
+				return once.toString("latin1");
 			});
 			expect(new Set(all).size).toBeGreaterThan(80);
 			expect(seeds[0]?.toString("latin1")).toBe(seed);

@@ -99,8 +99,8 @@ async function seen(backbone: Backbone): Promise<number> {
 	const d = backbone.config.width;
 	const bank = (await trunk.seeAll(good)).flatMap((sight) => {
 		const data = patchesOf(sight);
-		return Array.from({ length: data.length / d / 3 }, (_, i) =>
-			data.subarray(3 * i * d, (3 * i + 1) * d),
+		return Array.from({ length: data.length / d / 8 }, (_, i) =>
+			data.subarray(8 * i * d, (8 * i + 1) * d),
 		);
 	});
 	const scores: number[] = [];

@@ -17,12 +17,12 @@ const work = mkdtempSync(join(tmpdir(), "keepsight-soak-"));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
 const soak = process.env.KEEPSIGHT_SOAK !== undefined;
-const seconds = soak ? 600 : 8;
+const seconds = soak ? 600 : 5;
 /** Times what was resident early. In seconds a heap that nobody has collected yet weighs more than a leak. */
 const GROWTH = soak ? 1.05 : 1.25;
 const CLIENTS = 8;
 /** Pictures until all that is kept for speed is there: the last pictures, buffers of every size of a batch. */
-const WARM_UP = 240;
+const WARM_UP = soak ? 240 : 100;
 
 /** MB of the server and of those that score. */
 const residentOf = (pid: number): number =>
