@@ -1,4 +1,4 @@
-/** Chromium before the dashboard, and what is asked of every page. Screenshots go to .cache/artefacts/dashboard/. */
+/** Chromium before the dashboard, and what is asked of every page. With KEEPSIGHT_SHOTS=1 screenshots go to .cache/artefacts/dashboard/. */
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import axe, { type AxeResults } from "axe-core";
@@ -128,8 +128,9 @@ export async function drop(
 export const focused = (page: Page): Promise<unknown> =>
 	page.evaluate("document.activeElement.textContent");
 
-/** The whole page; of a feed and at 4K what is seen at once. */
+/** The whole page, for people to look at (KEEPSIGHT_SHOTS, and in the soak); of a feed and at 4K what is seen at once. */
 export async function shoot(page: Page, name: string): Promise<void> {
+	if (!process.env.KEEPSIGHT_SHOTS && !process.env.KEEPSIGHT_SOAK) return;
 	const seen = page.viewportSize();
 	if (seen && !/^live|-3840-/.test(name)) {
 		const height = (await page.evaluate(

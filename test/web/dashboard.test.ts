@@ -1,4 +1,4 @@
-/** The dashboard in Chromium, before a server that is made up (fake.ts); screenshots go to .cache/artefacts/dashboard/. */
+/** The dashboard in Chromium, before a server that is made up (fake.ts); with KEEPSIGHT_SHOTS=1 screenshots go to .cache/artefacts/dashboard/. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
