@@ -53,14 +53,16 @@ export class Eyes {
 			readonly rest: Pick<Look, "state" | "patches"> | null;
 		}
 	>();
-	/** What shows nothing, by path. */
-	readonly flaws = new Map<string, Flaw>();
+	/** What shows nothing, by path; null: nobody asks. */
+	readonly flaws: Map<string, Flaw> | null;
 	#bytes = 0;
 	/** Also without budget: an image is routed and then embedded. By path. */
 	#latest: ReadonlyMap<string, Look> = new Map();
 
-	constructor(trunk: Trunk) {
+	/** `flaws`: whether to look for images that show nothing. */
+	constructor(trunk: Trunk, { flaws = false } = {}) {
 		this.#trunk = trunk;
+		this.flaws = flaws ? new Map() : null;
 		this.#embedder = new Embedder(trunk.network, { head: false });
 		this.#trains = trunk.network.from < trunk.network.backbone.config.depth;
 	}
@@ -142,10 +144,11 @@ export class Eyes {
 				},
 			]),
 		);
-		for (const [i, { path }] of samples.entries()) {
-			const flaw = flawOf(pictures[i]?.[1] as Image);
-			if (flaw) this.flaws.set(path, flaw);
-		}
+		if (this.flaws)
+			for (const [i, { path }] of samples.entries()) {
+				const flaw = flawOf(pictures[i]?.[1] as Image);
+				if (flaw) this.flaws.set(path, flaw);
+			}
 		for (const [path, look] of this.#latest) {
 			const { state, frozen, patches, detail } = look;
 			const bytes = bytesOf({ state, patches });

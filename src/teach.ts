@@ -274,7 +274,7 @@ async function learnt(
 	const trains = network.from < network.backbone.config.depth;
 	const initial = trains ? initialWeights(network, config) : null;
 	const trunk = new Trunk(network);
-	const eyes = new Eyes(trunk);
+	const eyes = new Eyes(trunk, { flaws: true });
 	const regions = await regionsOf(
 		[{ id: task, categories: [roi === undefined ? all : { ...all, roi }] }],
 		knowledge.memories.map((_, i) => knowledge.gridFor(i)),
@@ -369,7 +369,7 @@ const blankOf = (
 	{ normals, heldOut }: Category,
 ): readonly Blank[] =>
 	[...normals, ...heldOut].flatMap(({ path }) => {
-		const flaw = flaws.get(path);
+		const flaw = flaws?.get(path);
 		return flaw ? [{ path, flaw }] : [];
 	});
 
@@ -526,7 +526,8 @@ async function added(
 	const [id] = categories as [string];
 	const category = await imagesOf(data, id, config);
 	if (kind === "recalibrate") checkCount(category, resolve(data));
-	const eyes = new Eyes(new Trunk(networkOf(knowledge, config.threads)));
+	const trunk = new Trunk(networkOf(knowledge, config.threads));
+	const eyes = new Eyes(trunk, { flaws: true });
 	const odd: Odd[] = [];
 	try {
 		const parts = await seenOf({ eyes, knowledge, watcher }, category);
